@@ -1,0 +1,62 @@
+# Each target sets up what it needs on a machine that has only Python 3.11 or newer, and make.
+PYTHON ?= python3
+BIN    := .venv/bin
+UV     := $(BIN)/uv
+RUN    := $(UV) run --frozen --all-extras
+TEST   := --no-dev --group test pytest -n auto --dist loadfile
+Q      ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types check format build lowest pythons lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(UV):
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
+
+demo: $(UV) ## answer a question with four reference models and an aggregator (Q="...")
+	@$(RUN) --no-dev --quiet python -m langchain_moa.demo $(if $(Q),"$(Q)")
+
+test: $(UV) ## run all tests; fails below 95 % of branches covered
+	$(RUN) $(TEST) --cov --cov-report=term --cov-fail-under=95
+
+lint: $(UV) ## lint, format, import contracts, unused dependencies
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) lint-imports
+	$(RUN) deptry .
+
+types: $(UV) ## strict types of package and tests
+	$(RUN) mypy
+
+check: test lint types build ## everything that the gate runs
+
+format: $(UV) ## format the code and mend what can be mended
+	$(RUN) ruff check --fix
+	$(RUN) ruff format
+
+build: $(UV) ## build the wheel and import it in an empty environment
+	rm -rf dist
+	$(UV) build --quiet
+	$(UV) run --quiet --isolated --no-project --with dist/*.whl \
+	  python -c "from langchain_moa import MoAChatModel, ChatMoA, create_moa_graph"
+
+lowest: $(UV) ## run the tests with the lowest allowed versions
+	$(UV) venv --quiet --clear .venv-lowest
+	$(UV) pip install --quiet --python .venv-lowest --resolution lowest-direct --group test -e ".[all]"
+	.venv-lowest/bin/pytest -n auto --dist loadfile -q
+
+pythons: $(UV) ## run the tests on every supported Python that is installed
+	@for version in 3.11 3.12 3.13; do \
+	  $(UV) python find --no-python-downloads $$version >/dev/null 2>&1 \
+	    || { echo "Python $$version is not installed"; continue; }; \
+	  UV_PROJECT_ENVIRONMENT=.venv-$$version $(RUN) --python $$version $(TEST) -q || exit 1; \
+	done
+
+lock: $(UV) ## renew the lock file
+	$(UV) lock --upgrade
+
+clean: ## remove what the targets made
+	rm -rf .venv* dist build .coverage* .*_cache .hypothesis .benchmarks

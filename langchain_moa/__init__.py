@@ -1,0 +1,58 @@
+"""Mixture-of-Agents as a LangChain chat model: several language models answer as one."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langchain_moa.chat_models import ChatMoA, MoAChatModel
+    from langchain_moa.errors import (
+        AggregationError,
+        MissingExtraError,
+        MoAConfigurationError,
+        MoAError,
+        NotEnoughProposalsError,
+    )
+    from langchain_moa.graph import create_moa_graph
+    from langchain_moa.types import MoARecord, Proposal, ProposalRecord
+
+_HOMES = {
+    "AggregationError": "errors",
+    "ChatMoA": "chat_models",
+    "MissingExtraError": "errors",
+    "MoAChatModel": "chat_models",
+    "MoAConfigurationError": "errors",
+    "MoAError": "errors",
+    "MoARecord": "types",
+    "NotEnoughProposalsError": "errors",
+    "Proposal": "types",
+    "ProposalRecord": "types",
+    "create_moa_graph": "graph",
+}
+
+__all__ = [
+    "AggregationError",
+    "ChatMoA",
+    "MissingExtraError",
+    "MoAChatModel",
+    "MoAConfigurationError",
+    "MoAError",
+    "MoARecord",
+    "NotEnoughProposalsError",
+    "Proposal",
+    "ProposalRecord",
+    "create_moa_graph",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that importing the package costs nothing."""
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,194 @@
+"""The aggregator's output made into the mixture's answer, with the record of the call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar, cast
+
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphBubbleUp
+
+from langchain_moa.calls import MemberCall, prepare_call
+from langchain_moa.errors import AggregationError
+from langchain_moa.layers import is_degraded
+from langchain_moa.mixture import Mixture
+from langchain_moa.types import AggregatorRecord, MoARecord, Proposal, ProposalRecord
+from langchain_moa.usage import sum_usage, usage_report
+
+_Message = TypeVar("_Message", bound=AIMessage)
+
+RECORD_KEY: Final = "moa"
+"""Key of the record in an answer's `response_metadata`."""
+
+_USAGE_KEYS: Final = ("token_usage", "usage")
+"""Provider-specific keys of `response_metadata` that repeat `usage_metadata`."""
+
+
+def final_call(
+    mixture: Mixture,
+    messages: Sequence[BaseMessage],
+    proposals: Sequence[Proposal],
+    config: RunnableConfig,
+    arguments: Mapping[str, Any],
+) -> MemberCall:
+    """Make the aggregator's call ready.
+
+    Args:
+        mixture: The mixture that is running.
+        messages: The conversation as the caller gave it, tool turns and all.
+        proposals: All proposals; the aggregator reads those of the last proposer layer.
+        config: The run's configuration.
+        arguments: Arguments of this call, over the mixture's own.
+    """
+    last = [p for p in proposals if p.layer == mixture.layers - 1]
+    return prepare_call(
+        mixture.aggregator,
+        mixture.conversation_with(messages, last),
+        config,
+        {**mixture.final_arguments, **arguments},
+    )
+
+
+@contextmanager
+def aggregation_errors(call: MemberCall, proposals: Sequence[Proposal]) -> Iterator[None]:
+    """Turn whatever the aggregator raises into an error that keeps the proposals.
+
+    Raises:
+        AggregationError: The aggregator's call failed.
+    """
+    try:
+        yield
+    except (GraphBubbleUp, AggregationError):
+        raise
+    except Exception as error:
+        reason = call.member.redact(f"{type(error).__name__}: {error}")
+        usable = sum(p.usable for p in proposals)
+        msg = (
+            f"the aggregator {call.member.model} failed ({reason}); "
+            f"the error's .proposals holds the {usable} proposals that were usable"
+        )
+        raise AggregationError(msg, proposals=proposals, causes=[error]) from error
+
+
+def finished_answer(
+    mixture: Mixture, call: MemberCall, message: AIMessage, proposals: Sequence[Proposal]
+) -> AIMessage:
+    """The aggregator's message with a model name and the record on it; the given one is kept."""
+    usage = call.usage(message)
+    aggregator: AggregatorRecord = {
+        "model": call.member.model,
+        "model_name": call.model_name(message),
+        "seconds": call.seconds,
+        "usage": sum_usage(usage.values()),
+    }
+    metadata = {
+        **{k: v for k, v in message.response_metadata.items() if k not in _USAGE_KEYS},
+        "model_name": aggregator["model_name"] or aggregator["model"],
+        RECORD_KEY: _record(mixture, proposals, aggregator, usage),
+    }
+    return message.model_copy(
+        update={"response_metadata": metadata, "usage_metadata": aggregator["usage"]}
+    )
+
+
+def without_usage(message: AIMessage) -> AIMessage:
+    """The answer as callbacks and caches see it: the leaf runs have reported all usage."""
+    return message.model_copy(update={"id": None, "usage_metadata": None})
+
+
+def with_usage(message: _Message) -> _Message:
+    """The answer as the caller gets it: with the usage of the aggregator's own call.
+
+    The sum over all calls would be taken for the size of the context, by summarization
+    middleware for one; it is in the record.
+    """
+    usage = aggregator_usage(message)
+    if usage is None:
+        return message
+    # a hit in the LLM cache comes with {"total_cost": 0} and no tokens
+    found: Mapping[str, Any] = message.usage_metadata or {}
+    return message.model_copy(update={"usage_metadata": {**usage, **found}})
+
+
+def aggregator_usage(message: AIMessage) -> UsageMetadata | None:
+    """The usage of the aggregator's call, from the record on an answer."""
+    record = cast("MoARecord | None", message.response_metadata.get(RECORD_KEY))
+    return record["aggregator"]["usage"] if record else None
+
+
+class AnswerStream:
+    """The aggregator's chunks on their way out, and the last one with the record on it.
+
+    Every chunk but the last is passed on at once. Usage, which leaf runs report, and the
+    mark of the last chunk are kept back.
+    """
+
+    def __init__(self, mixture: Mixture, call: MemberCall, proposals: Sequence[Proposal]) -> None:
+        self._mixture = mixture
+        self._call = call
+        self._proposals = proposals
+        self._usage: list[UsageMetadata | None] = []
+        self._metadata: dict[str, Any] = {}
+        self._last: AIMessageChunk | None = None
+
+    def passed_on(self, chunk: AIMessageChunk) -> Iterator[AIMessageChunk]:
+        """The chunk to yield now; nothing when it is kept for the end."""
+        self._usage.append(chunk.usage_metadata)
+        self._metadata.update(chunk.response_metadata)
+        if chunk.chunk_position == "last":
+            self._last = chunk
+        else:
+            yield chunk.model_copy(update={"id": None, "usage_metadata": None})
+
+    def last(self) -> AIMessageChunk:
+        """The last chunk: what was kept back, and the record."""
+        kept = self._last or AIMessageChunk(content="")
+        whole = AIMessage(
+            "", response_metadata=self._metadata, usage_metadata=sum_usage(self._usage)
+        )
+        finished = finished_answer(self._mixture, self._call, whole, self._proposals)
+        added = {RECORD_KEY: finished.response_metadata[RECORD_KEY]}
+        if "model_name" not in self._metadata:
+            added["model_name"] = finished.response_metadata["model_name"]
+        return kept.model_copy(
+            update={
+                "id": None,
+                "usage_metadata": None,
+                "chunk_position": "last",
+                "response_metadata": {**kept.response_metadata, **added},
+            }
+        )
+
+
+def _record(
+    mixture: Mixture,
+    proposals: Sequence[Proposal],
+    aggregator: AggregatorRecord,
+    usage: dict[str, UsageMetadata],
+) -> MoARecord:
+    return {
+        "layers": mixture.layers,
+        "proposals": [_proposal_record(p, text=mixture.include_proposals) for p in proposals],
+        "aggregator": aggregator,
+        "usage": usage_report(proposals, usage),
+        "degraded": is_degraded(proposals),
+    }
+
+
+def _proposal_record(proposal: Proposal, *, text: bool) -> ProposalRecord:
+    record: ProposalRecord = {
+        "layer": proposal.layer,
+        "index": proposal.index,
+        "model": proposal.model,
+        "model_name": proposal.model_name,
+        "status": proposal.status,
+        "error": proposal.error,
+        "seconds": proposal.seconds,
+        "usage": sum_usage(proposal.usage_by_model.values()),
+    }
+    if text:
+        record["text"] = proposal.text
+    return record

@@ -1,0 +1,57 @@
+"""The aggregator's own tool and schema binding, with the mixture in the aggregator's place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableParallel, RunnableSequence
+
+from langchain_moa.errors import MoAConfigurationError
+
+
+def rebound(
+    binding: Runnable[Any, Any], model: Runnable[Any, Any], mixture: Runnable[Any, Any]
+) -> Runnable[Any, Any]:
+    """A copy of what a model made of itself, with the mixture in the model's place.
+
+    `bind_tools` and `with_structured_output` of any provider give a composition of bindings,
+    sequences and maps around the model: formats and parsers stay the provider's own.
+
+    Args:
+        binding: What the model's method returned.
+        model: The model itself.
+        mixture: What takes its place.
+
+    Raises:
+        MoAConfigurationError: The model is not found in the composition. Going on would
+            return the bare aggregator, and the mixture would silently be gone.
+    """
+    result = _replaced(binding, model, mixture)
+    if result is None:
+        msg = (
+            f"aggregator=<{type(model).__name__}> builds a {type(binding).__name__} that does not "
+            "hold the model itself; use an aggregator with the usual bind_tools."
+        )
+        raise MoAConfigurationError(msg)
+    return result
+
+
+def _replaced(
+    node: Runnable[Any, Any], old: Runnable[Any, Any], new: Runnable[Any, Any]
+) -> Runnable[Any, Any] | None:
+    """The copy with `old` replaced, `None` where `old` does not occur."""
+    if node is old:
+        return new
+    if isinstance(node, RunnableBinding):
+        bound = _replaced(node.bound, old, new)
+        return bound and node.model_copy(update={"bound": bound})
+    if isinstance(node, RunnableSequence):
+        first = _replaced(node.first, old, new)
+        return first and RunnableSequence(first, *node.middle, node.last, name=node.name)
+    if isinstance(node, RunnableParallel):
+        steps = {key: _replaced(step, old, new) for key, step in node.steps__.items()}
+        if not any(steps.values()):
+            return None
+        merged = {key: steps[key] or step for key, step in node.steps__.items()}
+        return node.model_copy(update={"steps__": merged})
+    return None

@@ -1,0 +1,186 @@
+"""Run configuration of inner calls: parent run, tags, metadata, what may stream.
+
+A chat model's run manager is no parent manager (it has no `get_child`), `stream` hands
+none to `_stream`, and LangGraph merges the caller's ambient config into whatever runs
+below it. So inner runs get a child manager made by hand, and run apart from the ambient
+config; otherwise they vanish from the trace, turn up beside it, print into the caller's
+streams or number the caller's checkpoint namespaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar, cast
+
+from langchain_core.callbacks import (
+    AsyncCallbackManager,
+    AsyncCallbackManagerForLLMRun,
+    BaseCallbackHandler,
+    BaseCallbackManager,
+    CallbackManager,
+    CallbackManagerForLLMRun,
+)
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
+
+RunManager = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun
+
+CALL_KEY: Final = "__moa_call"
+"""Key of `configurable` for the call in progress; a leading `__` keeps it out of traces."""
+
+_NOSTREAM: Final = "nostream"
+"""Tag by which LangGraph leaves a model's tokens out of its `messages` stream."""
+
+_ManagerT = TypeVar("_ManagerT", CallbackManagerForLLMRun, AsyncCallbackManagerForLLMRun)
+_current_run: ContextVar[RunManager | None] = ContextVar("moa_current_run", default=None)
+
+
+@contextmanager
+def current_run(manager: RunManager | None) -> Iterator[None]:
+    """Make a run manager known to `_stream`, to which the base class hands none."""
+    token = _current_run.set(manager)
+    try:
+        yield
+    finally:
+        _current_run.reset(token)
+
+
+def get_current_run() -> RunManager | None:
+    """The run manager that `current_run` made known."""
+    return _current_run.get()
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Run inner calls apart from the caller's ambient config."""
+    token = var_child_runnable_config.set(None)
+    try:
+        yield
+    finally:
+        var_child_runnable_config.reset(token)
+
+
+def caller_configurable() -> dict[str, Any]:
+    """The caller's own `configurable`, without the keys that LangGraph keeps there."""
+    ambient = var_child_runnable_config.get() or {}
+    return own_configurable(ambient.get("configurable"))
+
+
+def own_configurable(configurable: dict[str, Any] | None) -> dict[str, Any]:
+    """The user's own keys of a `configurable`."""
+    foreign = ("__", "checkpoint_")
+    return {
+        key: value
+        for key, value in (configurable or {}).items()
+        if not key.startswith(foreign) and key != "thread_id"
+    }
+
+
+def prepare_stream_run(manager_class: type[_ManagerT], config: RunnableConfig) -> _ManagerT:
+    """The run manager of the run that `stream` is about to open from this config.
+
+    Args:
+        manager_class: The sync or the async run manager.
+        config: A config with a `run_id` and, as callbacks, a configured manager.
+    """
+    names = (
+        "handlers",
+        "inheritable_handlers",
+        "parent_run_id",
+        "tags",
+        "inheritable_tags",
+        "metadata",
+        "inheritable_metadata",
+    )
+    callbacks = config["callbacks"]
+    values = {name: getattr(callbacks, name) for name in names}
+    return manager_class(run_id=config["run_id"], **values)
+
+
+def child_callbacks(
+    manager: RunManager | None, *, streaming: bool
+) -> CallbackManager | AsyncCallbackManager | None:
+    """A manager whose runs are children of the given run.
+
+    Args:
+        manager: The outer run. `None` gives `None`: nobody listens.
+        streaming: Whether streaming handlers of the caller hear the child. They must not
+            hear the final call, whose tokens they already get from the outer run.
+    """
+    if manager is None:
+        return None
+    is_async = isinstance(manager, AsyncCallbackManagerForLLMRun)
+    child = (AsyncCallbackManager if is_async else CallbackManager)(
+        handlers=[], parent_run_id=manager.run_id
+    )
+    handlers = manager.inheritable_handlers
+    child.set_handlers([h for h in handlers if streaming or not _streams(h)])
+    child.add_tags(manager.inheritable_tags)
+    # ls_* describe the outer run; each inner model brings its own
+    metadata = manager.inheritable_metadata
+    child.add_metadata({k: v for k, v in metadata.items() if not k.startswith("ls_")})
+    return child
+
+
+def _streams(handler: BaseCallbackHandler) -> bool:
+    """Whether a handler makes models stream (`astream_events`, LangGraph's `messages`).
+
+    Their marker classes are private to langchain-core, so they are told by the public
+    method of the one and by the class name of the other.
+    """
+    return hasattr(handler, "tap_output_aiter") or any(
+        base.__name__ == "_V2StreamingCallbackHandler" for base in type(handler).__mro__
+    )
+
+
+def layers_config(
+    manager: RunManager | None, configurable: dict[str, Any], call: object
+) -> RunnableConfig:
+    """The config of the layers inside the chat model, with the call in progress in it."""
+    return RunnableConfig(
+        callbacks=child_callbacks(manager, streaming=True),
+        configurable={**configurable, CALL_KEY: call},
+    )
+
+
+def final_config(manager: RunManager | None, configurable: dict[str, Any]) -> RunnableConfig:
+    """The config of the aggregator's call inside the chat model."""
+    return RunnableConfig(
+        callbacks=child_callbacks(manager, streaming=False),
+        run_name="aggregator",
+        tags=[_NOSTREAM],
+        metadata={"moa_role": "aggregator"},
+        configurable=configurable,
+    )
+
+
+def aggregator_config(config: RunnableConfig) -> RunnableConfig:
+    """The config of the aggregator's call as a graph node, which may stream upwards."""
+    return RunnableConfig(
+        callbacks=config.get("callbacks"),
+        metadata={"moa_role": "aggregator"},
+        configurable=own_configurable(config.get("configurable")),
+    )
+
+
+def proposer_config(config: RunnableConfig, *, layer: int, index: int) -> RunnableConfig:
+    """The config of one proposer's call, from the config of its graph node."""
+    return RunnableConfig(
+        callbacks=config.get("callbacks"),
+        tags=[_NOSTREAM],
+        metadata={"moa_role": "proposer", "moa_layer": layer, "moa_index": index},
+        configurable=own_configurable(config.get("configurable")),
+    )
+
+
+def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:
+    """The config with one more inherited handler; the given one is not changed."""
+    callbacks = config.get("callbacks")
+    if isinstance(callbacks, BaseCallbackManager):
+        callbacks = callbacks.copy()
+        callbacks.add_handler(handler, inherit=True)
+    else:
+        callbacks = [*(callbacks or []), handler]
+    return cast("RunnableConfig", {**config, "callbacks": callbacks})

@@ -1,0 +1,89 @@
+"""One call of one member: what is sent, how long it takes, what it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from langchain_moa.callbacks import with_handler
+from langchain_moa.members import Member, with_arguments
+from langchain_moa.usage import answering_model, usage_of_message
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberCall:
+    """A member's call, ready to be made with `invoke`, `ainvoke`, `stream` or `astream`.
+
+    Attributes:
+        member: Who is called.
+        runnable: What is called: the member's runnable with the call's arguments.
+        input: The conversation in the member's own form.
+        config: The run's configuration.
+        started: When the call was made ready, on the clock of `time.perf_counter`.
+    """
+
+    member: Member
+    runnable: Runnable[Any, Any]
+    input: Any
+    config: RunnableConfig
+    meter: UsageMetadataCallbackHandler | None
+    started: float = field(default_factory=perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the call was made ready, to the microsecond."""
+        return round(perf_counter() - self.started, 6)
+
+    def usage(self, message: AIMessage) -> dict[str, UsageMetadata]:
+        """Tokens of the call per model that answered.
+
+        A plain chat model's message says it. A chain, an agent or a mixture may have called
+        several models, or have dropped the message on the way, so those are metered.
+        """
+        if self.meter is None:
+            return usage_of_message(message, self.member.model)
+        return dict(self.meter.usage_metadata)
+
+    def model_name(self, message: AIMessage) -> str | None:
+        """The model that answered, as far as the answer or the meter tells."""
+        name = answering_model(message)
+        if name is None and self.meter is not None and len(self.meter.usage_metadata) == 1:
+            name = next(iter(self.meter.usage_metadata))
+        return name
+
+
+def prepare_call(
+    member: Member,
+    messages: Sequence[BaseMessage],
+    config: RunnableConfig,
+    arguments: Mapping[str, Any],
+    *,
+    quiet: bool = False,
+) -> MemberCall:
+    """Make a member's call ready.
+
+    Args:
+        member: Who is called.
+        messages: The conversation that it gets.
+        config: The run's configuration.
+        arguments: Call arguments, such as `temperature`, for the model inside.
+        quiet: Whether the member must not stream, whatever handlers listen.
+    """
+    meter = None
+    if not member.reports_own_usage:
+        meter = UsageMetadataCallbackHandler()
+        config = with_handler(config, meter)
+    return MemberCall(
+        member=member,
+        runnable=with_arguments(member.quiet if quiet else member.runnable, arguments),
+        input=member.adapt(messages),
+        config=config,
+        meter=meter,
+    )

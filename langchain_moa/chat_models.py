@@ -1,0 +1,433 @@
+"""`MoAChatModel`: a mixture of agents wherever LangChain takes a chat model."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, closing
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.language_models.model_profile import ModelProfile
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.prompts import StringPromptTemplate
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from pydantic import (
+    BaseModel,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    SkipValidation,
+    ValidationError,
+    model_validator,
+)
+from typing_extensions import override
+
+from langchain_moa.answer import without_usage
+from langchain_moa.binding import rebound
+from langchain_moa.callbacks import RunManager, get_current_run
+from langchain_moa.errors import MoAConfigurationError, from_validation
+from langchain_moa.graph import CompiledGraph, mixture_graph
+from langchain_moa.members import MemberLike
+from langchain_moa.mixture import (
+    OPTION_NAMES,
+    Mixture,
+    ReferenceModels,
+    build_member_model,
+    build_mixture,
+    check_names,
+    is_layered,
+    model_builder,
+)
+from langchain_moa.outer_run import CompositeChatModel
+from langchain_moa.prompts import AGGREGATOR_PROMPT
+from langchain_moa.running import MoARun
+from langchain_moa.types import Placement
+
+MODEL_NAME: Final = "moa"
+"""Name of the mixture as a model. It must look like no provider's model: LangChain's agents
+choose structured-output strategies by patterns on model names."""
+
+
+class MoAChatModel(CompositeChatModel):
+    """A mixture of agents as one chat model (Wang et al. 2024, arXiv 2406.04692).
+
+    Reference models answer in parallel, one or more layers deep; each layer reads the
+    proposals of the one before it, and an aggregator writes the one answer.
+
+    A member is a chat model, any `Runnable` that takes messages and gives a message or a
+    string (a chain, an agent), or a string: `"provider:model"` through LangChain's
+    `init_chat_model`, or a bare model id, which means Together.
+
+    Args:
+        reference_models: A flat list, used in every proposer layer as in the paper (section
+            2.2), or one list per proposer layer.
+        aggregator: The model that writes the answer. It gets the conversation as it is, and
+            alone gets the tools, the call arguments and the streaming of the mixture.
+        layers: Number of layers, the aggregator's counted: 2 is one pass of the reference
+            models and the aggregator. Default 2; follows from one list per proposer layer.
+        placement: Where proposals are put: `"user"`, with the last user turn, or `"system"`,
+            in the system message as the reference code does. The default keeps providers'
+            prompt caches useful and gives proposals no system rank.
+        aggregator_prompt: How proposals are introduced to the aggregator and to later proposer
+            layers: a string with `{proposals}`, or a prompt template with that one variable.
+        min_proposals: How many usable proposals each layer must give; fewer raise
+            `NotEnoughProposalsError`.
+        include_proposals: Whether `response_metadata["moa"]` holds the proposals' texts.
+        temperature: Sampling temperature of the final answer; `None` leaves the aggregator's.
+        max_tokens: Limit of the final answer in tokens; `None` leaves the aggregator's.
+        stop: Stop sequences of the final answer.
+        proposal_temperature: Sampling temperature of every proposal; `None` leaves each
+            reference model's own. The reference code uses 0.7.
+        proposal_max_tokens: Limit of each proposal in tokens; `None` leaves each member's own.
+        proposal_kwargs: Other call arguments of every proposal.
+        api_key: Together key for members that are bare ids; default `TOGETHER_API_KEY`.
+        base_url: Together API address for members that are bare ids; default
+            `TOGETHER_API_BASE`, else Together's own.
+        timeout: Seconds that one request of a member given as a string may take.
+        max_retries: How often the client of a member given as a string repeats a request.
+        streaming: Whether `invoke` streams the final answer too, for handlers of tokens.
+
+    Raises:
+        MoAConfigurationError: An argument is wrong; the message names it and the mend.
+        MissingExtraError: A string names a provider whose package is not installed.
+
+    Example:
+        >>> from langchain_moa import MoAChatModel
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> llm = MoAChatModel(
+        ...     reference_models=[ScriptedChatModel.saying("4"), ScriptedChatModel.saying("5")],
+        ...     aggregator=ScriptedChatModel.saying("It is 4."),
+        ... )
+        >>> answer = llm.invoke("What is 2 + 2?")
+        >>> answer.content
+        'It is 4.'
+        >>> [p["status"] for p in answer.response_metadata["moa"]["proposals"]]
+        ['ok', 'ok']
+    """
+
+    reference_models: SkipValidation[ReferenceModels]
+    aggregator: SkipValidation[MemberLike]
+    layers: int | None = None
+    placement: SkipValidation[Placement] = "user"
+    aggregator_prompt: SkipValidation[str | StringPromptTemplate] = AGGREGATOR_PROMPT
+    min_proposals: int = 1
+    include_proposals: bool = False
+    temperature: float | None = None
+    max_tokens: int | None = None
+    stop: list[str] | None = None
+    proposal_temperature: float | None = None
+    proposal_max_tokens: int | None = None
+    proposal_kwargs: dict[str, Any] = Field(default_factory=dict)
+    api_key: SecretStr | None = None
+    base_url: str | None = None
+    timeout: float | None = None
+    max_retries: int | None = None
+    streaming: bool = False
+
+    _built: tuple[tuple[Any, ...], Mixture] | None = PrivateAttr(default=None)
+    _graph: tuple[Mixture, CompiledGraph] | None = PrivateAttr(default=None)
+
+    is_mixture: ClassVar[bool] = True
+    """Tells that one answer takes several model calls, so that their usage is metered."""
+
+    if not TYPE_CHECKING:  # type checkers see the constructor that the fields make
+
+        def __init__(self, **data: Any) -> None:
+            try:
+                super().__init__(**data)
+            except ValidationError as error:
+                raise from_validation(error) from None
+
+    @classmethod
+    def self_moa(
+        cls,
+        model: MemberLike,
+        *,
+        samples: int = 6,
+        aggregator: MemberLike | None = None,
+        **options: Any,
+    ) -> Self:
+        """One model sampled several times, then aggregated (Self-MoA, arXiv 2502.00674).
+
+        Args:
+            model: The model. Its temperature (or `proposal_temperature`) should be above
+                zero, for equal samples add nothing.
+            samples: How often it is sampled in each proposer layer. Default 6, as in the paper.
+            aggregator: Who aggregates; by default the model itself.
+            **options: The other arguments of `MoAChatModel`.
+
+        Raises:
+            MoAConfigurationError: An argument is wrong, such as `samples=0`.
+
+        Example:
+            >>> from langchain_moa import MoAChatModel
+            >>> from langchain_moa.testing import ScriptedChatModel
+            >>> llm = MoAChatModel.self_moa(ScriptedChatModel.saying("Paris"), samples=3)
+            >>> len(llm.invoke("Capital of France?").response_metadata["moa"]["proposals"])
+            3
+        """
+        if samples < 1:
+            msg = f"samples={samples} must be 1 or more."
+            raise MoAConfigurationError(msg)
+        return cls(
+            reference_models=[model] * samples,
+            aggregator=model if aggregator is None else aggregator,
+            **options,
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _build_members(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Refuse unknown arguments, and make models of strings once for all later copies."""
+        check_names(data, list(cls.model_fields))
+        if isinstance(data.get("api_key"), str):
+            data = {**data, "api_key": SecretStr(data["api_key"])}
+        builder = model_builder(data)
+        build = partial(build_member_model, builder=builder)
+        built: dict[str, Any] = {}
+        if "reference_models" in data:
+            built["reference_models"] = _built_lists(data["reference_models"], build)
+        if "aggregator" in data:
+            built["aggregator"] = build(data["aggregator"], "aggregator")
+        return {**data, **built}
+
+    @model_validator(mode="after")
+    def _check_mixture(self) -> Self:
+        self.layers = self._mixture.layers
+        return self
+
+    @property
+    def _mixture(self) -> Mixture:
+        """The checked mixture of the current fields.
+
+        It is made anew when a field was changed, as `model_copy(update=...)` does without
+        validation.
+        """
+        values = (
+            self.reference_models,
+            self.aggregator,
+            *(getattr(self, name) for name in OPTION_NAMES),
+        )
+        if self._built is not None and all(map(operator.is_, self._built[0], values)):
+            return self._built[1]
+        options = dict(zip(OPTION_NAMES, values[2:], strict=True))
+        mixture = build_mixture(self.reference_models, self.aggregator, **options)
+        self._built = (values, mixture)
+        return mixture
+
+    @property
+    def graph(self) -> CompiledGraph:
+        """The mixture as one LangGraph graph over `{"messages": [...]}`.
+
+        Add it as a node to a graph over `MessagesState`, draw it with
+        `graph.get_graph(xray=1).draw_mermaid()`, or compile `graph.builder` again with a
+        checkpointer.
+        """
+        mixture = self._mixture
+        if self._graph is None or self._graph[0] is not mixture:
+            self._graph = (mixture, mixture_graph(mixture, self.name or MODEL_NAME))
+        return self._graph[1]
+
+    @property
+    def model_name(self) -> str:
+        """Name of the mixture as a model; members' names are in the record of each answer."""
+        return MODEL_NAME
+
+    # --- one call ---
+
+    @override
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return _result(self._run(run_manager, stop, kwargs).invoke(messages))
+
+    @override
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return _result(await self._run(run_manager, stop, kwargs).ainvoke(messages))
+
+    @override
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        chunks = self._run(run_manager, stop, kwargs).stream(messages)
+        with closing(chunks):
+            for chunk in chunks:
+                yield ChatGenerationChunk(message=chunk)
+
+    @override
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        chunks = self._run(run_manager, stop, kwargs).astream(messages)
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield ChatGenerationChunk(message=chunk)
+
+    def _run(
+        self, manager: RunManager | None, stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> MoARun:
+        arguments = kwargs if stop is None else {**kwargs, "stop": stop}
+        return MoARun(self._mixture, manager or get_current_run(), arguments)
+
+    # --- what the aggregator does for the mixture ---
+
+    @override
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Bind tools to the aggregator, which acts; reference models advise in text.
+
+        Args:
+            tools: As the aggregator's own `bind_tools` takes them.
+            tool_choice: Which tool must be called, in the aggregator's terms.
+            **kwargs: Further arguments of the aggregator's `bind_tools`.
+
+        Raises:
+            MoAConfigurationError: The aggregator is no chat model.
+        """
+        if tool_choice is not None:
+            kwargs["tool_choice"] = tool_choice
+        model = self._aggregator_model("bind_tools")
+        return rebound(model.bind_tools(tools, **kwargs), model, self)
+
+    @override
+    def with_structured_output(
+        self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
+        """Answer in a schema, by the aggregator's own method; proposals stay free text.
+
+        Args:
+            schema: As the aggregator's own `with_structured_output` takes it.
+            include_raw: Whether the result holds the raw message and a parsing error too.
+            **kwargs: Further arguments, such as `method` and `strict`.
+
+        Raises:
+            MoAConfigurationError: The aggregator is no chat model.
+        """
+        model = self._aggregator_model("with_structured_output")
+        bound = model.with_structured_output(schema, include_raw=include_raw, **kwargs)
+        return rebound(bound, model, self)
+
+    def _aggregator_model(self, use: str) -> BaseChatModel:
+        member = self._mixture.aggregator
+        if member.chat_model is None:
+            kind = type(member.runnable).__name__
+            msg = f"aggregator=<{kind}> is no chat model, which {use} needs; give a chat model."
+            raise MoAConfigurationError(msg)
+        return member.chat_model
+
+    @override
+    def get_token_ids(self, text: str) -> list[int]:
+        model = self._mixture.aggregator.chat_model
+        return super().get_token_ids(text) if model is None else model.get_token_ids(text)
+
+    @override
+    def get_num_tokens(self, text: str) -> int:
+        model = self._mixture.aggregator.chat_model
+        return super().get_num_tokens(text) if model is None else model.get_num_tokens(text)
+
+    @override
+    def get_num_tokens_from_messages(
+        self, messages: list[BaseMessage], *args: Any, **kwargs: Any
+    ) -> int:
+        model = self._mixture.aggregator.chat_model
+        count = (
+            super().get_num_tokens_from_messages
+            if model is None
+            else (model.get_num_tokens_from_messages)
+        )
+        return count(messages, *args, **kwargs)
+
+    @override
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        """The aggregator's profile, with the smallest input that every member takes."""
+        mixture = self._mixture
+        aggregator = mixture.aggregator.chat_model
+        if aggregator is None or not aggregator.profile:
+            return None
+        members = [mixture.aggregator, *(m for layer in mixture.proposers for m in layer)]
+        profiles = [m.chat_model.profile or {} for m in members if m.chat_model is not None]
+        limits = [p["max_input_tokens"] for p in profiles if p.get("max_input_tokens")]
+        profile: ModelProfile = {**aggregator.profile}
+        if limits:
+            profile["max_input_tokens"] = min(limits)
+        return profile
+
+    # --- who this is ---
+
+    @property
+    @override
+    def _llm_type(self) -> str:
+        return MODEL_NAME
+
+    @property
+    @override
+    def _identifying_params(self) -> dict[str, Any]:
+        mixture = self._mixture
+        return {
+            "model": MODEL_NAME,
+            "layers": mixture.layers,
+            "reference_models": [[m.model for m in layer] for layer in mixture.proposers],
+            "aggregator": mixture.aggregator.model,
+            "fingerprint": mixture.fingerprint,
+            **mixture.final_arguments,
+        }
+
+    @override
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_provider"] = MODEL_NAME
+        return params
+
+    @override
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """Names only: a member's own repr may print headers that hold keys."""
+        mixture = self._mixture
+        yield "reference_models", [[m.model for m in layer] for layer in mixture.proposers]
+        yield "aggregator", mixture.aggregator.model
+        yield "layers", mixture.layers
+
+
+ChatMoA = MoAChatModel
+"""`MoAChatModel` under the name that LangChain's convention for chat models gives it."""
+
+
+def _built_lists(value: Any, build: Callable[[Any, str], Runnable[Any, Any]]) -> list[Any]:
+    if not is_layered(value):
+        return [build(item, f"reference_models[{i}]") for i, item in enumerate(value)]
+    return [
+        [build(item, f"reference_models[{i}][{j}]") for j, item in enumerate(layer)]
+        for i, layer in enumerate(value)
+    ]
+
+
+def _result(answer: AIMessage) -> ChatResult:
+    return ChatResult(generations=[ChatGeneration(message=without_usage(answer))])

@@ -1,0 +1,109 @@
+"""The errors that this package raises.
+
+    MoAError
+    ├── MoAConfigurationError(ValueError)     bad arguments; raised at construction
+    ├── MissingExtraError(ImportError)        an optional package is not installed
+    ├── NotEnoughProposalsError(ModelError)   too few reference models gave a usable proposal
+    └── AggregationError(ModelError)          the aggregator failed; the proposals are kept
+
+The last two are also `langchain_core.exceptions.ModelError`s, so `except` clauses and
+retry middleware written for plain chat models treat them alike: `is_retryable` is true
+when a cause says so of itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.exceptions import ModelError
+from pydantic import ValidationError
+
+if TYPE_CHECKING:
+    from langchain_moa.types import Proposal
+
+
+class MoAError(Exception):
+    """Base class of every error of this package."""
+
+
+class MoAConfigurationError(MoAError, ValueError):
+    """An argument is wrong; the message names the field, the value and the mend.
+
+    Example:
+        >>> from langchain_moa import MoAChatModel
+        >>> MoAChatModel(reference_models=[], aggregator="Qwen/Qwen3-235B-A22B")
+        Traceback (most recent call last):
+        ...
+        langchain_moa.errors.MoAConfigurationError: reference_models=[] is empty; ...
+    """
+
+
+class MissingExtraError(MoAError, ImportError):
+    """A package that this use needs is not installed; the message names the mend."""
+
+
+class _PaidForError(MoAError, ModelError):
+    """An error that keeps the proposals which the call has already paid for.
+
+    Attributes:
+        proposals: Every proposal of the call so far, usable or not, in (layer, index)
+            order, with its text.
+        causes: The exceptions behind the failure, where they are known. They don't
+            survive pickling, because clients' exceptions often hold open connections.
+        is_retryable: Whether at least one cause says that the same request may succeed
+            when it is made again.
+    """
+
+    proposals: tuple[Proposal, ...]
+    causes: tuple[BaseException, ...]
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        proposals: Sequence[Proposal] = (),
+        causes: Sequence[BaseException] = (),
+    ) -> None:
+        super().__init__(message)
+        self.proposals = tuple(proposals)
+        self.causes = tuple(causes)
+        self.is_retryable = any(getattr(cause, "is_retryable", False) for cause in causes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), self.args, {**self.__dict__, "causes": ()})
+
+
+class NotEnoughProposalsError(_PaidForError):
+    """Fewer reference models of a layer gave a usable proposal than `min_proposals`."""
+
+    def as_group(self) -> ExceptionGroup[Exception]:
+        """The members' failures as one `ExceptionGroup`, for `except*` and loggers.
+
+        Returns:
+            A group with one exception per unusable proposal: the original where it is
+            known, else a `MoAError` with the recorded reason.
+        """
+        known = [cause for cause in self.causes if isinstance(cause, Exception)]
+        lost = [p for p in self.proposals if not p.usable]
+        rebuilt = [MoAError(f"{p.model}: {p.reason}") for p in lost[len(known) :]]
+        return ExceptionGroup(str(self), [*known, *rebuilt] or [self])
+
+
+class AggregationError(_PaidForError):
+    """The aggregator failed. `proposals` holds what the reference models had answered."""
+
+
+def from_validation(error: ValidationError) -> MoAConfigurationError:
+    """The configuration error inside a pydantic one, or one that says the same.
+
+    Values are shown only where they are plain; members may hold keys.
+    """
+    detail = error.errors(include_url=False)[0]
+    original = detail.get("ctx", {}).get("error")
+    if isinstance(original, MoAConfigurationError):
+        return original
+    field = ".".join(map(str, detail["loc"])) or "MoAChatModel"
+    value = detail["input"]
+    shown = f"={value!r}" if isinstance(value, str | int | float | bool) else ""
+    return MoAConfigurationError(f"{field}{shown}: {detail['msg']}.")

@@ -1,0 +1,198 @@
+"""The LangGraph graph: layers of reference models, then the aggregator.
+
+Layers are graphs of their own: the chat model runs them in turn and makes the final call
+itself (so that the answer streams at the aggregator's own speed and closes at once), and
+`create_moa_graph` puts the same layers and an `aggregator` node into one public graph.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from typing import Annotated, Any, Final, TypeAlias
+
+from langchain_core.messages import AnyMessage
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.message import add_messages
+from langgraph.graph.state import CompiledStateGraph
+
+# typing.TypedDict below Python 3.12 leaves graph schemas empty
+from typing_extensions import TypedDict, Unpack
+
+from langchain_moa.answer import aggregation_errors, final_call, finished_answer
+from langchain_moa.callbacks import CALL_KEY, aggregator_config
+from langchain_moa.calls import MemberCall
+from langchain_moa.layers import CallInProgress, Proposing, require_enough
+from langchain_moa.members import MemberLike, as_message
+from langchain_moa.mixture import Mixture, MixtureOptions, ReferenceModels, build_mixture
+from langchain_moa.types import Proposal, proposals_from_state
+
+AGGREGATOR_NODE: Final = "aggregator"
+
+
+class MoAInput(TypedDict):
+    """What the graph takes and gives: a conversation, as any agent's graph does."""
+
+    messages: Annotated[list[AnyMessage], add_messages]
+
+
+class MoAState(MoAInput, total=False):
+    """What the graph keeps while it runs: plain JSON beside the conversation."""
+
+    moa_proposals: Annotated[dict[str, dict[str, Any]], operator.or_]
+
+
+class LayerState(TypedDict, total=False):
+    """What a layer's graph keeps. `add_messages` would write ids into the caller's messages."""
+
+    messages: list[AnyMessage]
+    moa_proposals: Annotated[dict[str, dict[str, Any]], operator.or_]
+
+
+class LayerOutput(TypedDict):
+    """What a layer's graph gives: its own proposals, by slot."""
+
+    moa_proposals: Annotated[dict[str, dict[str, Any]], operator.or_]
+
+
+CompiledGraph: TypeAlias = CompiledStateGraph[Any, Any, Any, Any]
+_Resolve: TypeAlias = Callable[[RunnableConfig], CallInProgress]
+
+
+class _Node(Runnable[Any, Any]):
+    """A graph node with a sync and an async body that opens no run of its own."""
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[Any, RunnableConfig], dict[str, Any]],
+        arun: Callable[[Any, RunnableConfig], Awaitable[dict[str, Any]]],
+    ) -> None:
+        self.name = name
+        self._run = run
+        self._arun = arun
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
+        return self._run(input, config or RunnableConfig())
+
+    async def ainvoke(
+        self, input: Any, config: RunnableConfig | None = None, **_: Any
+    ) -> dict[str, Any]:
+        return await self._arun(input, config or RunnableConfig())
+
+
+def create_moa_graph(
+    reference_models: ReferenceModels,
+    aggregator: MemberLike,
+    *,
+    name: str = "moa",
+    **options: Unpack[MixtureOptions],
+) -> CompiledGraph:
+    """Build a mixture of agents as a LangGraph graph.
+
+    It takes and gives `{"messages": [...]}` and appends exactly one `AIMessage`, so that it is
+    a subgraph for any graph over `MessagesState`. Compile `graph.builder` again for a
+    checkpointer of its own or for breakpoints before `aggregator`.
+
+    Args:
+        reference_models: As in `MoAChatModel`.
+        aggregator: As in `MoAChatModel`.
+        name: Name of the graph, seen in traces and drawings.
+        **options: The other settings of `MoAChatModel`, from `layers` to `max_retries`.
+
+    Returns:
+        The compiled graph.
+
+    Raises:
+        MoAConfigurationError: An argument is wrong; the message says how to mend it.
+        MissingExtraError: A string names a provider whose package is not installed.
+
+    Example:
+        >>> from langchain_moa import create_moa_graph
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> graph = create_moa_graph(
+        ...     [ScriptedChatModel.saying("4"), ScriptedChatModel.saying("four")],
+        ...     aggregator=ScriptedChatModel.saying("It is 4."),
+        ... )
+        >>> graph.invoke({"messages": ["2 + 2?"]})["messages"][-1].content
+        'It is 4.'
+    """
+    return mixture_graph(build_mixture(reference_models, aggregator, **options), name)
+
+
+def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
+    """The public graph of a checked mixture."""
+    graph = StateGraph(MoAState, input_schema=MoAInput, output_schema=MoAInput)
+    before = START
+    for layer in range(1, mixture.layers):
+        node = f"layer_{layer}"
+        subgraph = _layer_graph(
+            lambda _: CallInProgress(mixture), layer, mixture.names[layer - 1], checkpointer=None
+        )
+        graph.add_node(node, subgraph)
+        graph.add_edge(before, node)
+        before = node
+    graph.add_node(AGGREGATOR_NODE, _aggregator_node(mixture))
+    graph.add_edge(before, AGGREGATOR_NODE)
+    graph.add_edge(AGGREGATOR_NODE, END)
+    return graph.compile(name=name)
+
+
+@lru_cache(maxsize=256)
+def shared_layer_graph(layer: int, names: tuple[str, ...]) -> CompiledGraph:
+    """A layer's graph for the chat model; compiling costs as much as running it."""
+    return _layer_graph(_call_of, layer, names, checkpointer=False)
+
+
+def _call_of(config: RunnableConfig) -> CallInProgress:
+    call: CallInProgress = config["configurable"][CALL_KEY]
+    return call
+
+
+def _layer_graph(
+    resolve: _Resolve, layer: int, names: tuple[str, ...], *, checkpointer: bool | None
+) -> CompiledGraph:
+    graph = StateGraph(LayerState, output_schema=LayerOutput)
+    for index, name in enumerate(names):
+        graph.add_node(name, _proposer_node(resolve, layer, index, name))
+        graph.add_edge(START, name)
+    return graph.compile(checkpointer=checkpointer, name=f"layer_{layer}")
+
+
+def _proposer_node(resolve: _Resolve, layer: int, index: int, name: str) -> _Node:
+    def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
+        return _slot(Proposing(resolve(config), layer, index).run(state, config))
+
+    async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
+        return _slot(await Proposing(resolve(config), layer, index).arun(state, config))
+
+    return _Node(name, run, arun)
+
+
+def _slot(proposal: Proposal) -> dict[str, Any]:
+    return {"moa_proposals": {proposal.key: proposal.to_state()}}
+
+
+def _aggregator_node(mixture: Mixture) -> _Node:
+    def start(state: Any, config: RunnableConfig) -> tuple[MemberCall, list[Proposal]]:
+        proposals = proposals_from_state(state.get("moa_proposals", {}))
+        last = [p for p in proposals if p.layer == mixture.layers - 1]
+        require_enough(CallInProgress(mixture), last)
+        call = final_call(mixture, state["messages"], proposals, aggregator_config(config), {})
+        return call, proposals
+
+    def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
+        call, proposals = start(state, config)
+        with aggregation_errors(call, proposals):
+            message = as_message(call.runnable.invoke(call.input, call.config))
+        return {"messages": [finished_answer(mixture, call, message, proposals)]}
+
+    async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
+        call, proposals = start(state, config)
+        with aggregation_errors(call, proposals):
+            message = as_message(await call.runnable.ainvoke(call.input, call.config))
+        return {"messages": [finished_answer(mixture, call, message, proposals)]}
+
+    return _Node(AGGREGATOR_NODE, run, arun)

@@ -1,0 +1,276 @@
+"""What a member is: its runnable, its name, what it is given and how its answer is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, TypeAlias, cast
+
+from langchain_core.language_models import BaseChatModel, BaseLanguageModel
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    HumanMessage,
+    get_buffer_string,
+    message_chunk_to_message,
+)
+from langchain_core.prompts import BasePromptTemplate
+from langchain_core.prompts.chat import BaseChatPromptTemplate, MessagesPlaceholder
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableSequence
+from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.fallbacks import RunnableWithFallbacks
+from langgraph.pregel.protocol import PregelProtocol
+from pydantic import SecretStr
+
+from langchain_moa.errors import MoAConfigurationError
+
+MemberLike: TypeAlias = str | Runnable[Any, Any]
+"""What a user may give as a member: see `MoAChatModel.reference_models`."""
+
+Conversation: TypeAlias = Sequence[BaseMessage]
+
+_NAME_ATTRIBUTES: Final = ("model_name", "model", "model_id", "deployment_name")
+_MIN_SECRET: Final = 4
+"""Shorter values would redact ordinary words."""
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A reference model or the aggregator.
+
+    Attributes:
+        runnable: What is called. It is the user's own object, or was built from a string.
+        field: The argument it was given as, for error messages.
+    """
+
+    runnable: Runnable[Any, Any]
+    field: str = "member"
+
+    def __post_init__(self) -> None:
+        _ = self.adapt  # a prompt that cannot be filled is an error at construction
+
+    @cached_property
+    def model(self) -> str:
+        """The model name that is asked for, for records and traces."""
+        return model_of(self.runnable)
+
+    @cached_property
+    def adapt(self) -> Callable[[Conversation], Any]:
+        """Turns a conversation into this member's input."""
+        return _adapter(self.runnable, self.field)
+
+    @cached_property
+    def chat_model(self) -> BaseChatModel | None:
+        """The chat model below bindings and retries, `None` for any other runnable."""
+        inner = self.runnable
+        while isinstance(inner, RunnableBindingBase):
+            inner = inner.bound
+        return inner if isinstance(inner, BaseChatModel) else None
+
+    @cached_property
+    def reports_own_usage(self) -> bool:
+        """Whether the usage on an answer is that of exactly one model call."""
+        model = self.chat_model
+        return model is not None and not getattr(model, "is_mixture", False)
+
+    @cached_property
+    def streams(self) -> bool:
+        """Whether `stream` yields the answer's pieces (graphs yield state updates)."""
+        return not isinstance(_root(self.runnable), PregelProtocol)
+
+    @cached_property
+    def quiet(self) -> Runnable[Any, Any]:
+        """The runnable with streaming off, so that no handler upstream turns it on."""
+        return _quiet(self.runnable)
+
+    def redact(self, text: str) -> str:
+        """The text without any secret of this member's models."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    @cached_property
+    def _secrets(self) -> tuple[str, ...]:
+        found = {
+            value.get_secret_value()
+            for model in language_models(self.runnable)
+            for value in vars(model).values()
+            if isinstance(value, SecretStr)
+        }
+        return tuple(secret for secret in found if len(secret) >= _MIN_SECRET)
+
+
+def with_arguments(
+    runnable: Runnable[Any, Any], arguments: Mapping[str, Any]
+) -> Runnable[Any, Any]:
+    """The runnable with call arguments bound to the model (the last one) inside.
+
+    Arguments given to a chain's `invoke` reach its first step, which is not the model.
+
+    Raises:
+        MoAConfigurationError: There is no model inside that could take them.
+    """
+    if not arguments:
+        return runnable
+    bound = _replace_model(runnable, lambda model: model.bind(**arguments))
+    if bound is None:
+        names = ", ".join(sorted(arguments))
+        msg = (
+            f"{names}: {model_of(runnable)!r} is a {type(runnable).__name__} without a chat model "
+            "that could take call arguments; set them inside it, or leave them out here."
+        )
+        raise MoAConfigurationError(msg)
+    return bound
+
+
+def as_message(output: Any) -> AIMessage:
+    """A member's output as an `AIMessage`.
+
+    Args:
+        output: A message, a string, or an agent's state with `messages`.
+
+    Raises:
+        TypeError: The output is none of these.
+    """
+    if isinstance(output, dict) and output.get("messages"):
+        output = output["messages"][-1]
+    if isinstance(output, AIMessageChunk):
+        return cast("AIMessage", message_chunk_to_message(output))
+    if isinstance(output, AIMessage):
+        return output
+    if isinstance(output, BaseMessage):
+        return AIMessage(output.text)
+    if isinstance(output, str):
+        return AIMessage(output)
+    msg = f"a member must return a message or a string, not {type(output).__name__}"
+    raise TypeError(msg)
+
+
+def as_chunk(output: Any) -> AIMessageChunk:
+    """One piece of a member's streamed output as an `AIMessageChunk`."""
+    if isinstance(output, AIMessageChunk):
+        return output
+    message = as_message(output)
+    return AIMessageChunk(**message.model_dump(exclude={"type"}))
+
+
+def model_of(runnable: Runnable[Any, Any]) -> str:
+    """The name of the model that a runnable asks for, or the runnable's own name."""
+    if isinstance(runnable, RunnableBinding) and isinstance(runnable.kwargs.get("model"), str):
+        return cast("str", runnable.kwargs["model"])
+    models = list(language_models(runnable))
+    if not models:
+        return runnable.get_name()
+    for attribute in _NAME_ATTRIBUTES:
+        name = getattr(models[-1], attribute, None)
+        if isinstance(name, str) and name:
+            return name
+    return models[-1].get_name()
+
+
+def language_models(runnable: Runnable[Any, Any]) -> Iterator[BaseLanguageModel[Any]]:
+    """The language models inside a runnable, as far as its composition is known."""
+    if isinstance(runnable, BaseLanguageModel):
+        yield runnable
+    elif isinstance(runnable, RunnableBindingBase):
+        yield from language_models(runnable.bound)
+    elif isinstance(runnable, RunnableWithFallbacks):
+        for option in runnable.runnables:
+            yield from language_models(option)
+    elif isinstance(runnable, RunnableSequence):
+        for step in runnable.steps:
+            yield from language_models(step)
+
+
+def _root(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    """The runnable that receives the input first."""
+    if isinstance(runnable, RunnableBindingBase):
+        return _root(runnable.bound)
+    if isinstance(runnable, RunnableWithFallbacks):
+        return _root(runnable.runnable)
+    if isinstance(runnable, RunnableSequence):
+        return _root(runnable.first)
+    return runnable
+
+
+def _adapter(runnable: Runnable[Any, Any], field: str) -> Callable[[Conversation], Any]:
+    root = _root(runnable)
+    if isinstance(root, PregelProtocol):
+        return lambda messages: {"messages": list(messages)}
+    if isinstance(root, BasePromptTemplate):
+        return _prompt_adapter(root, field)
+    return list
+
+
+def _prompt_adapter(prompt: BasePromptTemplate[Any], field: str) -> Callable[[Conversation], Any]:
+    """Fill a prompt's message placeholder with the conversation, or its one variable with text."""
+    placeholder = _placeholder(prompt)
+    others = [name for name in prompt.input_variables if name != placeholder]
+    if placeholder is not None and not others:
+        return lambda messages: {placeholder: list(messages)}
+    if placeholder is None and len(others) == 1:
+        return lambda messages: {others[0]: _as_text(messages)}
+    msg = (
+        f"{field}: a prompt with the variables {prompt.input_variables} cannot be filled "
+        "from a conversation; give it one variable, or one messages placeholder and no variable "
+        "(fill the others with prompt.partial(...))."
+    )
+    raise MoAConfigurationError(msg)
+
+
+def _placeholder(prompt: BasePromptTemplate[Any]) -> str | None:
+    if isinstance(prompt, BaseChatPromptTemplate):
+        for message in getattr(prompt, "messages", []):
+            if isinstance(message, MessagesPlaceholder):
+                return message.variable_name
+    return None
+
+
+def _as_text(messages: Conversation) -> str:
+    if len(messages) == 1 and isinstance(messages[0], HumanMessage):
+        return messages[0].text
+    return get_buffer_string(messages)
+
+
+def _quiet(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    if isinstance(runnable, BaseChatModel):
+        return runnable.model_copy(update={"disable_streaming": True})
+    if isinstance(runnable, RunnableBindingBase):
+        return runnable.model_copy(update={"bound": _quiet(runnable.bound)})
+    return runnable
+
+
+def _replace_model(
+    runnable: Runnable[Any, Any], change: Callable[[Runnable[Any, Any]], Runnable[Any, Any]]
+) -> Runnable[Any, Any] | None:
+    """A copy of a composition with its (last) model changed; `None` if it holds none."""
+    bound_model = isinstance(runnable, RunnableBinding) and isinstance(
+        runnable.bound, BaseLanguageModel
+    )
+    if bound_model or isinstance(runnable, BaseLanguageModel):
+        return change(runnable)
+    if isinstance(runnable, RunnableBindingBase):
+        inner = _replace_model(runnable.bound, change)
+        return inner and runnable.model_copy(update={"bound": inner})
+    if isinstance(runnable, RunnableWithFallbacks):
+        options = [_replace_model(option, change) for option in runnable.runnables]
+        update = {"runnable": options[0], "fallbacks": options[1:]}
+        return runnable.model_copy(update=update) if all(options) else None
+    if isinstance(runnable, RunnableSequence):
+        return _replace_in_sequence(runnable, change)
+    return None
+
+
+def _replace_in_sequence(
+    sequence: RunnableSequence[Any, Any],
+    change: Callable[[Runnable[Any, Any]], Runnable[Any, Any]],
+) -> Runnable[Any, Any] | None:
+    steps = list(sequence.steps)
+    for place in range(len(steps) - 1, -1, -1):
+        changed = _replace_model(steps[place], change)
+        if changed is not None:
+            steps[place] = changed
+            return RunnableSequence(*steps, name=sequence.name)
+    return None

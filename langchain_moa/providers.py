@@ -1,0 +1,142 @@
+"""Chat models from strings: a bare id means Together, `"provider:model"` any other provider."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import SecretStr, ValidationError
+
+from langchain_moa.errors import MissingExtraError, MoAConfigurationError
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from langchain_together import ChatTogether
+
+TOGETHER_KEY_VARIABLE: Final = "TOGETHER_API_KEY"
+
+
+class ModelBuilder:
+    """Builds chat models from strings for one mixture.
+
+    All Together models that one builder makes share one pair of HTTP clients: to construct
+    a client costs a fifth of a second, and a shared one reuses open connections.
+
+    Args:
+        api_key: Together key; by default the environment's `TOGETHER_API_KEY`.
+        base_url: Address of the Together API; by default the environment's
+            `TOGETHER_API_BASE`, else Together's own.
+        timeout: Seconds that one request may take; by default the provider's.
+        max_retries: How often the client repeats a failed request; by default the provider's.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: SecretStr | None = None,
+        base_url: str | None = None,
+        timeout: float | None = None,
+        max_retries: int | None = None,
+    ) -> None:
+        self._api_key = api_key
+        self._base_url = base_url
+        self._client_options: dict[str, Any] = _set(timeout=timeout, max_retries=max_retries)
+        self._together: ChatTogether | None = None
+
+    def build(self, name: str, field: str) -> BaseChatModel:
+        """The chat model that a string means.
+
+        Args:
+            name: `"provider:model"`, or a Together model id such as
+                `"meta-llama/Llama-3.3-70B-Instruct-Turbo"`.
+            field: The argument that the string was given for, for error messages.
+
+        Raises:
+            MoAConfigurationError: The string is empty, names no known provider, or the key
+                of its provider is missing.
+            MissingExtraError: The provider's package is not installed.
+        """
+        provider, colon, model = name.partition(":")
+        if not name.strip() or (colon and not (provider.strip() and model.strip())):
+            msg = f"{field}={name!r} names no model; give 'provider:model' or a Together model id."
+            raise MoAConfigurationError(msg)
+        if not colon or "/" in provider:  # ids of fine-tuned models hold a colon after a slash
+            return self._build_together(name, field)
+        if provider == "together":
+            return self._build_together(model, field)
+        return self._build_other(name, field)
+
+    def _build_together(self, model: str, field: str) -> BaseChatModel:
+        if self._together is None:
+            self._together = self._new_together(model, field)
+        return self._together.model_copy(update={"model_name": model})
+
+    def _new_together(self, model: str, field: str) -> ChatTogether:
+        from langchain_together import ChatTogether  # noqa: PLC0415 - slow to import
+
+        # checked here, because ChatTogether without a key sends OPENAI_API_KEY to Together
+        key = self._api_key or SecretStr(os.environ.get(TOGETHER_KEY_VARIABLE, ""))
+        if not key.get_secret_value():
+            msg = (
+                f"{field}={model!r} is a Together model, and there is no key for Together; set the "
+                f"environment variable {TOGETHER_KEY_VARIABLE}, or pass api_key=..."
+            )
+            raise MoAConfigurationError(msg)
+        address = _set(base_url=self._base_url)
+        return ChatTogether(
+            model=model,
+            api_key=key,
+            stream_usage=True,  # unset, a stream reports no usage
+            **address,
+            **self._client_options,
+        )
+
+    def _build_other(self, name: str, field: str) -> BaseChatModel:
+        try:
+            from langchain.chat_models import init_chat_model  # noqa: PLC0415 - optional
+        except ImportError as error:
+            msg = (
+                f"{field}={name!r} needs the package langchain; install the extra: "
+                "pip install 'langchain-moa[providers]'."
+            )
+            raise MissingExtraError(msg) from error
+        try:
+            model: BaseChatModel = init_chat_model(name, **self._client_options)
+        except ImportError as error:
+            msg = f"{field}={name!r}: {error}."
+            raise MissingExtraError(msg) from error
+        except ValidationError as error:
+            msg = f"{field}={name!r}: {_without_input(error)}"
+            raise MoAConfigurationError(msg) from None
+        except Exception as error:  # each provider's SDK has its own error for a missing key
+            msg = f"{field}={name!r}: {' '.join(str(error).split())}"
+            raise MoAConfigurationError(msg) from error
+        return model
+
+
+def check_together_key(model: Any, field: str) -> None:
+    """Refuse a user's `ChatTogether` that would send `OPENAI_API_KEY` to Together.
+
+    Raises:
+        MoAConfigurationError: It is a `ChatTogether` without a Together key.
+    """
+    if any(base.__name__ == "ChatTogether" for base in type(model).__mro__):
+        key = getattr(model, "together_api_key", None)
+        if key is None or not key.get_secret_value():
+            msg = (
+                f"{field}=ChatTogether(model={model.model_name!r}) has no key for Together and "
+                "would send OPENAI_API_KEY there; set the environment variable "
+                f"{TOGETHER_KEY_VARIABLE}, or construct it with api_key=..."
+            )
+            raise MoAConfigurationError(msg)
+
+
+def _set(**options: Any) -> dict[str, Any]:
+    """The options that are set."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _without_input(error: ValidationError) -> str:
+    """A validation error without the values, which may hold a key."""
+    details = error.errors(include_input=False, include_url=False)
+    return "; ".join(f"{'.'.join(map(str, d['loc']))}: {d['msg']}" for d in details)

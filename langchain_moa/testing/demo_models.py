@@ -1,0 +1,78 @@
+"""The scripted models of the demo: four that propose and one that aggregates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from langchain_moa.testing.replies import Reply, assistant_reply, tokens, user_text
+from langchain_moa.testing.server import ModelBehavior
+
+DEMO_QUESTION: Final = "What are 3 fun things to do in SF?"
+"""The question that the scripted models know an answer to."""
+
+_DRAFTS: Final = {
+    "demo/sunset-8b": (
+        "1. Walk or cycle across the Golden Gate Bridge and come back by ferry from Sausalito.\n"
+        "2. See the sea lions at Pier 39.\n"
+        "3. Ride a cable car up Powell Street."
+    ),
+    "demo/mission-70b": (
+        "1. Eat a burrito in the Mission and look at the murals of Balmy Alley.\n"
+        "2. Watch the city from Dolores Park.\n"
+        "3. Spend an evening at a jazz club in the Fillmore."
+    ),
+    "demo/presidio-22b": (
+        "1. Golden Gate Park: the Japanese Tea Garden and the California Academy of Sciences.\n"
+        "2. The Lands End trail, with the ruins of the Sutro Baths.\n"
+        "3. Night tour of Alcatraz; book weeks ahead."
+    ),
+    "demo/castro-32b": (
+        "1. Take the ferry to Alcatraz.\n"
+        "2. Walk the Golden Gate Bridge early, before the fog and the crowds.\n"
+        "3. Browse the Ferry Building's farmers market on a Saturday."
+    ),
+}
+_ANSWER: Final = (
+    "Three things that make a good day in San Francisco:\n\n"
+    "1. **Golden Gate Bridge, early.** Walk or cycle across before the crowds, and take the "
+    "ferry back from Sausalito.\n"
+    "2. **Alcatraz.** The night tour is the best one; book it weeks ahead.\n"
+    "3. **The Mission.** A burrito, the murals of Balmy Alley, and the view from Dolores Park."
+)
+AGGREGATOR: Final = "demo/aggregator-405b"
+PROPOSERS: Final = tuple(_DRAFTS)
+
+
+def _draft(model: str) -> Callable[[Mapping[str, Any]], str | Reply]:
+    return _scripted(_DRAFTS[model], f"This is {model}'s scripted draft; a real model would answer")
+
+
+def _scripted(known: str, otherwise: str) -> Callable[[Mapping[str, Any]], str | Reply]:
+    def reply(body: Mapping[str, Any]) -> str | Reply:
+        if body.get("tools") or body.get("response_format"):
+            return assistant_reply(body)
+        question = user_text(body)
+        if DEMO_QUESTION in question:
+            return known
+        first_line = next(iter(question.strip().splitlines()), "")
+        return f"{otherwise}: {' '.join(tokens(first_line)[:30]).strip()}"
+
+    return reply
+
+
+def _proposer(model: str, latency: float) -> ModelBehavior:
+    return ModelBehavior(reply=_draft(model), latency=latency)
+
+
+DEMO_MODELS: Final[dict[str, ModelBehavior]] = {
+    **{model: _proposer(model, 0.4 + 0.3 * place) for place, model in enumerate(PROPOSERS)},
+    AGGREGATOR: ModelBehavior(
+        reply=_scripted(
+            _ANSWER, "This is the scripted aggregator, which read the drafts; the question was"
+        ),
+        latency=0.3,
+        token_delay=0.02,
+    ),
+}
+"""Behavior of each demo model on the loopback server."""

@@ -1,0 +1,145 @@
+"""What a scripted model says: replies, and a stand-in assistant that obeys a request."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+_QUOTED: Final = re.compile(r"['\"“]([^'\"“”]+)['\"”]")
+_QUOTED_WORD: Final = re.compile(r"['\"]([A-Za-z_]\w*)['\"]")
+_NUMBER: Final = re.compile(r"-?\d+")
+_TOKEN: Final = re.compile(r"\s*\S+|\s+")
+_BYTES_PER_TOKEN: Final = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolCall:
+    """One tool call of a reply.
+
+    Attributes:
+        name: Name of the tool.
+        arguments: The arguments: a mapping, or raw text to test malformed ones.
+    """
+
+    name: str
+    arguments: Mapping[str, Any] | str
+
+    @property
+    def arguments_text(self) -> str:
+        """The arguments as the wire carries them."""
+        if isinstance(self.arguments, str):
+            return self.arguments
+        return json.dumps(self.arguments, ensure_ascii=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What a model answers to one request.
+
+    Attributes:
+        text: The text; `None` is a null content.
+        tool_calls: Tool calls, in order.
+        finish_reason: By default `"tool_calls"` with tool calls, else `"stop"`.
+    """
+
+    text: str | None = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: str | None = None
+
+    @property
+    def reason(self) -> str:
+        """The finish reason that the wire carries."""
+        return self.finish_reason or ("tool_calls" if self.tool_calls else "stop")
+
+
+def tokens(text: str) -> list[str]:
+    """Text cut into the pieces that are streamed and counted: words with their spaces."""
+    return _TOKEN.findall(text)
+
+
+def count_prompt_tokens(messages: list[dict[str, Any]]) -> int:
+    """Tokens of a request's messages: a quarter of their bytes, as a rule of thumb says."""
+    return max(1, len(json.dumps(messages, ensure_ascii=False).encode()) // _BYTES_PER_TOKEN)
+
+
+def user_text(body: Mapping[str, Any]) -> str:
+    """The text of the last user message of a chat completions request."""
+    for message in reversed(body.get("messages", [])):
+        if message.get("role") == "user":
+            return content_text(message.get("content"))
+    return ""
+
+
+def content_text(content: Any) -> str:
+    """The text in a message's content, be it a string or a list of parts."""
+    if isinstance(content, list):
+        return " ".join(part["text"] for part in content if part.get("type") == "text")
+    return content or ""
+
+
+def assistant_reply(body: Mapping[str, Any]) -> Reply:
+    """Answer a request as an obedient assistant would.
+
+    It calls the tool that must be called, or the first one that may be, with arguments read
+    from the user's text; answers in the JSON schema that is asked for; and otherwise says a
+    sentence about what it was asked.
+
+    Args:
+        body: A chat completions request.
+    """
+    text = user_text(body)
+    tool = _tool_to_call(body)
+    if tool is not None:
+        schema = tool.get("parameters") or {}
+        return Reply(text=None, tool_calls=(_call(tool["name"], schema, text),))
+    form = body.get("response_format") or {}
+    if form.get("type") == "json_schema":
+        return Reply(text=json.dumps(_value(form["json_schema"].get("schema", {}), "", text)))
+    if form.get("type") == "json_object":
+        return Reply(text=json.dumps({key: f"about {key}" for key in _QUOTED_WORD.findall(text)}))
+    return Reply(text=f"{body.get('model', 'This model')} answers: {text[:80]}")
+
+
+def _call(name: str, schema: Mapping[str, Any], text: str) -> ToolCall:
+    return ToolCall(name=name, arguments=_value({"type": "object", **schema}, "", text))
+
+
+def _tool_to_call(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The function that the request makes the model call, if any."""
+    functions: list[dict[str, Any]] = [tool["function"] for tool in body.get("tools") or []]
+    choice = body.get("tool_choice", "auto")
+    if not functions or choice == "none":
+        return None
+    if isinstance(choice, dict):
+        wanted = choice["function"]["name"]
+        return next(function for function in functions if function["name"] == wanted)
+    answered = body["messages"][-1]["role"] == "tool"
+    if choice in ("required", "any") or not answered:
+        return functions[0]
+    return None
+
+
+def _value(schema: Mapping[str, Any], name: str, text: str) -> Any:
+    """A value for a JSON schema, read from the text where it can be."""
+    if "anyOf" in schema:
+        return _value(schema["anyOf"][0], name, text)
+    if "enum" in schema:
+        return next((item for item in schema["enum"] if str(item) in text), schema["enum"][0])
+    match schema.get("type"):
+        case "object":
+            parts = schema.get("properties", {})
+            value: Any = {key: _value(part, key, text) for key, part in parts.items()}
+        case "array":
+            value = [_value(schema.get("items", {}), name, text)]
+        case "integer" | "number":
+            found = _NUMBER.search(text)
+            value = int(found.group()) if found else 1
+        case "boolean":
+            value = True
+        case _:
+            quoted = _QUOTED.search(text)
+            value = quoted.group(1) if quoted else (text[:60] or name)
+    return value

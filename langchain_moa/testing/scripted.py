@@ -1,0 +1,162 @@
+"""A chat model that answers by a function, for tests inside the process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any, Self
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import PrivateAttr
+from typing_extensions import override
+
+from langchain_moa.testing.replies import count_prompt_tokens, tokens
+
+Script = Callable[[list[BaseMessage]], str | AIMessage]
+"""Answers a conversation with a text or a message, or raises."""
+
+
+class ScriptedChatModel(BaseChatModel):
+    """A chat model whose answers a function gives.
+
+    A function of the messages, unlike a list of responses, answers the same in whatever
+    order parallel calls come.
+
+    Args:
+        script: Answers a conversation with a text or a message, or raises.
+        model: The model name that it goes by.
+        seconds: How long it thinks before it answers.
+        token_seconds: How long it takes per streamed token after that.
+
+    Example:
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> model = ScriptedChatModel(script=lambda messages: messages[-1].text.upper())
+        >>> model.invoke("hello").content
+        'HELLO'
+    """
+
+    script: Script
+    model: str = "scripted"
+    seconds: float = 0.0
+    token_seconds: float = 0.0
+
+    _calls: list[tuple[list[BaseMessage], dict[str, Any]]] = PrivateAttr(default_factory=list)
+
+    @classmethod
+    def saying(cls, text: str, **fields: Any) -> Self:
+        """A model that always says the same.
+
+        Args:
+            text: What it says.
+            **fields: Other fields of the model.
+        """
+        return cls(script=lambda _: text, **fields)
+
+    @property
+    def calls(self) -> list[tuple[list[BaseMessage], dict[str, Any]]]:
+        """The messages and call arguments of every call; copies of the model share it."""
+        return self._calls
+
+    @property
+    @override
+    def _llm_type(self) -> str:
+        return "scripted"
+
+    @override
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Hand the tools, as OpenAI's schemas, to each call's arguments."""
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+
+    @override
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        time.sleep(self.seconds)
+        return self._result(self._answer(messages, stop, kwargs))
+
+    @override
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        await asyncio.sleep(self.seconds)
+        return self._result(self._answer(messages, stop, kwargs))
+
+    @override
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        time.sleep(self.seconds)
+        for chunk in _chunks(self._answer(messages, stop, kwargs)):
+            time.sleep(self.token_seconds)
+            yield chunk
+
+    @override
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        await asyncio.sleep(self.seconds)
+        for chunk in _chunks(self._answer(messages, stop, kwargs)):
+            await asyncio.sleep(self.token_seconds)
+            yield chunk
+
+    def _answer(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> AIMessage:
+        given = kwargs if stop is None else {**kwargs, "stop": stop}
+        self._calls.append((messages, given))
+        answer = self.script(messages)
+        message = AIMessage(answer) if isinstance(answer, str) else answer
+        metadata = {"model_name": self.model, **message.response_metadata}
+        read = count_prompt_tokens([{"content": str(m.content)} for m in messages])
+        written = len(tokens(message.text))
+        usage = UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
+        return message.model_copy(
+            update={
+                "response_metadata": metadata,
+                "usage_metadata": message.usage_metadata or usage,
+            }
+        )
+
+    def _result(self, answer: AIMessage) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=answer)])
+
+
+def _chunks(answer: AIMessage) -> Iterator[ChatGenerationChunk]:
+    """A text token by token, then everything else of the message in the last chunk."""
+    text = answer.content if isinstance(answer.content, str) else ""
+    for piece in tokens(text):
+        yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
+    rest = answer.model_dump(exclude={"type", "id"})
+    if text:
+        rest["content"] = ""
+    yield ChatGenerationChunk(message=AIMessageChunk(**rest, chunk_position="last"))

@@ -1,0 +1,355 @@
+"""A model server on 127.0.0.1 that speaks Together's and OpenAI's chat completions.
+
+It answers as JSON or SSE, with tool calls, JSON schemas, usage and several choices, records
+every request, and shows any fault that a real provider may show.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from types import TracebackType
+from typing import Any, Final, Self
+
+from langchain_moa.errors import MissingExtraError
+from langchain_moa.testing.replies import (
+    Reply,
+    assistant_reply,
+    count_prompt_tokens,
+    tokens,
+)
+
+try:
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.requests import ClientDisconnect, Request
+    from starlette.responses import JSONResponse, Response, StreamingResponse
+    from starlette.routing import Route
+except ImportError as error:
+    _MESSAGE = "the loopback server needs: pip install 'langchain-moa[testing]'"
+    raise MissingExtraError(_MESSAGE) from error
+
+DEFAULT_KEY: Final = "loopback-key"
+_START_SECONDS: Final = 10.0
+_STOP_SECONDS: Final = 5.0
+
+ReplyFunction = Callable[[Mapping[str, Any]], str | Reply]
+"""Answers the body of a chat completions request."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelBehavior:
+    """How one model of the server behaves. Durations are in seconds.
+
+    Attributes:
+        reply: A fixed text or reply, or a function of the request's body.
+        latency: Time before the response begins.
+        first_token_delay: Further time before the first token of a stream.
+        token_delay: Time before each further token of a stream.
+        status: An HTTP error status instead of an answer, such as 429 or 500.
+        error: Message of that error.
+        retry_after: Value of the `Retry-After` header of that error.
+        fail_first: Only so many first requests get that error; `None` means all do.
+        drop: Close the connection instead of answering.
+        hang: Never answer.
+        truncate_after: End a stream without an end mark after so many tokens.
+        malformed: Answer with broken JSON.
+        answers_as: Another model name in the answer than was asked for.
+    """
+
+    reply: str | Reply | ReplyFunction = assistant_reply
+    latency: float = 0.0
+    first_token_delay: float = 0.0
+    token_delay: float = 0.0
+    status: int | None = None
+    error: str = "the scripted model fails as it was told to"
+    retry_after: float | None = None
+    fail_first: int | None = None
+    drop: bool = False
+    hang: bool = False
+    truncate_after: int | None = None
+    malformed: bool = False
+    answers_as: str | None = None
+
+    def reply_to(self, body: Mapping[str, Any]) -> Reply:
+        """The reply to a request's body."""
+        said = self.reply(body) if callable(self.reply) else self.reply
+        return Reply(text=said) if isinstance(said, str) else said
+
+
+@dataclass(kw_only=True)
+class RecordedRequest:
+    """One chat completions request that the server got.
+
+    Attributes:
+        model: The model that was asked for.
+        body: The whole JSON body.
+        headers: The headers, names in lower case.
+        arrived: When it came, on the clock of `time.monotonic`.
+        usage: Tokens of the answer, once it was sent.
+        finished: Whether the answer was sent to its end.
+    """
+
+    model: str
+    body: dict[str, Any]
+    headers: dict[str, str]
+    arrived: float = field(default_factory=time.monotonic)
+    usage: dict[str, int] | None = None
+    finished: bool = False
+
+
+class LoopbackServer:
+    """A model server in a thread of its own, to be used as a context manager.
+
+    Args:
+        models: Behavior per model id; requests for other ids are answered with 404.
+        api_key: The only key that is let in.
+        port: Port on 127.0.0.1; 0 takes a free one.
+
+    Example:
+        >>> from langchain_moa.testing import LoopbackServer, ModelBehavior
+        >>> from langchain_together import ChatTogether
+        >>> with LoopbackServer({"demo/model": ModelBehavior(reply="Hello!")}) as server:
+        ...     model = ChatTogether(
+        ...         model="demo/model", api_key=server.api_key, base_url=server.base_url
+        ...     )
+        ...     model.invoke("Hi").content
+        'Hello!'
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, ModelBehavior],
+        *,
+        api_key: str = DEFAULT_KEY,
+        port: int = 0,
+    ) -> None:
+        self.models = dict(models)
+        self.api_key = api_key
+        self.requests: list[RecordedRequest] = []
+        self._ids = count(1)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", port))
+        app = Starlette(
+            routes=[
+                Route("/v1/chat/completions", self._complete, methods=["POST"]),
+                Route("/v1/models", self._list_models),
+            ]
+        )
+        config = uvicorn.Config(
+            app,
+            log_level="critical",
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
+        )
+
+    @property
+    def base_url(self) -> str:
+        """Address for the clients' `base_url`."""
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
+
+    @property
+    def open_requests(self) -> int:
+        """How many requests are being answered now."""
+        return len(self._server.server_state.tasks)
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections clients hold open now."""
+        return len(self._server.server_state.connections)
+
+    def requests_for(self, model: str) -> list[RecordedRequest]:
+        """The recorded requests for one model, in the order they came."""
+        return [request for request in self.requests if request.model == model]
+
+    def start(self) -> Self:
+        """Start serving; returns once the server answers.
+
+        Raises:
+            RuntimeError: It did not start in time.
+        """
+        self._thread.start()
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._server.started:
+            if time.monotonic() > deadline or not self._thread.is_alive():
+                msg = "the loopback server did not start"
+                raise RuntimeError(msg)
+            time.sleep(0.005)
+        return self
+
+    def stop(self) -> None:
+        """Stop serving; connections that still wait are cut."""
+        self._server.should_exit = True
+        self._thread.join(_STOP_SECONDS)
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    async def _list_models(self, request: Request) -> Response:
+        if not self._let_in(request):
+            return _error(401, "Invalid API key provided.")
+        data = [{"id": name, "object": "model", "owned_by": "loopback"} for name in self.models]
+        return JSONResponse({"object": "list", "data": data})
+
+    async def _complete(self, request: Request) -> Response:
+        if not self._let_in(request):
+            return _error(401, "Invalid API key provided.")
+        body = await request.json()
+        record = RecordedRequest(
+            model=body.get("model", ""), body=body, headers=dict(request.headers)
+        )
+        earlier = len(self.requests_for(record.model))
+        self.requests.append(record)
+        behavior = self.models.get(record.model)
+        if behavior is None:
+            return _error(404, f"The model {record.model!r} does not exist.")
+        return await self._behave(request, record, behavior, earlier)
+
+    async def _behave(
+        self, request: Request, record: RecordedRequest, behavior: ModelBehavior, earlier: int
+    ) -> Response:
+        if behavior.latency:
+            await asyncio.sleep(behavior.latency)
+        if behavior.hang:
+            await _until_gone(request)
+        if behavior.drop:
+            _cut(request)
+        still = behavior.fail_first is None or earlier < behavior.fail_first
+        if behavior.status is not None and still:
+            return _error(behavior.status, behavior.error, retry_after=behavior.retry_after)
+        answer = _Answer(record, behavior, f"chatcmpl-{next(self._ids)}")
+        if record.body.get("stream"):
+            return StreamingResponse(answer.events(), media_type="text/event-stream")
+        return answer.whole()
+
+    def _let_in(self, request: Request) -> bool:
+        return request.headers.get("authorization") == f"Bearer {self.api_key}"
+
+
+class _Answer:
+    """One answer on its way out, whole or as server-sent events."""
+
+    def __init__(self, record: RecordedRequest, behavior: ModelBehavior, answer_id: str) -> None:
+        self._record = record
+        self._behavior = behavior
+        self._reply = behavior.reply_to(record.body)
+        self._head = {
+            "id": answer_id,
+            "created": int(time.time()),
+            "model": behavior.answers_as or record.model,
+        }
+        self._choices: int = record.body.get("n") or 1
+
+    def _usage(self) -> dict[str, int]:
+        read = count_prompt_tokens(self._record.body["messages"])
+        calls = "".join(call.arguments_text for call in self._reply.tool_calls)
+        written = len(tokens((self._reply.text or "") + calls)) * self._choices
+        return {
+            "prompt_tokens": read,
+            "completion_tokens": written,
+            "total_tokens": read + written,
+        }
+
+    def whole(self) -> Response:
+        """The answer as one JSON document."""
+        if self._behavior.malformed:
+            return Response('{"choices": [{"mess', media_type="application/json")
+        message: dict[str, Any] = {"role": "assistant", "content": self._reply.text}
+        if self._reply.tool_calls:
+            message["tool_calls"] = [_call(i, c) for i, c in enumerate(self._reply.tool_calls)]
+        choices = [
+            {"index": i, "message": message, "finish_reason": self._reply.reason}
+            for i in range(self._choices)
+        ]
+        self._record.usage = self._usage()
+        self._record.finished = True
+        head = {**self._head, "object": "chat.completion"}
+        return JSONResponse({**head, "choices": choices, "usage": self._record.usage})
+
+    async def events(self) -> AsyncIterator[str]:
+        """The answer as server-sent events."""
+        await asyncio.sleep(self._behavior.first_token_delay)
+        if self._behavior.malformed:
+            yield 'data: {"choices": [{"del\n\n'
+            return
+        for choice in range(self._choices):
+            async for delta in self._deltas():
+                yield self._event(choice, delta, None)
+            if self._behavior.truncate_after is not None:
+                return
+            yield self._event(choice, {}, self._reply.reason)
+        self._record.usage = self._usage()
+        if (self._record.body.get("stream_options") or {}).get("include_usage"):
+            yield _data({**self._chunk_head(), "choices": [], "usage": self._record.usage})
+        self._record.finished = True
+        yield "data: [DONE]\n\n"
+
+    async def _deltas(self) -> AsyncIterator[dict[str, Any]]:
+        yield {"role": "assistant", "content": ""}
+        pieces = tokens(self._reply.text or "")
+        for place, piece in enumerate(pieces[: self._behavior.truncate_after]):
+            if place and self._behavior.token_delay:
+                await asyncio.sleep(self._behavior.token_delay)
+            yield {"content": piece}
+        for index, call in enumerate(self._reply.tool_calls):
+            opened = _call(index, call)
+            opened["function"]["arguments"] = ""
+            yield {"tool_calls": [{"index": index, **opened}]}
+            for piece in tokens(call.arguments_text):
+                yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
+
+    def _chunk_head(self) -> dict[str, Any]:
+        return {**self._head, "object": "chat.completion.chunk"}
+
+    def _event(self, choice: int, delta: dict[str, Any], reason: str | None) -> str:
+        entry = {"index": choice, "delta": delta, "finish_reason": reason}
+        return _data({**self._chunk_head(), "choices": [entry]})
+
+
+def _call(index: int, call: Any) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments_text}
+    return {"id": f"call_{index}", "type": "function", "function": function}
+
+
+def _data(event: dict[str, Any]) -> str:
+    return f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
+
+
+def _error(status: int, message: str, *, retry_after: float | None = None) -> Response:
+    headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
+    body = {"error": {"message": message, "type": "scripted_error", "code": status}}
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+async def _until_gone(request: Request) -> None:
+    """Wait until the client has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    raise ClientDisconnect
+
+
+def _cut(request: Request) -> None:
+    """Cut the connection without an answer: ASGI has no word for it, uvicorn's cycle does."""
+    request.receive.__self__.transport.abort()  # type: ignore[attr-defined]
+    raise ClientDisconnect

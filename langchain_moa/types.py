@@ -1,0 +1,137 @@
+"""The records of one call: what every member answered, how long it took, what it used.
+
+A `Proposal` is what the code works with; `ProposalRecord` and `MoARecord` are the plain
+JSON shapes that graph state and `response_metadata["moa"]` hold, because custom classes
+break strict checkpoint decoding and remote streams.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, NotRequired
+
+from langchain_core.messages.ai import UsageMetadata
+
+# typing.TypedDict below Python 3.12 leaves graph schemas empty
+from typing_extensions import TypedDict
+
+ProposalStatus = Literal["ok", "failed", "empty", "filtered", "reasoning_only"]
+"""What became of one proposer's call.
+
+`ok`: a usable proposal. `failed`: the call raised. `empty`: the model answered without
+any text. `filtered`: the provider's filter or the model itself refused. `reasoning_only`:
+the answer held nothing but reasoning.
+"""
+
+Placement = Literal["user", "system"]
+"""Where proposals are put: with the last user turn, or in the system message."""
+
+
+class ProposalRecord(TypedDict):
+    """One proposal in `response_metadata["moa"]["proposals"]`."""
+
+    layer: int
+    """Layer of the proposer, counted from 1."""
+    index: int
+    """Place of the proposer in its layer, counted from 0."""
+    model: str
+    """Name that was asked for."""
+    model_name: str | None
+    """Name that answered, as the provider says it; `None` where it says none."""
+    status: ProposalStatus
+    error: str | None
+    """Why the proposal is not usable; `None` when it is."""
+    seconds: float
+    usage: UsageMetadata | None
+    """Tokens of this member's calls; `None` where the member reports none."""
+    text: NotRequired[str]
+    """The proposal itself; only with `include_proposals=True`."""
+
+
+class AggregatorRecord(TypedDict):
+    """The final call in `response_metadata["moa"]["aggregator"]`."""
+
+    model: str
+    model_name: str | None
+    seconds: float
+    usage: UsageMetadata | None
+
+
+class UsageReport(TypedDict):
+    """Tokens over all calls of the mixture, each call counted once."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    by_model: dict[str, UsageMetadata]
+    """The same per model that answered."""
+
+
+class MoARecord(TypedDict):
+    """Everything that happened in one call: `response_metadata["moa"]`."""
+
+    layers: int
+    """Layers of the mixture, the aggregator's counted."""
+    proposals: list[ProposalRecord]
+    """In (layer, index) order."""
+    aggregator: AggregatorRecord
+    usage: UsageReport
+    degraded: bool
+    """True exactly when a proposal is missing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proposal:
+    """What one proposer answered, or why it did not.
+
+    Attributes:
+        layer: Layer of the proposer, counted from 1.
+        index: Place of the proposer in its layer, counted from 0.
+        model: Name that was asked for.
+        model_name: Name that answered, or `None` where the member doesn't say.
+        status: What became of the call.
+        error: Why the proposal is not usable, or `None`.
+        seconds: Wall time of the call.
+        usage_by_model: Tokens of the call per model that answered. Empty where unknown.
+        text: The answer without reasoning; empty unless `status` is `"ok"`.
+    """
+
+    layer: int
+    index: int
+    model: str
+    model_name: str | None = None
+    status: ProposalStatus = "ok"
+    error: str | None = None
+    seconds: float = 0.0
+    usage_by_model: dict[str, UsageMetadata] = field(default_factory=dict)
+    text: str = ""
+
+    @property
+    def key(self) -> str:
+        """The proposal's slot in graph state: `"<layer>.<index>"`."""
+        return slot(self.layer, self.index)
+
+    @property
+    def usable(self) -> bool:
+        """Whether the next layer is shown this proposal."""
+        return self.status == "ok"
+
+    @property
+    def reason(self) -> str:
+        """Status and error in one short text, for messages and logs."""
+        return f"{self.status}: {self.error}" if self.error else self.status
+
+    def to_state(self) -> dict[str, Any]:
+        """The proposal as plain JSON, for graph state."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def slot(layer: int, index: int) -> str:
+    """The key of one proposer's slot in graph state."""
+    return f"{layer}.{index}"
+
+
+def proposals_from_state(state: dict[str, dict[str, Any]]) -> list[Proposal]:
+    """The proposals in a graph's `moa_proposals`, in (layer, index) order."""
+    proposals = [Proposal(**value) for value in state.values()]
+    return sorted(proposals, key=lambda p: (p.layer, p.index))

@@ -1,0 +1,62 @@
+"""Tokens per member and per call, each call counted once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from langchain_core.messages.ai import AIMessage, UsageMetadata, add_usage
+
+from langchain_moa.types import Proposal, UsageReport
+
+
+def sum_usage(usages: Iterable[UsageMetadata | None]) -> UsageMetadata | None:
+    """The sum of usages, `None` where there is none to add."""
+    total: UsageMetadata | None = None
+    for usage in usages:
+        if usage is not None:
+            total = add_usage(total, usage)
+    return total
+
+
+def usage_of_message(message: AIMessage, model: str) -> dict[str, UsageMetadata]:
+    """The usage that a single model call reports, keyed by the model that answered.
+
+    Args:
+        message: The model's answer.
+        model: Name asked for, used where the answer names no model.
+    """
+    if message.usage_metadata is None:
+        return {}
+    return {answering_model(message) or model: message.usage_metadata}
+
+
+def answering_model(message: AIMessage) -> str | None:
+    """The model name that the provider put on the answer, or `None`."""
+    metadata = message.response_metadata
+    name = metadata.get("model_name") or metadata.get("model")
+    return name if isinstance(name, str) else None
+
+
+def usage_report(
+    proposals: Iterable[Proposal], aggregator: Mapping[str, UsageMetadata]
+) -> UsageReport:
+    """Totals over all calls of one mixture.
+
+    Args:
+        proposals: All proposals of the call; those without usage count nothing.
+        aggregator: Usage of the final call per model.
+
+    Returns:
+        Input, output and total tokens, and the same per model that answered.
+    """
+    by_model: dict[str, UsageMetadata] = {}
+    for usages in [*(p.usage_by_model for p in proposals), aggregator]:
+        for name, usage in usages.items():
+            by_model[name] = add_usage(by_model.get(name), usage)
+    total = sum_usage(by_model.values())
+    return {
+        "input_tokens": total["input_tokens"] if total else 0,
+        "output_tokens": total["output_tokens"] if total else 0,
+        "total_tokens": total["total_tokens"] if total else 0,
+        "by_model": by_model,
+    }
