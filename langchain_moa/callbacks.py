@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar, cast
+from uuid import UUID
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
@@ -78,13 +79,10 @@ def own_configurable(configurable: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def prepare_stream_run(manager_class: type[_ManagerT], config: RunnableConfig) -> _ManagerT:
-    """The run manager of the run that `stream` is about to open from this config.
-
-    Args:
-        manager_class: The sync or the async run manager.
-        config: A config with a `run_id` and, as callbacks, a configured manager.
-    """
+def prepare_stream_run(
+    manager_class: type[_ManagerT], callbacks: BaseCallbackManager, run_id: UUID
+) -> _ManagerT:
+    """The run manager of the run that `stream` is about to open with these callbacks and id."""
     names = (
         "handlers",
         "inheritable_handlers",
@@ -94,9 +92,8 @@ def prepare_stream_run(manager_class: type[_ManagerT], config: RunnableConfig) -
         "metadata",
         "inheritable_metadata",
     )
-    callbacks = config["callbacks"]
     values = {name: getattr(callbacks, name) for name in names}
-    return manager_class(run_id=config["run_id"], **values)
+    return manager_class(run_id=run_id, **values)
 
 
 def child_callbacks(

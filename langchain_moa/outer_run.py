@@ -10,7 +10,7 @@ from abc import ABC
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
@@ -29,6 +29,8 @@ from typing_extensions import override
 from langchain_moa.answer import with_usage
 from langchain_moa.callbacks import current_run, prepare_stream_run
 from langchain_moa.stepping import astepped, stepped
+
+_RunT = TypeVar("_RunT", CallbackManagerForLLMRun, AsyncCallbackManagerForLLMRun)
 
 
 class CompositeChatModel(BaseChatModel, ABC):
@@ -73,8 +75,7 @@ class CompositeChatModel(BaseChatModel, ABC):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> Iterator[AIMessageChunk]:
-        config = self._with_known_run(config, CallbackManager)
-        manager = prepare_stream_run(CallbackManagerForLLMRun, config)
+        config, manager = self._known_run(config, CallbackManager, CallbackManagerForLLMRun)
         steps = super().stream(input, config, stop=stop, **kwargs)
         with closing(stepped(steps, partial(current_run, manager))) as chunks:
             for chunk in chunks:
@@ -89,21 +90,23 @@ class CompositeChatModel(BaseChatModel, ABC):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
-        config = self._with_known_run(config, AsyncCallbackManager)
-        manager = prepare_stream_run(AsyncCallbackManagerForLLMRun, config)
+        config, manager = self._known_run(
+            config, AsyncCallbackManager, AsyncCallbackManagerForLLMRun
+        )
         steps = super().astream(input, config, stop=stop, **kwargs)
         async with aclosing(astepped(steps, partial(current_run, manager))) as chunks:
             async for chunk in chunks:
                 yield with_usage(chunk)
 
-    def _with_known_run(
+    def _known_run(
         self,
         config: RunnableConfig | None,
-        manager_class: type[CallbackManager | AsyncCallbackManager],
-    ) -> RunnableConfig:
-        """The config with configured callbacks and a run id, so that the run is known here."""
+        callback_class: type[CallbackManager | AsyncCallbackManager],
+        run_class: type[_RunT],
+    ) -> tuple[RunnableConfig, _RunT]:
+        """A config that fixes the run which the base class is about to open, and that run."""
         full = ensure_config(config)
-        callbacks = manager_class.configure(
+        callbacks = callback_class.configure(
             full.get("callbacks"),
             self.callbacks,
             self.verbose,
@@ -112,7 +115,9 @@ class CompositeChatModel(BaseChatModel, ABC):
             full.get("metadata"),
             self.metadata,
         )
-        return {**full, "callbacks": callbacks, "run_id": full.get("run_id") or uuid7()}
+        run_id = full.get("run_id") or uuid7()
+        known: RunnableConfig = {**full, "callbacks": callbacks, "run_id": run_id}
+        return known, prepare_stream_run(run_class, callbacks, run_id)
 
     @override
     def generate(self, *args: Any, **kwargs: Any) -> LLMResult:

@@ -13,6 +13,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 from langchain_together import ChatTogether
+from pydantic import SecretStr
 
 from langchain_moa import MoAChatModel
 from langchain_moa.testing import LoopbackServer, ModelBehavior
@@ -40,7 +41,10 @@ def together(model: str) -> ChatTogether:
     """Members are built once: each construction makes four HTTP clients."""
     address = server()
     return ChatTogether(
-        model=model, api_key=address.api_key, base_url=address.base_url, stream_usage=True
+        model=model,
+        api_key=SecretStr(address.api_key),
+        base_url=address.base_url,
+        stream_usage=True,
     )
 
 
