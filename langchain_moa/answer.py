@@ -141,7 +141,11 @@ class AnswerStream:
         if chunk.chunk_position == "last":
             self._last = chunk
         else:
-            yield chunk.model_copy(update={"id": None, "usage_metadata": None})
+            # an aggregator that is itself a mixture brings a record of its own
+            metadata = {k: v for k, v in chunk.response_metadata.items() if k != RECORD_KEY}
+            yield chunk.model_copy(
+                update={"id": None, "usage_metadata": None, "response_metadata": metadata}
+            )
 
     def last(self) -> AIMessageChunk:
         """The last chunk: what was kept back, and the record."""

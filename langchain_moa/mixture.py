@@ -23,8 +23,11 @@ from langchain_moa.prompts import AGGREGATOR_PROMPT, parse_prompt, with_proposal
 from langchain_moa.providers import ModelBuilder, check_together_key
 from langchain_moa.types import Placement, Proposal
 
-ReferenceModels: TypeAlias = Sequence[MemberLike] | Sequence[Sequence[MemberLike]]
-"""A flat list, used in every proposer layer, or one list per proposer layer."""
+ReferenceModels: TypeAlias = Sequence[MemberLike | Sequence[MemberLike]]
+"""A flat list, used in every proposer layer, or one list per proposer layer; never both mixed.
+
+One sequence type and not a union of two, which type checkers can't infer a list literal for.
+"""
 
 DEFAULT_LAYERS: Final = 2
 _MIN_LAYERS: Final = 2

@@ -28,6 +28,7 @@ from langchain_moa.testing.replies import (
 try:
     import uvicorn
     from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
     from starlette.requests import ClientDisconnect, Request
     from starlette.responses import JSONResponse, Response, StreamingResponse
     from starlette.routing import Route
@@ -58,6 +59,7 @@ class ModelBehavior:
         fail_first: Only so many first requests get that error; `None` means all do.
         drop: Close the connection instead of answering.
         hang: Never answer.
+        drop_after: Close the connection after so many tokens of a stream.
         truncate_after: End a stream without an end mark after so many tokens.
         malformed: Answer with broken JSON.
         answers_as: Another model name in the answer than was asked for.
@@ -73,6 +75,7 @@ class ModelBehavior:
     fail_first: int | None = None
     drop: bool = False
     hang: bool = False
+    drop_after: int | None = None
     truncate_after: int | None = None
     malformed: bool = False
     answers_as: str | None = None
@@ -238,7 +241,11 @@ class LoopbackServer:
         still = behavior.fail_first is None or earlier < behavior.fail_first
         if behavior.status is not None and still:
             return _error(behavior.status, behavior.error, retry_after=behavior.retry_after)
-        answer = _Answer(record, behavior, f"chatcmpl-{next(self._ids)}")
+        if callable(behavior.reply):  # it may block, and the other requests must go on
+            reply = await run_in_threadpool(behavior.reply_to, record.body)
+        else:
+            reply = behavior.reply_to(record.body)
+        answer = _Answer(record, behavior, reply, f"chatcmpl-{next(self._ids)}")
         if record.body.get("stream"):
             return StreamingResponse(answer.events(), media_type="text/event-stream")
         return answer.whole()
@@ -250,10 +257,12 @@ class LoopbackServer:
 class _Answer:
     """One answer on its way out, whole or as server-sent events."""
 
-    def __init__(self, record: RecordedRequest, behavior: ModelBehavior, answer_id: str) -> None:
+    def __init__(
+        self, record: RecordedRequest, behavior: ModelBehavior, reply: Reply, answer_id: str
+    ) -> None:
         self._record = record
         self._behavior = behavior
-        self._reply = behavior.reply_to(record.body)
+        self._reply = reply
         self._head = {
             "id": answer_id,
             "created": int(time.time()),
@@ -311,6 +320,8 @@ class _Answer:
         for place, piece in enumerate(pieces[: self._behavior.truncate_after]):
             if place and self._behavior.token_delay:
                 await asyncio.sleep(self._behavior.token_delay)
+            if place == self._behavior.drop_after:
+                raise ClientDisconnect  # the server cuts a response that ends in an error
             yield {"content": piece}
         for index, call in enumerate(self._reply.tool_calls):
             opened = _call(index, call)

@@ -1,0 +1,306 @@
+"""`MoAChatModel` as any chat model: copies, caches, wrappers, identity, repr."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.language_models import BaseChatModel
+from langchain_core.load import dumps
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.rate_limiters import InMemoryRateLimiter
+from langchain_core.runnables import ConfigurableField, RunnableLambda
+from pydantic import BaseModel
+
+from langchain_moa import ChatMoA, MoAChatModel, MoAConfigurationError
+from langchain_moa.testing import ScriptedChatModel
+
+
+def saying(text: str, **fields: Any) -> ScriptedChatModel:
+    return ScriptedChatModel.saying(text, **fields)
+
+
+def mixture(**fields: Any) -> MoAChatModel:
+    defaults: dict[str, Any] = {
+        "reference_models": [saying("4", model="a"), saying("five", model="b")],
+        "aggregator": saying("It is 4.", model="judge"),
+    }
+    return MoAChatModel(**{**defaults, **fields})
+
+
+def layers_of(answer: Any) -> int:
+    layers: int = answer.response_metadata["moa"]["layers"]
+    return layers
+
+
+# --- fields ---
+
+
+def test_misspelt_and_impossible_fields() -> None:
+    for fields, message in (
+        ({"layer": 3}, "did you mean layers"),
+        ({"layers": "many"}, "layers='many'"),
+        ({"temperature": "hot"}, "temperature='hot'"),
+        ({"min_proposals": 3}, "min_proposals=3 must be from 1 to 2"),
+        ({"reference_models": []}, "reference_models=\\[\\] is empty"),
+    ):
+        with pytest.raises(MoAConfigurationError, match=message):
+            mixture(**fields)
+    with pytest.raises(MoAConfigurationError, match="aggregator: Field required"):
+        MoAChatModel(reference_models=[saying("x")])  # type: ignore[call-arg]
+    with pytest.raises(MoAConfigurationError, match="samples=0"):
+        MoAChatModel.self_moa(saying("x"), samples=0)
+
+
+def test_layers_is_known_after_construction() -> None:
+    assert mixture().layers == 2
+    nested = [[saying("a")], [saying("b"), saying("c")]]
+    assert mixture(reference_models=nested).layers == 3
+
+
+def test_arguments_that_a_member_cannot_take() -> None:
+    plain: Any = RunnableLambda(lambda _: "text", name="plain")
+    with pytest.raises(MoAConfigurationError, match="temperature: 'plain'"):
+        mixture(aggregator=plain, temperature=0)
+    with pytest.raises(MoAConfigurationError, match="temperature: 'plain'"):
+        mixture(reference_models=[plain], proposal_temperature=0)
+    assert mixture(aggregator=plain, reference_models=[plain]).invoke("Go").text == "text"
+
+
+def test_secrets_and_members_stay_out_of_repr_and_dumps() -> None:
+    class Keyed(ScriptedChatModel):
+        default_headers: dict[str, str]
+
+    headers = {"Authorization": "sk-header"}
+    keyed = Keyed(script=lambda _: "ok", model="keyed", default_headers=headers)
+    llm = mixture(reference_models=[keyed], aggregator=keyed, api_key="sk-argument")
+    shown = repr(llm) + str(llm) + dumps(llm) + str(llm._identifying_params)
+    assert "sk-" not in shown
+    assert "keyed" in repr(llm)
+
+
+# --- copies ---
+
+
+def test_a_changed_copy_runs_what_it_says() -> None:
+    llm = mixture()
+    assert layers_of(llm.model_copy(update={"layers": 3}).invoke("Go")) == 3
+    assert layers_of(llm.invoke("Go")) == 2
+    other = llm.model_copy(update={"aggregator": saying("Other.")})
+    assert other.invoke("Go").text == "Other."
+    assert other.graph.invoke({"messages": ["Go"]})["messages"][-1].text == "Other."
+    assert llm.graph is llm.graph
+
+
+def test_configurable_fields() -> None:
+    llm = mixture().configurable_fields(
+        layers=ConfigurableField("layers"), aggregator=ConfigurableField("aggregator")
+    )
+    assert layers_of(llm.invoke("Go")) == 2
+    config: Any = {"configurable": {"layers": 4, "aggregator": saying("Other.")}}
+    answer = llm.invoke("Go", config)
+    assert (layers_of(answer), answer.content) == (4, "Other.")
+
+
+def test_with_config_and_bind() -> None:
+    aggregator = saying("ok")
+    llm = mixture(aggregator=aggregator).bind(temperature=0).with_config(tags=["x"])
+    llm.invoke("Go")
+    assert aggregator.calls[-1][1] == {"temperature": 0}
+
+
+# --- cache, limits ---
+
+
+def test_llm_cache_tells_mixtures_apart() -> None:
+    cache = InMemoryCache()
+    first = mixture(cache=cache)
+    second = mixture(cache=cache, aggregator=saying("Another."))
+    assert first.invoke("Go").text == "It is 4."
+    assert second.invoke("Go").text == "Another."
+    asked = len(first.aggregator.calls)  # type: ignore[union-attr]
+    again = first.invoke("Go")
+    assert again.text == "It is 4."
+    assert len(first.aggregator.calls) == asked  # type: ignore[union-attr]
+    assert again.usage_metadata is not None
+    assert again.usage_metadata["output_tokens"] == 3
+
+
+def test_rate_limiter_counts_one_call_of_the_mixture() -> None:
+    limiter = InMemoryRateLimiter(requests_per_second=0.001, max_bucket_size=1)
+    limiter.available_tokens = 1
+    mixture(rate_limiter=limiter).invoke("Go")
+    assert limiter.available_tokens < 1
+    assert not limiter.acquire(blocking=False)
+
+
+# --- what the aggregator does ---
+
+
+class Tokenizing(ScriptedChatModel):
+    """Counts three tokens whatever the text."""
+
+    def get_token_ids(self, _: str) -> list[int]:
+        return [1, 2, 3]
+
+    def get_num_tokens(self, _: str) -> int:
+        return 3
+
+    def get_num_tokens_from_messages(self, *_: Any, **__: Any) -> int:
+        return 33
+
+
+def test_tokens_are_counted_by_the_aggregator() -> None:
+    llm = mixture(aggregator=Tokenizing(script=lambda _: "ok").bind(temperature=0))
+    assert llm.get_num_tokens("some text") == 3
+    assert llm.get_token_ids("some text") == [1, 2, 3]
+    assert llm.get_num_tokens_from_messages([HumanMessage("x")]) == 33
+
+
+def test_tokens_without_a_chat_model_are_the_base_classs_business() -> None:
+    llm = mixture(
+        aggregator=RunnableLambda(lambda _: "ok"), custom_get_token_ids=lambda text: [7] * len(text)
+    )
+    assert llm.get_num_tokens("four") == 4
+    assert llm.get_token_ids("ab") == [7, 7]
+    assert llm.get_num_tokens_from_messages([HumanMessage("x")]) > 0
+
+
+def test_profile() -> None:
+    members = [saying("x", profile={"max_input_tokens": 100}), saying("y")]
+    judge = saying("z", profile={"max_input_tokens": 500, "tool_calling": True})
+    llm = mixture(reference_models=members, aggregator=judge)
+    assert llm.profile == {"max_input_tokens": 100, "tool_calling": True}
+    assert judge.profile == {"max_input_tokens": 500, "tool_calling": True}
+    assert mixture().profile is None
+    assert mixture(aggregator=RunnableLambda(lambda _: "ok")).profile is None
+    assert mixture(aggregator=saying("z", profile={"tool_calling": True})).profile == {
+        "tool_calling": True
+    }
+    given = mixture(aggregator=judge, profile={"max_input_tokens": 7})
+    assert given.profile == {"max_input_tokens": 7}
+
+
+def lookup(city: str) -> str:
+    """Look a city up."""
+    return city
+
+
+class Answer(BaseModel):
+    """An answer."""
+
+    city: str
+
+
+@pytest.mark.parametrize("wrap", ["plain", "bind", "retry"])
+def test_tools_are_bound_to_the_aggregator_alone(wrap: str) -> None:
+    judge = saying("ok")
+    aggregator = {"plain": judge, "bind": judge.bind(temperature=0), "retry": judge.with_retry()}
+    proposer = saying("4")
+    llm = mixture(reference_models=[proposer], aggregator=aggregator[wrap])
+    bound = llm.bind_tools([lookup])
+    answer = bound.invoke("Go")
+    assert answer.response_metadata["moa"]["layers"] == 2
+    (_, given) = judge.calls[-1]
+    assert [tool["function"]["name"] for tool in given["tools"]] == ["lookup"]
+    assert given.get("temperature") == (0 if wrap == "bind" else None)
+    assert proposer.calls[-1][1] == {}
+
+
+def test_tools_need_a_chat_model_that_binds_itself() -> None:
+    with pytest.raises(MoAConfigurationError, match="bind_tools needs"):
+        mixture(aggregator=RunnableLambda(lambda _: "ok")).bind_tools([lookup])
+    with pytest.raises(MoAConfigurationError, match="with_structured_output needs"):
+        mixture(aggregator=RunnableLambda(lambda _: "ok")).with_structured_output(Answer)
+
+    class Stranger(ScriptedChatModel):
+        def bind_tools(self, *_: Any, **__: Any) -> Any:
+            return RunnableLambda(lambda _: AIMessage("bare"))
+
+    with pytest.raises(MoAConfigurationError, match="does not hold the model itself"):
+        mixture(aggregator=Stranger(script=lambda _: "ok")).bind_tools([lookup])
+
+
+@pytest.mark.parametrize("include_raw", [False, True])
+def test_structured_output_goes_through_the_mixture(include_raw: bool) -> None:  # noqa: FBT001
+    call = {"name": "Answer", "args": {"city": "Paris"}, "id": "1"}
+    judge = ScriptedChatModel(script=lambda _: AIMessage("", tool_calls=[call]))
+    proposer = saying("Paris, I think.")
+    llm = mixture(reference_models=[proposer], aggregator=judge)
+    result: Any = llm.with_structured_output(Answer, include_raw=include_raw).invoke("Where?")
+    assert (result["parsed"] if include_raw else result) == Answer(city="Paris")
+    assert len(proposer.calls) == 1
+
+
+# --- kinds of aggregators ---
+
+
+def test_a_chain_as_aggregator_streams() -> None:
+    chain = (
+        ChatPromptTemplate([("placeholder", "{messages}")]) | saying("one two") | StrOutputParser()
+    )
+    llm = mixture(aggregator=chain, temperature=0.3)
+    chunks = list(llm.stream("Go"))
+    assert [chunk.text for chunk in chunks if chunk.text] == ["one", " two"]
+    whole = sum(chunks[1:], chunks[0])
+    record = whole.response_metadata["moa"]
+    assert record["usage"]["by_model"].keys() == {"a", "b", "scripted"}
+    assert whole.usage_metadata == record["aggregator"]["usage"]
+
+
+async def test_a_graph_as_aggregator_gives_one_piece() -> None:
+    inner = mixture(aggregator=saying("From within."))
+    llm = mixture(aggregator=inner.graph)
+    assert llm.invoke("Go").text == "From within."
+    assert [c.text for c in llm.stream("Go") if c.text] == ["From within."]
+    assert [c.text async for c in llm.astream("Go") if c.text] == ["From within."]
+
+
+def test_streaming_can_be_left_early() -> None:
+    closed: list[str] = []
+
+    class Watched(ScriptedChatModel):
+        def _stream(self, *args: Any, **kwargs: Any) -> Any:
+            try:
+                yield from super()._stream(*args, **kwargs)
+            finally:
+                closed.append("closed")
+
+    stream = mixture(aggregator=Watched(script=lambda _: "a b c d")).stream("Go")
+    assert next(stream).text == "a"
+    stream.close()  # type: ignore[attr-defined]
+    assert closed == ["closed"]
+
+
+def test_disabled_streaming_gives_one_message() -> None:
+    chunks = list(mixture(disable_streaming=True).stream("Go"))
+    assert [chunk.text for chunk in chunks] == ["It is 4."]
+    assert chunks[0].usage_metadata is not None
+
+
+def test_caller_gets_the_message_id_of_the_outer_run() -> None:
+    run_id = uuid4()
+    assert str(run_id) in str(mixture().invoke("Go", {"run_id": run_id}).id)
+    ids = {chunk.id for chunk in mixture().stream("Go", {"run_id": run_id})}
+    assert ids == {f"lc_run--{run_id}"}
+
+
+def test_chains_around_the_mixture() -> None:
+    chain = ChatPromptTemplate([("human", "{question}")]) | mixture() | StrOutputParser()
+    assert chain.invoke({"question": "2 + 2?"}) == "It is 4."
+    assert "".join(chain.stream({"question": "2 + 2?"})) == "It is 4."
+    assert asyncio.run(chain.ainvoke({"question": "2 + 2?"})) == "It is 4."
+
+
+def test_it_is_a_chat_model() -> None:
+    assert issubclass(ChatMoA, BaseChatModel)
+    assert mixture()._llm_type == "moa"
+    assert mixture().model_name == "moa"
+    params = mixture()._get_ls_params()
+    assert (params["ls_provider"], params["ls_model_name"]) == ("moa", "moa")
+    assert AIMessageChunk in {type(chunk) for chunk in mixture().stream("Go")}

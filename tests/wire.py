@@ -1,0 +1,69 @@
+"""What the tests over real HTTP share: members on a server, and mixtures of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_together import ChatTogether
+from pydantic import SecretStr
+
+from langchain_moa import MoAChatModel
+from langchain_moa.testing import LoopbackServer, ModelBehavior
+
+ALPHA, BETA, GAMMA = "acme/alpha", "acme/beta", "acme/gamma"
+PROPOSERS = (ALPHA, BETA, GAMMA)
+AGGREGATOR = "acme/aggregator"
+
+
+def says(text: str, **behavior: Any) -> ModelBehavior:
+    """A model that always says the same."""
+    return ModelBehavior(reply=text, **behavior)
+
+
+def together(server: LoopbackServer, model: str, **fields: Any) -> ChatTogether:
+    """A `ChatTogether` on the server that repeats no failed request."""
+    defaults: dict[str, Any] = {"stream_usage": True, "max_retries": 0}
+    return ChatTogether(
+        model=model,
+        api_key=SecretStr(server.api_key),
+        base_url=server.base_url,
+        **{**defaults, **fields},
+    )
+
+
+def mixture(server: LoopbackServer, **fields: Any) -> MoAChatModel:
+    """A mixture of the server's alpha and beta, unless told otherwise."""
+    defaults: dict[str, Any] = {
+        "reference_models": [ALPHA, BETA],
+        "aggregator": AGGREGATOR,
+        "api_key": server.api_key,
+        "base_url": server.base_url,
+        "max_retries": 0,
+    }
+    return MoAChatModel(**{**defaults, **fields})
+
+
+def bodies(server: LoopbackServer, model: str) -> list[dict[str, Any]]:
+    """The bodies of the requests for one model, in the order they came."""
+    return [request.body for request in server.requests_for(model)]
+
+
+def served(server: LoopbackServer) -> dict[str, dict[str, int]]:
+    """The server's own count of tokens per model, in LangChain's words."""
+    totals: dict[str, dict[str, int]] = {}
+    for request in server.requests:
+        if request.usage is None:
+            continue
+        total = totals.setdefault(
+            request.model, {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+        )
+        total["input_tokens"] += request.usage["prompt_tokens"]
+        total["output_tokens"] += request.usage["completion_tokens"]
+        total["total_tokens"] += request.usage["total_tokens"]
+    return totals
+
+
+def counted(usage: Mapping[str, Any]) -> dict[str, int]:
+    """The three totals of a LangChain usage, without its details."""
+    return {name: usage[name] for name in ("input_tokens", "output_tokens", "total_tokens")}
