@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from langchain_moa.testing.replies import Reply, assistant_reply, tokens, user_text
+from langchain_moa.testing.replies import Reply, assistant_reply, user_text
 from langchain_moa.testing.server import ModelBehavior
 
 DEMO_QUESTION: Final = "What are 3 fun things to do in SF?"
@@ -56,7 +56,7 @@ def _scripted(known: str, otherwise: str) -> Callable[[Mapping[str, Any]], str |
         if DEMO_QUESTION in question:
             return known
         first_line = next(iter(question.strip().splitlines()), "")
-        return f"{otherwise}: {' '.join(tokens(first_line)[:30]).strip()}"
+        return f"{otherwise}: {' '.join(first_line.split()[:30])}"
 
     return reply
 

@@ -1,0 +1,185 @@
+"""The loopback server itself, asked by real clients."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+import httpx
+import pytest
+from langchain_core.messages import HumanMessage
+from pydantic import BaseModel, SecretStr
+
+from langchain_moa.testing import LoopbackServer, ModelBehavior, Reply, ToolCall
+from tests.wire import ALPHA, BETA, together
+
+
+def post(server: LoopbackServer, **body: Any) -> httpx.Response:
+    body = {"model": ALPHA, "messages": [{"role": "user", "content": "Hi"}], **body}
+    headers = {"Authorization": f"Bearer {server.api_key}"}
+    return httpx.post(f"{server.base_url}/chat/completions", json=body, headers=headers)
+
+
+def test_models_are_listed_and_keys_checked() -> None:
+    with LoopbackServer({ALPHA: ModelBehavior(), BETA: ModelBehavior()}) as server:
+        client = together(server, ALPHA).root_client
+        assert [model.id for model in client.models.list()] == [ALPHA, BETA]
+        for path in ("/models", "/chat/completions"):
+            method = "GET" if path == "/models" else "POST"
+            answer = httpx.request(method, server.base_url + path, json={})
+            assert answer.status_code == 401
+        assert not server.requests
+        assert post(server, model="acme/unknown").status_code == 404
+
+
+def test_several_choices_and_usage() -> None:
+    with LoopbackServer({ALPHA: ModelBehavior(reply="one two three")}) as server:
+        answer = post(server, n=2).json()
+        assert [c["message"]["content"] for c in answer["choices"]] == ["one two three"] * 2
+        assert answer["usage"]["completion_tokens"] == 6
+        assert server.requests[0].finished
+        result = together(server, ALPHA, n=2).generate([[HumanMessage("Hi")]])
+        assert len(result.generations[0]) == 2
+
+
+def test_events_with_and_without_usage() -> None:
+    with LoopbackServer({ALPHA: ModelBehavior(reply="one two")}) as server:
+        for options, expected in (({}, 0), ({"stream_options": {"include_usage": True}}, 1)):
+            lines = post(server, stream=True, **options).text.split("\n\n")
+            assert lines[-2] == "data: [DONE]"
+            events = [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
+            text = [e["choices"][0]["delta"].get("content") for e in events if e["choices"]]
+            assert text == ["", "one", " two", None]
+            assert sum("usage" in event for event in events) == expected
+
+
+def test_tool_calls_whole_and_streamed() -> None:
+    call = ToolCall(name="weather", arguments={"city": "Köln"})
+    broken = ToolCall(name="weather", arguments='{"city": ')
+    models = {
+        ALPHA: ModelBehavior(reply=Reply(text=None, tool_calls=(call, call))),
+        BETA: ModelBehavior(reply=Reply(text=None, tool_calls=(broken,))),
+    }
+    with LoopbackServer(models) as server:
+        model = together(server, ALPHA)
+        chunks = list(model.stream("Hi"))
+        whole = sum(chunks[1:], chunks[0])
+        for message in (model.invoke("Hi"), whole):
+            assert [c["args"] for c in message.tool_calls] == [{"city": "Köln"}] * 2
+            assert message.response_metadata["finish_reason"] == "tool_calls"
+        assert together(server, BETA).invoke("Hi").invalid_tool_calls[0]["args"] == '{"city": '
+
+
+class Trip(BaseModel):
+    """A trip."""
+
+    city: str
+    days: int
+    sunny: bool
+    how: str | None = None
+    stops: list[str] = []
+
+
+def test_the_obedient_assistant_answers_in_a_schema() -> None:
+    with LoopbackServer({ALPHA: ModelBehavior()}) as server:
+        model = together(server, ALPHA)
+        for method in ("function_calling", "json_schema"):
+            structured = model.with_structured_output(Trip, method=method)
+            trip = structured.invoke("5 days in 'Rome'")
+            assert isinstance(trip, Trip)
+            assert (trip.city, trip.days, trip.sunny) == ("Rome", 5, True)
+        choice = model.bind_tools([Trip], tool_choice="none")
+        assert not choice.invoke("Hi").tool_calls
+
+
+def test_errors_for_the_first_requests_only() -> None:
+    behavior = ModelBehavior(reply="ok", status=429, retry_after=0.5, fail_first=2)
+    with LoopbackServer({ALPHA: behavior}) as server:
+        first = post(server)
+        assert (first.status_code, first.headers["retry-after"]) == (429, "0.5")
+        assert [post(server).status_code for _ in range(2)] == [429, 200]
+
+
+def test_latency_and_token_delays() -> None:
+    behavior = ModelBehavior(reply="a b", latency=0.1, first_token_delay=0.1, token_delay=0.1)
+    with LoopbackServer({ALPHA: behavior}) as server:
+        started = time.perf_counter()
+        post(server, stream=True)
+        assert time.perf_counter() - started >= 0.3
+
+
+def test_truncated_stream_and_dropped_connection() -> None:
+    models = {
+        ALPHA: ModelBehavior(reply="a b c", truncate_after=2),
+        BETA: ModelBehavior(drop=True),
+    }
+    with LoopbackServer(models) as server:
+        body = post(server, stream=True).text
+        assert " b" in body
+        assert " c" not in body
+        assert "[DONE]" not in body
+        with pytest.raises(httpx.RemoteProtocolError):
+            post(server, model=BETA)
+
+
+async def test_hanging_model_is_let_go_with_its_client() -> None:
+    with LoopbackServer({ALPHA: ModelBehavior(hang=True)}) as server:
+        model = together(server, ALPHA)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(model.ainvoke("Hi"), timeout=0.3)
+        for _ in range(100):
+            if not server.open_requests:
+                break
+            await asyncio.sleep(0.05)
+        assert server.open_requests == 0
+        assert not server.requests[0].finished
+
+
+def test_connections_are_kept_alive() -> None:
+    with LoopbackServer({ALPHA: ModelBehavior()}) as server:
+        model = together(server, ALPHA)
+        for _ in range(3):
+            model.invoke("Hi")
+        assert server.open_connections == 1
+
+
+def test_pictures_are_accepted() -> None:
+    with LoopbackServer({ALPHA: ModelBehavior()}) as server:
+        picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+        text = {"type": "text", "text": "What is this?"}
+        assert (
+            "What is this?" in together(server, ALPHA).invoke([HumanMessage([text, picture])]).text
+        )
+
+
+def test_as_a_process_of_its_own() -> None:
+    command = [sys.executable, "-m", "langchain_moa.testing"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
+        assert process.stdout is not None
+        address, key = process.stdout.readline().split()
+        names = process.stdout.readline().split()[1:]
+        models = httpx.get(
+            f"{address.removeprefix('base_url=')}/models",
+            headers={"Authorization": f"Bearer {key.removeprefix('api_key=')}"},
+        )
+        assert [model["id"] for model in models.json()["data"]] == names
+        process.terminate()
+
+
+def test_a_port_that_is_taken() -> None:
+    with LoopbackServer({}) as server:
+        port = int(server.base_url.split(":")[2].split("/")[0])
+        with pytest.raises(OSError, match="in use"):
+            LoopbackServer({}, port=port)
+
+
+def test_wrong_key_reaches_the_user_as_an_error() -> None:
+    with LoopbackServer({ALPHA: ModelBehavior()}) as server:
+        model = together(server, ALPHA)
+        stranger = type(model)(model=ALPHA, api_key=SecretStr("no"), base_url=server.base_url)
+        with pytest.raises(Exception, match="401"):
+            stranger.invoke("Hi")
