@@ -25,15 +25,16 @@ from langchain_moa.errors import MoAError
 from langchain_moa.providers import TOGETHER_KEY_VARIABLE
 from langchain_moa.types import MoARecord
 
-# Ids of Together's serverless models, from its public model list as documented in the
-# langchain-together and together examples; they retire every few months.
+# Ids that public lists of Together's serverless models named in the second half of 2026 (among
+# them the model pages of Mastra and of langchain-together). Ids retire every few months: a
+# reference model that is gone is reported and left out of the answer.
 TOGETHER_PROPOSERS: Final = (
     "meta-llama/Llama-3.3-70B-Instruct-Turbo",
-    "Qwen/Qwen2.5-72B-Instruct-Turbo",
-    "deepseek-ai/DeepSeek-V3",
-    "mistralai/Mistral-Small-24B-Instruct-2501",
+    "openai/gpt-oss-20b",
+    "deepseek-ai/DeepSeek-V4-Flash-0731",
+    "LiquidAI/LFM2-24B-A2B",
 )
-TOGETHER_AGGREGATOR: Final = "deepseek-ai/DeepSeek-V3"
+TOGETHER_AGGREGATOR: Final = "deepseek-ai/DeepSeek-V4-Pro"
 _PREVIEW: Final = 68
 
 
