@@ -7,7 +7,7 @@ TEST   := --no-dev --group test pytest -n auto --dist loadfile
 Q      ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check format build lowest pythons lock clean
+.PHONY: help demo test lint types check format notebooks build lowest pythons lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ check: test lint types build ## everything that the gate runs
 format: $(UV) ## format the code and mend what can be mended
 	$(RUN) ruff check --fix
 	$(RUN) ruff format
+
+notebooks: $(UV) ## execute the notebooks and keep their outputs
+	$(RUN) --no-dev --group test jupyter execute --inplace notebooks/*.ipynb
 
 build: $(UV) ## build the wheel and import it in an empty environment
 	rm -rf dist
