@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, Final, TypeVar, cast
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.runnables import RunnableConfig
-from langgraph.errors import GraphBubbleUp
 
-from langchain_moa.calls import MemberCall, prepare_call
-from langchain_moa.errors import AggregationError
-from langchain_moa.layers import is_degraded
+from langchain_moa.calls import MemberCall
 from langchain_moa.mixture import Mixture
 from langchain_moa.types import AggregatorRecord, MoARecord, Proposal, ProposalRecord
-from langchain_moa.usage import sum_usage, usage_report
+from langchain_moa.usage import is_cached, sum_usage, usage_report
 
 _Message = TypeVar("_Message", bound=AIMessage)
 
@@ -27,52 +22,6 @@ _USAGE_KEYS: Final = ("token_usage", "usage")
 """Provider-specific keys of `response_metadata` that repeat `usage_metadata`."""
 
 
-def final_call(
-    mixture: Mixture,
-    messages: Sequence[BaseMessage],
-    proposals: Sequence[Proposal],
-    config: RunnableConfig,
-    arguments: Mapping[str, Any],
-) -> MemberCall:
-    """Make the aggregator's call ready.
-
-    Args:
-        mixture: The mixture that is running.
-        messages: The conversation as the caller gave it, tool turns and all.
-        proposals: All proposals; the aggregator reads those of the last proposer layer.
-        config: The run's configuration.
-        arguments: Arguments of this call, over the mixture's own.
-    """
-    last = [p for p in proposals if p.layer == mixture.layers - 1]
-    return prepare_call(
-        mixture.aggregator,
-        mixture.conversation_with(messages, last),
-        config,
-        {**mixture.final_arguments, **arguments},
-    )
-
-
-@contextmanager
-def aggregation_errors(call: MemberCall, proposals: Sequence[Proposal]) -> Iterator[None]:
-    """Turn whatever the aggregator raises into an error that keeps the proposals.
-
-    Raises:
-        AggregationError: The aggregator's call failed.
-    """
-    try:
-        yield
-    except (GraphBubbleUp, AggregationError):
-        raise
-    except Exception as error:
-        reason = call.member.redact(f"{type(error).__name__}: {error}")
-        usable = sum(p.usable for p in proposals)
-        msg = (
-            f"the aggregator {call.member.model} failed ({reason}); "
-            f"the error's .proposals holds the {usable} proposals that were usable"
-        )
-        raise AggregationError(msg, proposals=proposals, causes=[error]) from error
-
-
 def finished_answer(
     mixture: Mixture, call: MemberCall, message: AIMessage, proposals: Sequence[Proposal]
 ) -> AIMessage:
@@ -81,8 +30,9 @@ def finished_answer(
     aggregator: AggregatorRecord = {
         "model": call.member.model,
         "model_name": call.model_name(message),
+        "status": "cached" if is_cached(message) else "ok",
         "seconds": call.seconds,
-        "usage": sum_usage(usage.values()),
+        "usage": sum_usage(usage.values()) or _own_usage(message),
     }
     metadata = {
         **{k: v for k, v in message.response_metadata.items() if k not in _USAGE_KEYS},
@@ -92,6 +42,12 @@ def finished_answer(
     return message.model_copy(
         update={"response_metadata": metadata, "usage_metadata": aggregator["usage"]}
     )
+
+
+def _own_usage(message: AIMessage) -> UsageMetadata | None:
+    """The usage on a message, unless it is only a cache's mark."""
+    usage = message.usage_metadata
+    return usage if usage and "input_tokens" in usage else None
 
 
 def without_usage(message: AIMessage) -> AIMessage:
@@ -178,7 +134,7 @@ def _record(
         "proposals": [_proposal_record(p, text=mixture.include_proposals) for p in proposals],
         "aggregator": aggregator,
         "usage": usage_report(proposals, usage),
-        "degraded": is_degraded(proposals),
+        "degraded": not all(p.usable for p in proposals),
     }
 
 

@@ -22,9 +22,13 @@ from langchain_core.callbacks import (
     BaseCallbackManager,
     CallbackManager,
     CallbackManagerForLLMRun,
+    Callbacks,
 )
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import LLMResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
+from typing_extensions import override
 
 RunManager = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun
 
@@ -170,6 +174,74 @@ def proposer_config(config: RunnableConfig, *, layer: int, index: int) -> Runnab
         metadata={"moa_role": "proposer", "moa_layer": layer, "moa_index": index},
         configurable=own_configurable(config.get("configurable")),
     )
+
+
+class OpenRuns(BaseCallbackHandler):
+    """Knows which model runs below a call are open, to close those of a cancelled call.
+
+    langchain-core never closes the run of a model whose `ainvoke` is cancelled: in a trace it
+    stays pending for ever.
+    """
+
+    run_inline = True  # in an event loop, a handler that is not inline costs a thread switch
+
+    def __init__(self) -> None:
+        self._open: dict[UUID, UUID | None] = {}
+
+    @override
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._open[run_id] = parent_run_id
+
+    @override
+    def on_llm_start(
+        self,
+        serialized: dict[str, Any],
+        prompts: list[str],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._open[run_id] = parent_run_id
+
+    @override
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        self._open.pop(run_id, None)
+
+    @override
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        self._open.pop(run_id, None)
+
+    async def close(self, callbacks: Callbacks, error: BaseException) -> None:
+        """End every open run with the error, for all handlers of the call."""
+        if not isinstance(callbacks, BaseCallbackManager):
+            return
+        for run_id, parent_run_id in list(self._open.items()):
+            run = AsyncCallbackManagerForLLMRun(
+                run_id=run_id,
+                handlers=callbacks.handlers,
+                inheritable_handlers=callbacks.inheritable_handlers,
+                parent_run_id=parent_run_id,
+                tags=callbacks.tags,
+                inheritable_tags=callbacks.inheritable_tags,
+                metadata=callbacks.metadata,
+                inheritable_metadata=callbacks.inheritable_metadata,
+            )
+            await run.on_llm_error(error)
+
+
+def has_handlers(config: RunnableConfig) -> bool:
+    """Whether anybody listens to the runs of a config."""
+    callbacks = config.get("callbacks")
+    return bool(callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks)
 
 
 def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:

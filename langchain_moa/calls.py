@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from langchain_moa.callbacks import with_handler
+from langchain_moa.callbacks import OpenRuns, has_handlers, with_handler
 from langchain_moa.members import Member, with_arguments
-from langchain_moa.usage import answering_model, usage_of_message
+from langchain_moa.usage import UsageMeter, answering_model, usage_of_message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +25,8 @@ class MemberCall:
         runnable: What is called: the member's runnable with the call's arguments.
         input: The conversation in the member's own form.
         config: The run's configuration.
+        meter: Counts the tokens of a member that makes several model calls.
+        open_runs: The traced runs to close if the call is cancelled; `None` if nobody listens.
         started: When the call was made ready, on the clock of `time.perf_counter`.
     """
 
@@ -33,13 +34,19 @@ class MemberCall:
     runnable: Runnable[Any, Any]
     input: Any
     config: RunnableConfig
-    meter: UsageMetadataCallbackHandler | None
+    meter: UsageMeter | None
+    open_runs: OpenRuns | None
     started: float = field(default_factory=perf_counter)
 
     @property
     def seconds(self) -> float:
         """Seconds since the call was made ready, to the microsecond."""
         return round(perf_counter() - self.started, 6)
+
+    async def cancelled(self, error: BaseException) -> None:
+        """Close what the cancelled call leaves open in traces."""
+        if self.open_runs is not None:
+            await self.open_runs.close(self.config.get("callbacks"), error)
 
     def usage(self, message: AIMessage) -> dict[str, UsageMetadata]:
         """Tokens of the call per model that answered.
@@ -76,9 +83,12 @@ def prepare_call(
         arguments: Call arguments, such as `temperature`, for the model inside.
         quiet: Whether the member must not stream, whatever handlers listen.
     """
-    meter = None
+    meter, open_runs = None, None
+    if has_handlers(config):
+        open_runs = OpenRuns()
+        config = with_handler(config, open_runs)
     if not member.reports_own_usage:
-        meter = UsageMetadataCallbackHandler()
+        meter = UsageMeter()
         config = with_handler(config, meter)
     return MemberCall(
         member=member,
@@ -86,4 +96,5 @@ def prepare_call(
         input=member.adapt(messages),
         config=config,
         meter=meter,
+        open_runs=open_runs,
     )

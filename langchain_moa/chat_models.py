@@ -45,6 +45,7 @@ from langchain_moa.mixture import (
     model_builder,
 )
 from langchain_moa.outer_run import CompositeChatModel
+from langchain_moa.progress import OnProgress
 from langchain_moa.prompts import AGGREGATOR_PROMPT
 from langchain_moa.running import MoARun
 from langchain_moa.types import Placement
@@ -79,6 +80,11 @@ class MoAChatModel(CompositeChatModel):
         min_proposals: How many usable proposals each layer must give; fewer raise
             `NotEnoughProposalsError`.
         include_proposals: Whether `response_metadata["moa"]` holds the proposals' texts.
+        stream_proposals: Whether proposers stream too: their tokens come as `token` events, see
+            `ProgressEvent`, and never mix with the answer's.
+        on_progress: Called with a `ProgressEvent` at each step of a call, in the thread or task
+            where it happens. The same events come on LangGraph's `custom` stream, and as
+            `on_custom_event` in `astream_events`.
         temperature: Sampling temperature of the final answer; `None` leaves the aggregator's.
         max_tokens: Limit of the final answer in tokens; `None` leaves the aggregator's.
         stop: Stop sequences of the final answer.
@@ -118,13 +124,15 @@ class MoAChatModel(CompositeChatModel):
     aggregator_prompt: SkipValidation[str | StringPromptTemplate] = AGGREGATOR_PROMPT
     min_proposals: int = 1
     include_proposals: bool = False
+    stream_proposals: bool = False
+    on_progress: SkipValidation[OnProgress | None] = None
     temperature: float | None = None
     max_tokens: int | None = None
     stop: list[str] | None = None
     proposal_temperature: float | None = None
     proposal_max_tokens: int | None = None
     proposal_kwargs: dict[str, Any] = Field(default_factory=dict)
-    api_key: SecretStr | None = None
+    api_key: SecretStr | str | None = None
     base_url: str | None = None
     timeout: float | None = None
     max_retries: int | None = None

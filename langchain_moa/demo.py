@@ -17,7 +17,6 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import LLMResult
-from pydantic import SecretStr
 from typing_extensions import override
 
 from langchain_moa.chat_models import MoAChatModel
@@ -124,7 +123,7 @@ def _mixture() -> Iterator[tuple[MoAChatModel, str]]:
             aggregator=AGGREGATOR,
             layers=3,
             base_url=server.base_url,
-            api_key=SecretStr(server.api_key),
+            api_key=server.api_key,
         )
         yield llm, DEMO_QUESTION
 

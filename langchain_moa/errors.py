@@ -13,7 +13,7 @@ when a cause says so of itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.exceptions import ModelError
@@ -49,29 +49,32 @@ class _PaidForError(MoAError, ModelError):
     Attributes:
         proposals: Every proposal of the call so far, usable or not, in (layer, index)
             order, with its text.
-        causes: The exceptions behind the failure, where they are known. They don't
-            survive pickling, because clients' exceptions often hold open connections.
+        causes: The exceptions behind the failure, where they are known, by who raised them:
+            `"<layer>.<index>"` or `"aggregator"`. They don't survive pickling, because
+            clients' exceptions often hold open connections.
         is_retryable: Whether at least one cause says that the same request may succeed
             when it is made again.
     """
 
     proposals: tuple[Proposal, ...]
-    causes: tuple[BaseException, ...]
+    causes: Mapping[str, Exception]
 
     def __init__(
         self,
         message: str,
         *,
         proposals: Sequence[Proposal] = (),
-        causes: Sequence[BaseException] = (),
+        causes: Mapping[str, Exception] | None = None,
     ) -> None:
         super().__init__(message)
         self.proposals = tuple(proposals)
-        self.causes = tuple(causes)
-        self.is_retryable = any(getattr(cause, "is_retryable", False) for cause in causes)
+        self.causes = dict(causes or {})
+        self.is_retryable = any(
+            getattr(cause, "is_retryable", False) for cause in self.causes.values()
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), self.args, {**self.__dict__, "causes": ()})
+        return (type(self), self.args, {**self.__dict__, "causes": {}})
 
 
 class NotEnoughProposalsError(_PaidForError):
@@ -84,10 +87,11 @@ class NotEnoughProposalsError(_PaidForError):
             A group with one exception per unusable proposal: the original where it is
             known, else a `MoAError` with the recorded reason.
         """
-        known = [cause for cause in self.causes if isinstance(cause, Exception)]
         lost = [p for p in self.proposals if not p.usable]
-        rebuilt = [MoAError(f"{p.model}: {p.reason}") for p in lost[len(known) :]]
-        return ExceptionGroup(str(self), [*known, *rebuilt] or [self])
+        return ExceptionGroup(
+            str(self),
+            [self.causes.get(p.key) or MoAError(f"{p.model}: {p.reason}") for p in lost] or [self],
+        )
 
 
 class AggregationError(_PaidForError):
@@ -103,7 +107,12 @@ def from_validation(error: ValidationError) -> MoAConfigurationError:
     original = detail.get("ctx", {}).get("error")
     if isinstance(original, MoAConfigurationError):
         return original
-    field = ".".join(map(str, detail["loc"])) or "MoAChatModel"
+    # what is no name and no place in a list is pydantic's description of a union
+    path = [
+        str(part) for part in detail["loc"] if str(part).isidentifier() or isinstance(part, int)
+    ]
+    field = ".".join(path) or "MoAChatModel"
     value = detail["input"]
-    shown = f"={value!r}" if isinstance(value, str | int | float | bool) else ""
+    plain = isinstance(value, str | int | float | bool) and not field.endswith("key")
+    shown = f"={value!r}" if plain else ""
     return MoAConfigurationError(f"{field}{shown}: {detail['msg']}.")

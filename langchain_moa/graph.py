@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Annotated, Any, Final, TypeAlias
 
+from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import AnyMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.graph import END, START, StateGraph
@@ -21,12 +22,19 @@ from langgraph.graph.state import CompiledStateGraph
 # typing.TypedDict below Python 3.12 leaves graph schemas empty
 from typing_extensions import TypedDict, Unpack
 
-from langchain_moa.answer import aggregation_errors, final_call, finished_answer
 from langchain_moa.callbacks import CALL_KEY, aggregator_config
-from langchain_moa.calls import MemberCall
-from langchain_moa.layers import CallInProgress, Proposing, require_enough
-from langchain_moa.members import MemberLike, as_message
-from langchain_moa.mixture import Mixture, MixtureOptions, ReferenceModels, build_mixture
+from langchain_moa.final import FinalCall
+from langchain_moa.layers import CallInProgress, require_enough
+from langchain_moa.members import MemberLike
+from langchain_moa.mixture import (
+    Mixture,
+    MixtureOptions,
+    ReferenceModels,
+    build_mixture,
+    checked_options,
+)
+from langchain_moa.progress import Progress
+from langchain_moa.proposing import Proposing
 from langchain_moa.types import Proposal, proposals_from_state
 
 AGGREGATOR_NODE: Final = "aggregator"
@@ -119,7 +127,8 @@ def create_moa_graph(
         >>> graph.invoke({"messages": ["2 + 2?"]})["messages"][-1].content
         'It is 4.'
     """
-    return mixture_graph(build_mixture(reference_models, aggregator, **options), name)
+    mixture = build_mixture(reference_models, aggregator, **checked_options(options))
+    return mixture_graph(mixture, name)
 
 
 def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
@@ -129,7 +138,7 @@ def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
     for layer in range(1, mixture.layers):
         node = f"layer_{layer}"
         subgraph = _layer_graph(
-            lambda _: CallInProgress(mixture), layer, mixture.names[layer - 1], checkpointer=None
+            partial(_node_call, mixture), layer, mixture.names[layer - 1], checkpointer=None
         )
         graph.add_node(node, subgraph)
         graph.add_edge(before, node)
@@ -149,6 +158,14 @@ def shared_layer_graph(layer: int, names: tuple[str, ...]) -> CompiledGraph:
 def _call_of(config: RunnableConfig) -> CallInProgress:
     call: CallInProgress = config["configurable"][CALL_KEY]
     return call
+
+
+def _node_call(mixture: Mixture, config: RunnableConfig) -> CallInProgress:
+    """The call as one node of the public graph knows it: its nodes share graph state alone."""
+    callbacks = config.get("callbacks")
+    manager = callbacks if isinstance(callbacks, BaseCallbackManager) else None
+    run_id = manager.parent_run_id if manager else None
+    return CallInProgress(mixture, Progress(run_id, manager, mixture.on_progress))
 
 
 def _layer_graph(
@@ -176,23 +193,18 @@ def _slot(proposal: Proposal) -> dict[str, Any]:
 
 
 def _aggregator_node(mixture: Mixture) -> _Node:
-    def start(state: Any, config: RunnableConfig) -> tuple[MemberCall, list[Proposal]]:
+    def start(state: Any, config: RunnableConfig) -> FinalCall:
+        call = _node_call(mixture, config)
         proposals = proposals_from_state(state.get("moa_proposals", {}))
-        last = [p for p in proposals if p.layer == mixture.layers - 1]
-        require_enough(CallInProgress(mixture), last)
-        call = final_call(mixture, state["messages"], proposals, aggregator_config(config), {})
-        return call, proposals
+        require_enough(call, [p for p in proposals if p.layer == mixture.layers - 1], proposals)
+        return FinalCall.prepare(
+            call, state["messages"], proposals, aggregator_config(config), arguments={}
+        )
 
     def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        call, proposals = start(state, config)
-        with aggregation_errors(call, proposals):
-            message = as_message(call.runnable.invoke(call.input, call.config))
-        return {"messages": [finished_answer(mixture, call, message, proposals)]}
+        return {"messages": [start(state, config).invoke()]}
 
     async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        call, proposals = start(state, config)
-        with aggregation_errors(call, proposals):
-            message = as_message(await call.runnable.ainvoke(call.input, call.config))
-        return {"messages": [finished_answer(mixture, call, message, proposals)]}
+        return {"messages": [await start(state, config).ainvoke()]}
 
     return _Node(AGGREGATOR_NODE, run, arun)

@@ -8,61 +8,85 @@ ever has.
 from __future__ import annotations
 
 import weakref
+from datetime import date
+from enum import Enum
 from hashlib import sha256
 from typing import Any, Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from langchain_core.language_models import BaseChatModel, BaseLanguageModel
 from langchain_core.load import Serializable, dumps
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableSequence
+from langchain_core.runnables import RunnableParallel, RunnableSequence
+from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.fallbacks import RunnableWithFallbacks
+from pydantic import BaseModel, SecretStr
 
-_SIMPLE: Final = (str, int, float, bool, list, tuple, dict, type(None))
+_PLAIN: Final = (str, int, float, bool, bytes, type(None), Enum, date, UUID)
 _tokens: dict[int, tuple[weakref.ref[Any], str]] = {}
 
 
 def fingerprint(parts: Any) -> str:
-    """A short hash of nested lists of strings, numbers and runnables."""
+    """A short hash of nested lists of plain values and runnables."""
     return sha256(repr(_described(parts)).encode()).hexdigest()[:16]
 
 
 def _described(value: Any) -> Any:
+    """Nested lists of strings that are equal for equal things only."""
+    if isinstance(value, _PLAIN):
+        return repr(value)
+    if isinstance(value, dict):
+        return ["dict", *([repr(key), _described(item)] for key, item in value.items())]
+    if isinstance(value, list | tuple):
+        return ["list", *map(_described, value)]
+    if isinstance(value, set | frozenset):
+        return ["set", *sorted(map(repr, map(_described, value)))]
+    return _composite(value)
+
+
+def _composite(value: Any) -> Any:
+    kind = type(value).__qualname__
     if isinstance(value, BaseLanguageModel):
         return _model(value)
-    if isinstance(value, RunnableBinding):
-        return ["binding", _described(value.bound), repr(value.kwargs), repr(value.config)]
+    if isinstance(value, RunnableBindingBase):
+        others = {k: v for k, v in vars(value).items() if k not in ("bound", "custom_input_type")}
+        return [kind, _described(value.bound), _described(others)]
     if isinstance(value, RunnableSequence):
-        return ["sequence", *map(_described, value.steps)]
-    if isinstance(value, list | tuple):
-        return [_described(item) for item in value]
+        return [kind, *map(_described, value.steps)]
+    if isinstance(value, RunnableParallel):
+        return [kind, _described(dict(value.steps__))]
+    if isinstance(value, RunnableWithFallbacks):
+        return [kind, *map(_described, value.runnables), _described(value.exception_key)]
     return _leaf(value)
 
 
 def _leaf(value: Any) -> Any:
-    if isinstance(value, _SIMPLE):
-        return repr(value)
-    if isinstance(value, Serializable) and value.is_lc_serializable():
-        return dumps(value)
+    if isinstance(value, Serializable):
+        text = dumps(value)  # of what can't be serialized it holds only a repr, hardly unique
+        if '"not_implemented"' not in text:
+            return text
+    elif isinstance(value, BaseModel):
+        return [type(value).__qualname__, _described(dict(value))]
     return [type(value).__qualname__, _token(value)]
 
 
 def _model(model: BaseLanguageModel[Any]) -> Any:
-    """Class, identifying parameters and every plain or callable field of its own.
+    """Class, identifying parameters, and every field of its own that is part of its state.
 
-    Clients and secrets are neither, and so stay out.
+    Clients are not (their fields are excluded from dumps), and secrets stay out.
     """
     kind = type(model)
-    fields = {
-        name: _described(value)
-        for name in kind.model_fields
-        if name not in BaseChatModel.model_fields
-        and (
-            isinstance(value := getattr(model, name, None), (*_SIMPLE, Runnable)) or callable(value)
-        )
+    values = {
+        name: getattr(model, name, None)
+        for name, field in kind.model_fields.items()
+        if name not in BaseChatModel.model_fields and not field.exclude
     }
-    return [f"{kind.__module__}.{kind.__qualname__}", repr(model._identifying_params), fields]  # noqa: SLF001 - the hook that LangChain's own cache reads
+    fields = {name: value for name, value in values.items() if not isinstance(value, SecretStr)}
+    params = model._identifying_params  # noqa: SLF001 - the hook that LangChain's cache reads
+    return [f"{kind.__module__}.{kind.__qualname__}", _described(dict(params)), _described(fields)]
 
 
 def _token(value: Any) -> str:
+    """A token that this object alone has, for as long as it lives."""
     known = _tokens.get(id(value))
     if known is not None and known[0]() is value:
         return known[1]

@@ -17,7 +17,11 @@ from langchain_core.messages import (
     message_chunk_to_message,
 )
 from langchain_core.prompts import BasePromptTemplate
-from langchain_core.prompts.chat import BaseChatPromptTemplate, MessagesPlaceholder
+from langchain_core.prompts.chat import (
+    BaseChatPromptTemplate,
+    HumanMessagePromptTemplate,
+    MessagesPlaceholder,
+)
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableSequence
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
@@ -78,7 +82,7 @@ class Member:
     @cached_property
     def streams(self) -> bool:
         """Whether `stream` yields the answer's pieces (graphs yield state updates)."""
-        return not isinstance(_root(self.runnable), PregelProtocol)
+        return not _holds_graph(self.runnable)
 
     @cached_property
     def quiet(self) -> Runnable[Any, Any]:
@@ -99,7 +103,8 @@ class Member:
             for value in vars(model).values()
             if isinstance(value, SecretStr)
         }
-        return tuple(secret for secret in found if len(secret) >= _MIN_SECRET)
+        secrets = [secret for secret in found if len(secret) >= _MIN_SECRET]
+        return tuple(sorted(secrets, key=len, reverse=True))  # one may begin with another
 
 
 def with_arguments(
@@ -157,17 +162,23 @@ def as_chunk(output: Any) -> AIMessageChunk:
 
 
 def model_of(runnable: Runnable[Any, Any]) -> str:
-    """The name of the model that a runnable asks for, or the runnable's own name."""
-    if isinstance(runnable, RunnableBinding) and isinstance(runnable.kwargs.get("model"), str):
-        return cast("str", runnable.kwargs["model"])
-    models = list(language_models(runnable))
-    if not models:
-        return runnable.get_name()
+    """The name of the model that a runnable asks for, or the runnable's own name.
+
+    Of a chain it is the last model, of a model with fallbacks the first choice.
+    """
+    if isinstance(runnable, RunnableBindingBase):
+        bound = runnable.kwargs.get("model")
+        return bound if isinstance(bound, str) else model_of(runnable.bound)
+    if isinstance(runnable, RunnableWithFallbacks):
+        return model_of(runnable.runnable)
+    if isinstance(runnable, RunnableSequence):
+        models = [step for step in runnable.steps if any(language_models(step))]
+        return model_of(models[-1]) if models else runnable.get_name()
     for attribute in _NAME_ATTRIBUTES:
-        name = getattr(models[-1], attribute, None)
+        name = getattr(runnable, attribute, None)
         if isinstance(name, str) and name:
             return name
-    return models[-1].get_name()
+    return runnable.get_name()
 
 
 def language_models(runnable: Runnable[Any, Any]) -> Iterator[BaseLanguageModel[Any]]:
@@ -195,6 +206,16 @@ def _root(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
     return runnable
 
 
+def _holds_graph(runnable: Runnable[Any, Any]) -> bool:
+    if isinstance(runnable, RunnableBindingBase):
+        return _holds_graph(runnable.bound)
+    if isinstance(runnable, RunnableWithFallbacks):
+        return any(map(_holds_graph, runnable.runnables))
+    if isinstance(runnable, RunnableSequence):
+        return any(map(_holds_graph, runnable.steps))
+    return isinstance(runnable, PregelProtocol)
+
+
 def _adapter(runnable: Runnable[Any, Any], field: str) -> Callable[[Conversation], Any]:
     root = _root(runnable)
     if isinstance(root, PregelProtocol):
@@ -205,27 +226,47 @@ def _adapter(runnable: Runnable[Any, Any], field: str) -> Callable[[Conversation
 
 
 def _prompt_adapter(prompt: BasePromptTemplate[Any], field: str) -> Callable[[Conversation], Any]:
-    """Fill a prompt's message placeholder with the conversation, or its one variable with text."""
+    """Fill a prompt's message placeholder and its one variable from the conversation."""
     placeholder = _placeholder(prompt)
-    others = [name for name in prompt.input_variables if name != placeholder]
-    if placeholder is not None and not others:
+    variables = [name for name in prompt.input_variables if name != placeholder]
+    if placeholder is not None and not variables:
         return lambda messages: {placeholder: list(messages)}
-    if placeholder is None and len(others) == 1:
-        return lambda messages: {others[0]: _as_text(messages)}
+    if placeholder is not None and len(variables) == 1 and variables[0] in _asked(prompt):
+        return lambda messages: {
+            placeholder: list(messages[:-1]),
+            variables[0]: _as_text(messages[-1:]),
+        }
+    if placeholder is None and len(variables) == 1:
+        return lambda messages: {variables[0]: _as_text(messages)}
     msg = (
-        f"{field}: a prompt with the variables {prompt.input_variables} cannot be filled "
-        "from a conversation; give it one variable, or one messages placeholder and no variable "
-        "(fill the others with prompt.partial(...))."
+        f"{field}: a prompt with the variables {prompt.input_variables} cannot be filled from a "
+        "conversation; give it one messages placeholder, or one variable, or a placeholder for "
+        "the history and one variable in a human message; fill the others with prompt.partial(...)."
     )
     raise MoAConfigurationError(msg)
 
 
+def _asked(prompt: Any) -> set[str]:
+    """The variables in a prompt's human messages."""
+    humans = [
+        m for m in getattr(prompt, "messages", []) if isinstance(m, HumanMessagePromptTemplate)
+    ]
+    return {name for message in humans for name in message.input_variables}
+
+
 def _placeholder(prompt: BasePromptTemplate[Any]) -> str | None:
-    if isinstance(prompt, BaseChatPromptTemplate):
-        for message in getattr(prompt, "messages", []):
-            if isinstance(message, MessagesPlaceholder):
-                return message.variable_name
-    return None
+    """The placeholder to fill: a required one first, never one that is already filled."""
+    free = [p for p in _placeholders(prompt) if not prompt.partial_variables.get(p.variable_name)]
+    best = sorted(free, key=lambda placeholder: placeholder.optional)
+    return best[0].variable_name if best else None
+
+
+def _placeholders(prompt: Any) -> Iterator[MessagesPlaceholder]:
+    for message in getattr(prompt, "messages", []):
+        if isinstance(message, MessagesPlaceholder):
+            yield message
+        elif isinstance(message, BaseChatPromptTemplate):
+            yield from _placeholders(message)
 
 
 def _as_text(messages: Conversation) -> str:
@@ -235,10 +276,16 @@ def _as_text(messages: Conversation) -> str:
 
 
 def _quiet(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    """A copy in which no chat model streams."""
     if isinstance(runnable, BaseChatModel):
         return runnable.model_copy(update={"disable_streaming": True})
     if isinstance(runnable, RunnableBindingBase):
         return runnable.model_copy(update={"bound": _quiet(runnable.bound)})
+    if isinstance(runnable, RunnableWithFallbacks):
+        first, *others = map(_quiet, runnable.runnables)
+        return runnable.model_copy(update={"runnable": first, "fallbacks": others})
+    if isinstance(runnable, RunnableSequence):
+        return RunnableSequence(*map(_quiet, runnable.steps), name=runnable.name)
     return runnable
 
 

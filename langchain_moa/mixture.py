@@ -13,12 +13,13 @@ from typing import Any, Final, TypeAlias, cast
 from langchain_core.messages import BaseMessage
 from langchain_core.prompts import StringPromptTemplate
 from langchain_core.runnables import Runnable
-from pydantic import SecretStr
+from pydantic import ConfigDict, SecretStr, SkipValidation, TypeAdapter, ValidationError
 from typing_extensions import TypedDict, Unpack
 
-from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.errors import MoAConfigurationError, from_validation
 from langchain_moa.identity import fingerprint
 from langchain_moa.members import Member, MemberLike, language_models, with_arguments
+from langchain_moa.progress import OnProgress
 from langchain_moa.prompts import AGGREGATOR_PROMPT, parse_prompt, with_proposals
 from langchain_moa.providers import ModelBuilder, check_together_key
 from langchain_moa.types import Placement, Proposal
@@ -47,6 +48,8 @@ class Mixture:
         proposal_arguments: Call arguments of every proposer.
         final_arguments: Call arguments of the aggregator.
         include_proposals: Whether the record holds the proposals' texts.
+        stream_proposals: Whether proposers stream, for listeners to the call's progress.
+        on_progress: Called with each event of a call, or `None`.
     """
 
     proposers: tuple[tuple[Member, ...], ...]
@@ -57,6 +60,8 @@ class Mixture:
     proposal_arguments: Mapping[str, Any]
     final_arguments: Mapping[str, Any]
     include_proposals: bool
+    stream_proposals: bool
+    on_progress: OnProgress | None
 
     @property
     def layers(self) -> int:
@@ -78,7 +83,8 @@ class Mixture:
                 self.prompt,
                 self.placement,
                 self.min_proposals,
-                sorted(self.proposal_arguments.items()),
+                dict(sorted(self.proposal_arguments.items())),
+                dict(sorted(self.final_arguments.items())),
                 self.include_proposals,
             ]
         )
@@ -94,24 +100,44 @@ class Mixture:
 class MixtureOptions(TypedDict, total=False):
     """The settings of a mixture beside its members; `MoAChatModel` documents them."""
 
+    __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)  # type: ignore[misc]
+
     layers: int | None
-    placement: Placement
-    aggregator_prompt: str | StringPromptTemplate
+    placement: SkipValidation[Placement]
+    aggregator_prompt: SkipValidation[str | StringPromptTemplate]
     min_proposals: int
     include_proposals: bool
+    stream_proposals: bool
+    on_progress: OnProgress | None
     temperature: float | None
     max_tokens: int | None
     stop: list[str] | None
     proposal_temperature: float | None
     proposal_max_tokens: int | None
     proposal_kwargs: dict[str, Any]
-    api_key: SecretStr | None
+    api_key: SecretStr | str | None
     base_url: str | None
     timeout: float | None
     max_retries: int | None
 
 
-OPTION_NAMES: Final = tuple(MixtureOptions.__annotations__)
+OPTION_NAMES: Final = tuple(k for k in MixtureOptions.__annotations__ if not k.startswith("_"))
+
+
+_OPTIONS: Final = TypeAdapter(MixtureOptions)
+
+
+def checked_options(options: Mapping[str, Any]) -> MixtureOptions:
+    """Options whose names and types are checked.
+
+    Raises:
+        MoAConfigurationError: An option does not exist or has a wrong type.
+    """
+    check_names(options, OPTION_NAMES)
+    try:
+        return _OPTIONS.validate_python(options)
+    except ValidationError as error:
+        raise from_validation(error) from None
 
 
 def build_mixture(
@@ -123,7 +149,6 @@ def build_mixture(
         MoAConfigurationError: A part is wrong; the message names it, its value and the mend.
         MissingExtraError: A string names a provider whose package is not installed.
     """
-    check_names(options, OPTION_NAMES)
     builder = model_builder(options)
     proposers = _proposer_layers(reference_models, options.get("layers"), builder)
     mixture = Mixture(
@@ -139,6 +164,8 @@ def build_mixture(
             stop=options.get("stop"),
         ),
         include_proposals=options.get("include_proposals", False),
+        stream_proposals=options.get("stream_proposals", False),
+        on_progress=options.get("on_progress"),
     )
     _check_arguments(mixture)
     return mixture
@@ -146,8 +173,9 @@ def build_mixture(
 
 def model_builder(options: Mapping[str, Any]) -> ModelBuilder:
     """The builder of those members that are given as strings."""
+    key = options.get("api_key")
     return ModelBuilder(
-        api_key=options.get("api_key"),
+        api_key=SecretStr(key) if isinstance(key, str) else key,
         base_url=options.get("base_url"),
         timeout=options.get("timeout"),
         max_retries=options.get("max_retries"),

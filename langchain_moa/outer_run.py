@@ -6,6 +6,7 @@ children, and would let the answer's usage be counted a second time by callbacks
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing
@@ -62,9 +63,16 @@ class CompositeChatModel(BaseChatModel, ABC):
         **kwargs: Any,
     ) -> ChatResult:
         with current_run(run_manager):
-            return await super()._agenerate_with_cache(
-                messages, stop=stop, run_manager=run_manager, **kwargs
-            )
+            try:
+                return await super()._agenerate_with_cache(
+                    messages, stop=stop, run_manager=run_manager, **kwargs
+                )
+            except asyncio.CancelledError as error:
+                # the base class leaves the run of a cancelled call open in traces for ever
+                task = asyncio.current_task()
+                if run_manager is not None and task is not None and task.cancelling():
+                    await run_manager.on_llm_error(error)
+                raise
 
     @override
     def stream(

@@ -6,30 +6,33 @@ speed, closes at once, and has the same run tree in `invoke`, `stream` and `batc
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, cast
+from time import perf_counter
+from typing import Any, Self, TypeVar
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import RunnableConfig
 
-from langchain_moa.answer import AnswerStream, aggregation_errors, final_call, finished_answer
+from langchain_moa.answer import RECORD_KEY
 from langchain_moa.callbacks import (
     RunManager,
     caller_configurable,
+    child_callbacks,
     final_config,
     isolated,
     layers_config,
 )
-from langchain_moa.calls import MemberCall
+from langchain_moa.final import FinalCall
 from langchain_moa.graph import shared_layer_graph
 from langchain_moa.layers import CallInProgress, layer_proposals, require_enough
-from langchain_moa.members import as_chunk, as_message
 from langchain_moa.mixture import Mixture
-from langchain_moa.stepping import astepped, stepped
-from langchain_moa.types import Proposal
+from langchain_moa.progress import Progress
+from langchain_moa.types import EventName, Proposal, UsageReport
+
+_Message = TypeVar("_Message", bound=AIMessage)
 
 Conversation = Sequence[BaseMessage]
 
@@ -57,65 +60,61 @@ class MoARun:
             NotEnoughProposalsError: A layer gave too few usable proposals.
             AggregationError: The aggregator failed.
         """
-        with isolated():
-            proposals = self._run_layers(messages)
-            call = self._final_call(messages, proposals)
-            with aggregation_errors(call, proposals):
-                message = as_message(call.runnable.invoke(call.input, call.config))
-        return finished_answer(self.mixture, call, message, proposals)
+        with _Told(self._call.progress) as told, isolated():
+            return told.finished(self._final_call(messages, self._run_layers(messages)).invoke())
 
     async def ainvoke(self, messages: Conversation) -> AIMessage:
         """The async twin of `invoke`: each layer's members are asked concurrently."""
-        with isolated():
-            proposals = await self._arun_layers(messages)
-            call = self._final_call(messages, proposals)
-            with aggregation_errors(call, proposals):
-                message = as_message(await call.runnable.ainvoke(call.input, call.config))
-        return finished_answer(self.mixture, call, message, proposals)
+        async with _Told(self._call.progress) as told:
+            with isolated():
+                proposals = await self._arun_layers(messages)
+                answer = await self._final_call(messages, proposals).ainvoke()
+            return told.finished(answer)
 
     def stream(self, messages: Conversation) -> Generator[AIMessageChunk, None, None]:
         """The answer's chunks as the aggregator gives them; the last one has the record."""
-        with isolated():
-            proposals = self._run_layers(messages)
-        call = self._final_call(messages, proposals)
-        answer = AnswerStream(self.mixture, call, proposals)
-        pieces = stepped(_pieces(call), isolated)
-        with aggregation_errors(call, proposals), closing(pieces):
-            for piece in pieces:
-                yield from answer.passed_on(as_chunk(piece))
-        yield answer.last()
+        with _Told(self._call.progress) as told:
+            with isolated():
+                proposals = self._run_layers(messages)
+            with closing(self._final_call(messages, proposals).stream()) as chunks:
+                for chunk in chunks:
+                    yield told.finished(chunk)
 
     async def astream(self, messages: Conversation) -> AsyncGenerator[AIMessageChunk, None]:
         """The async twin of `stream`."""
-        with isolated():
-            proposals = await self._arun_layers(messages)
-        call = self._final_call(messages, proposals)
-        answer = AnswerStream(self.mixture, call, proposals)
-        with aggregation_errors(call, proposals):
-            async with aclosing(astepped(_apieces(call), isolated)) as pieces:
-                async for piece in pieces:
-                    for chunk in answer.passed_on(as_chunk(piece)):
-                        yield chunk
-        yield answer.last()
+        async with _Told(self._call.progress) as told:
+            with isolated():
+                proposals = await self._arun_layers(messages)
+            async with aclosing(self._final_call(messages, proposals).astream()) as chunks:
+                async for chunk in chunks:
+                    yield told.finished(chunk)
 
     def _run_layers(self, messages: Conversation) -> list[Proposal]:
         layers = _LayersInTurn(self._call, messages)
         for layer, names in enumerate(self.mixture.names, start=1):
+            started = perf_counter()
+            self._call.progress.emit("layer_started", layer=layer)
             config = self._layer_config(layer, names)
             layers.take(layer, shared_layer_graph(layer, names).invoke(layers.state, config))
+            self._call.progress.emit("layer_finished", layer=layer, seconds=_since(started))
         return layers.proposals
 
     async def _arun_layers(self, messages: Conversation) -> list[Proposal]:
         layers = _LayersInTurn(self._call, messages)
         for layer, names in enumerate(self.mixture.names, start=1):
+            started = perf_counter()
+            await self._call.progress.aemit("layer_started", layer=layer)
             config = self._layer_config(layer, names)
             output = await shared_layer_graph(layer, names).ainvoke(layers.state, config)
             layers.take(layer, output)
+            await self._call.progress.aemit("layer_finished", layer=layer, seconds=_since(started))
         return layers.proposals
 
     @cached_property
     def _call(self) -> CallInProgress:
-        return CallInProgress(self.mixture)
+        callbacks = child_callbacks(self.manager, streaming=True)
+        run_id = self.manager.run_id if self.manager else None
+        return CallInProgress(self.mixture, Progress(run_id, callbacks, self.mixture.on_progress))
 
     def _layer_config(self, layer: int, names: tuple[str, ...]) -> RunnableConfig:
         config = layers_config(self.manager, self.configurable, self._call)
@@ -125,9 +124,47 @@ class MoARun:
         config["max_concurrency"] = len(names)
         return config
 
-    def _final_call(self, messages: Conversation, proposals: Sequence[Proposal]) -> MemberCall:
+    def _final_call(self, messages: Conversation, proposals: Sequence[Proposal]) -> FinalCall:
         config = final_config(self.manager, self.configurable)
-        return final_call(self.mixture, messages, proposals, config, self.arguments)
+        return FinalCall.prepare(self._call, messages, proposals, config, self.arguments)
+
+
+class _Told:
+    """Tells of the call's start and end around it."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._started = perf_counter()
+        self._usage: UsageReport | None = None
+
+    def finished(self, answer: _Message) -> _Message:
+        """Keep what the call used, for the last event."""
+        record = answer.response_metadata.get(RECORD_KEY)
+        if record is not None:
+            self._usage = record["usage"]
+        return answer
+
+    def __enter__(self) -> Self:
+        self._progress.emit("call_started")
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        event, values = self._end(error)
+        self._progress.emit(event, **values)
+
+    async def __aenter__(self) -> Self:
+        await self._progress.aemit("call_started")
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        event, values = self._end(error)
+        await self._progress.aemit(event, **values)
+
+    def _end(self, error: BaseException | None) -> tuple[EventName, dict[str, Any]]:
+        seconds = _since(self._started)
+        if error is None:
+            return "call_finished", {"seconds": seconds, "usage": self._usage}
+        return "call_failed", {"seconds": seconds, "error": f"{type(error).__name__}: {error}"}
 
 
 class _LayersInTurn:
@@ -151,21 +188,6 @@ class _LayersInTurn:
         self.state["moa_proposals"] = {proposal.key: slots[proposal.key] for proposal in own}
 
 
-def _pieces(call: MemberCall) -> Iterator[Any]:
-    """The aggregator's output piece by piece; a graph's all at once."""
-    if not call.member.streams:
-        yield call.runnable.invoke(call.input, call.config)
-        return
-    yield from call.runnable.stream(call.input, call.config)
-
-
-async def _apieces(call: MemberCall) -> AsyncIterator[Any]:
-    """The async twin of `_pieces`."""
-    if not call.member.streams:
-        yield await call.runnable.ainvoke(call.input, call.config)
-        return
-    async with aclosing(
-        cast("AsyncGenerator[Any, None]", call.runnable.astream(call.input, call.config))
-    ) as pieces:
-        async for piece in pieces:
-            yield piece
+def _since(started: float) -> float:
+    """Seconds since a reading of `perf_counter`, to the microsecond."""
+    return round(perf_counter() - started, 6)

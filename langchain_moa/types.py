@@ -15,16 +15,69 @@ from langchain_core.messages.ai import UsageMetadata
 # typing.TypedDict below Python 3.12 leaves graph schemas empty
 from typing_extensions import TypedDict
 
-ProposalStatus = Literal["ok", "failed", "empty", "filtered", "reasoning_only"]
+ProposalStatus = Literal["ok", "cached", "failed", "empty", "filtered", "reasoning_only"]
 """What became of one proposer's call.
 
-`ok`: a usable proposal. `failed`: the call raised. `empty`: the model answered without
+`ok`: a usable proposal. `cached`: a usable one from LangChain's LLM cache, which cost nothing.
+`failed`: the call raised. `empty`: the model answered without
 any text. `filtered`: the provider's filter or the model itself refused. `reasoning_only`:
 the answer held nothing but reasoning.
 """
 
 Placement = Literal["user", "system"]
 """Where proposals are put: with the last user turn, or in the system message."""
+
+
+Role = Literal["proposer", "aggregator"]
+"""What a member does in a call."""
+
+EventName = Literal[
+    "call_started",
+    "layer_started",
+    "member_started",
+    "first_token",
+    "token",
+    "member_finished",
+    "member_failed",
+    "member_cut",
+    "layer_finished",
+    "call_finished",
+    "call_failed",
+]
+"""What a `ProgressEvent` tells.
+
+`first_token` and `token` come from members that stream: the aggregator when the call is
+streamed (`first_token` alone; its tokens are the answer), proposers with
+`stream_proposals=True`. `member_failed` tells of an unusable proposal, too. `member_cut` tells
+of a member whose call was cancelled. `call_failed` ends a call that raises or is cancelled.
+"""
+
+
+class ProgressEvent(TypedDict):
+    """One step of a call in progress; every key is always there.
+
+    It comes on LangGraph's `custom` stream, as `on_custom_event` named `"moa"` in
+    `astream_events`, and to the callback `on_progress`.
+    """
+
+    type: Literal["moa"]
+    """Tells our events from others on a shared stream."""
+    event: EventName
+    layer: int | None
+    """Layer counted from 1, the aggregator's the last; `None` for the call's own events."""
+    index: int | None
+    """Place of the member in its layer, counted from 0; `None` for calls and layers."""
+    role: Role | None
+    model: str | None
+    """Name that the member is asked for by."""
+    seconds: float | None
+    """Since the call, layer or member started; `None` for `..._started`."""
+    usage: UsageMetadata | None
+    """Tokens of a finished member, or of all members of a finished call."""
+    error: str | None
+    """Why a member or the call failed."""
+    text: str | None
+    """The piece of a proposal in a `token` event."""
 
 
 class ProposalRecord(TypedDict):
@@ -53,8 +106,10 @@ class AggregatorRecord(TypedDict):
 
     model: str
     model_name: str | None
+    status: Literal["ok", "cached"]
     seconds: float
     usage: UsageMetadata | None
+    """Its own tokens; of a cached answer those that it once took, which count in no total."""
 
 
 class UsageReport(TypedDict):
@@ -93,7 +148,7 @@ class Proposal:
         error: Why the proposal is not usable, or `None`.
         seconds: Wall time of the call.
         usage_by_model: Tokens of the call per model that answered. Empty where unknown.
-        text: The answer without reasoning; empty unless `status` is `"ok"`.
+        text: The answer without reasoning; empty unless the proposal is usable.
     """
 
     layer: int
@@ -114,7 +169,7 @@ class Proposal:
     @property
     def usable(self) -> bool:
         """Whether the next layer is shown this proposal."""
-        return self.status == "ok"
+        return self.status in ("ok", "cached")
 
     @property
     def reason(self) -> str:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
+from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.messages.ai import AIMessage, UsageMetadata, add_usage
+from langchain_core.outputs import LLMResult
+from typing_extensions import override
 
 from langchain_moa.types import Proposal, UsageReport
 
@@ -18,14 +22,33 @@ def sum_usage(usages: Iterable[UsageMetadata | None]) -> UsageMetadata | None:
     return total
 
 
+class UsageMeter(UsageMetadataCallbackHandler):
+    """Adds up the tokens of all model calls below a run, those from a cache left out."""
+
+    run_inline = True  # in an event loop, a handler that is not inline costs a thread switch
+
+    @override
+    def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
+        for generation in response.generations[0][:1]:
+            message = getattr(generation, "message", None)
+            if isinstance(message, AIMessage) and not is_cached(message):
+                super().on_llm_end(response, **kwargs)
+
+
+def is_cached(message: AIMessage) -> bool:
+    """Whether an answer came from LangChain's LLM cache, which sets its cost to zero."""
+    usage: Mapping[str, Any] = message.usage_metadata or {}
+    return usage.get("total_cost") == 0
+
+
 def usage_of_message(message: AIMessage, model: str) -> dict[str, UsageMetadata]:
     """The usage that a single model call reports, keyed by the model that answered.
 
     Args:
-        message: The model's answer.
+        message: The model's answer; one from a cache has used nothing.
         model: Name asked for, used where the answer names no model.
     """
-    if message.usage_metadata is None:
+    if message.usage_metadata is None or is_cached(message):
         return {}
     return {answering_model(message) or model: message.usage_metadata}
 

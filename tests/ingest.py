@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import uvicorn
 import zstandard
@@ -18,7 +18,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from typing_extensions import Self
 
 INFO = {
     "version": "0.12.0",

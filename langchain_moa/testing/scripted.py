@@ -78,7 +78,9 @@ class ScriptedChatModel(BaseChatModel):
         tool_choice: str | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Hand the tools, as OpenAI's schemas, to each call's arguments."""
+        """Hand the tools, as OpenAI's schemas, and the choice to each call's arguments."""
+        if tool_choice is not None:
+            kwargs["tool_choice"] = tool_choice
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
 
     @override

@@ -93,11 +93,13 @@ async def test_too_few_proposals(layers: int) -> None:
             llm.invoke("Go")
         error = caught.value
         assert isinstance(error, ModelError)
-        assert error.is_retryable
+        # older clients don't say of their errors whether to retry
+        assert error.is_retryable is getattr(error.causes["1.0"], "is_retryable", False)
         assert [p.status for p in error.proposals] == ["failed", "empty"]
         assert "slow down" in str(error)
         group = error.as_group()
-        assert [type(e).__name__ for e in group.exceptions] == ["OpenAIRateLimitError", "MoAError"]
+        assert group.exceptions[0] is error.causes["1.0"]
+        assert "empty" in str(group.exceptions[1])
         assert pickle.loads(pickle.dumps(error)).proposals == error.proposals  # noqa: S301
         for call in (llm.ainvoke("Go"), llm.graph.ainvoke({"messages": ["Go"]})):
             with pytest.raises(NotEnoughProposalsError):
@@ -143,7 +145,7 @@ async def test_failing_aggregator_keeps_the_proposals(path: str) -> None:
         with pytest.raises(AggregationError, match="bad request") as caught:
             await _call(llm, path)
         assert [p.text for p in caught.value.proposals] == ["Paris.", "It is Paris."]
-        assert caught.value.__cause__ is caught.value.causes[0]
+        assert caught.value.__cause__ is caught.value.causes["aggregator"]
         assert not caught.value.is_retryable
 
 
@@ -203,7 +205,7 @@ def test_no_key_in_errors_logs_or_records(caplog: pytest.LogCaptureFixture) -> N
     with LoopbackServer(models, api_key=key) as server:
         llm = mixture(server)
         answer = llm.invoke("Go")
-        assert answer.response_metadata["moa"]["proposals"][0]["error"].endswith("provided: ***")
+        assert "key provided: ***" in answer.response_metadata["moa"]["proposals"][0]["error"]
         with pytest.raises(NotEnoughProposalsError) as caught:
             mixture(server, min_proposals=2).invoke("Go")
         shown = [caplog.text, answer.model_dump_json(), repr(llm), str(llm), str(caught.value)]

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 from langchain_core.caches import InMemoryCache
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, FakeListChatModel
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
@@ -17,7 +17,7 @@ from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from pydantic import BaseModel
 
-from langchain_moa import ChatMoA, MoAChatModel, MoAConfigurationError
+from langchain_moa import ChatMoA, MoAChatModel, MoAConfigurationError, create_moa_graph
 from langchain_moa.testing import ScriptedChatModel
 
 
@@ -304,3 +304,46 @@ def test_it_is_a_chat_model() -> None:
     params = mixture()._get_ls_params()
     assert (params["ls_provider"], params["ls_model_name"]) == ("moa", "moa")
     assert AIMessageChunk in {type(chunk) for chunk in mixture().stream("Go")}
+
+
+def test_a_members_cached_answer_is_recorded_and_costs_nothing() -> None:
+    cache = InMemoryCache()
+    members = [saying("4", model="a", cache=cache), saying("five", model="b")]
+    llm = mixture(reference_models=members, aggregator=saying("ok", model="judge", cache=cache))
+    llm.invoke("Go")
+    answer = llm.invoke("Go")
+    record = answer.response_metadata["moa"]
+    assert [p["status"] for p in record["proposals"]] == ["cached", "ok"]
+    assert record["proposals"][0]["usage"] is None
+    assert record["aggregator"]["status"] == "cached"
+    assert record["usage"]["by_model"].keys() == {"b"}
+    assert record["degraded"] is False
+    assert answer.usage_metadata is not None
+    assert answer.usage_metadata["output_tokens"] == 1
+
+
+def test_cached_answers_of_models_that_report_no_usage() -> None:
+    def fake(text: str) -> FakeListChatModel:
+        return FakeListChatModel(responses=[text], cache=InMemoryCache())
+
+    llm = mixture(reference_models=[fake("x")], aggregator=fake("y"))
+    llm.invoke("Go")
+    record = llm.invoke("Go").response_metadata["moa"]
+    assert record["usage"]["total_tokens"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layers": "three"}, "layers='three'"),
+        ({"temperature": "hot"}, "temperature='hot'"),
+        ({"proposal_kwargs": None}, "proposal_kwargs"),
+        ({"max_retries": "x"}, "max_retries='x'"),
+        ({"api_key": 123456789}, "api_key: Input"),
+    ],
+)
+@pytest.mark.parametrize("make", [MoAChatModel, create_moa_graph])
+def test_options_of_a_wrong_type(make: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(MoAConfigurationError, match=message) as caught:
+        make(reference_models=[saying("x")], aggregator=saying("y"), **options)
+    assert "123456789" not in str(caught.value)
