@@ -108,10 +108,8 @@ def from_validation(error: ValidationError) -> MoAConfigurationError:
     if isinstance(original, MoAConfigurationError):
         return original
     # what is no name and no place in a list is pydantic's description of a union
-    path = [
-        str(part) for part in detail["loc"] if str(part).isidentifier() or isinstance(part, int)
-    ]
-    field = ".".join(path) or "MoAChatModel"
+    path = [part for part in detail["loc"] if isinstance(part, int) or part.isidentifier()]
+    field = ".".join(map(str, path)) or "MoAChatModel"
     value = detail["input"]
     plain = isinstance(value, str | int | float | bool) and not field.endswith("key")
     shown = f"={value!r}" if plain else ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from langchain_together import ChatTogether
@@ -67,3 +68,10 @@ def served(server: LoopbackServer) -> dict[str, dict[str, int]]:
 def counted(usage: Mapping[str, Any]) -> dict[str, int]:
     """The three totals of a LangChain usage, without its details."""
     return {name: usage[name] for name in ("input_tokens", "output_tokens", "total_tokens")}
+
+
+async def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    """Wait until something becomes true; fails when it does not in time."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - the server is no task of this loop
+            await asyncio.sleep(0.01)
