@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing, contextmanager
+from contextlib import aclosing, closing
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import RunnableConfig
@@ -20,6 +20,8 @@ from langchain_moa.layers import CallInProgress
 from langchain_moa.members import as_chunk, as_message
 from langchain_moa.stepping import astepped, stepped
 from langchain_moa.types import EventName, Proposal
+
+_Message = TypeVar("_Message", bound=AIMessage)
 
 
 @dataclass(frozen=True)
@@ -64,28 +66,15 @@ class FinalCall:
         Raises:
             AggregationError: The aggregator failed.
         """
-        self._emit("member_started")
-        with self._errors():
+        with _Watch(self) as watch:
             output = self.request.runnable.invoke(self.request.input, self.request.config)
-            answer = self._finished(as_message(output))
-        self._emit("member_finished", **_cost(answer))
-        return answer
+            return watch.done(self._finished(as_message(output)))
 
     async def ainvoke(self) -> AIMessage:
         """The async twin of `invoke`."""
-        await self._aemit("member_started")
-        with self._errors():
-            try:
-                runnable, config = self.request.runnable, self.request.config
-                answer = self._finished(
-                    as_message(await runnable.ainvoke(self.request.input, config))
-                )
-            except asyncio.CancelledError as error:
-                await self.request.cancelled(error)
-                await self._aemit("member_cut", seconds=self.request.seconds)
-                raise
-        await self._aemit("member_finished", **_cost(answer))
-        return answer
+        async with _Watch(self) as watch:
+            output = await self.request.runnable.ainvoke(self.request.input, self.request.config)
+            return watch.done(self._finished(as_message(output)))
 
     def stream(self) -> Generator[AIMessageChunk, None, None]:
         """The answer's chunks as the aggregator gives them; the last one has the record.
@@ -93,70 +82,106 @@ class FinalCall:
         Raises:
             AggregationError: The aggregator failed, be it after some chunks.
         """
-        self._emit("member_started")
-        answer, begun = self._answer_stream(), False
-        pieces = stepped(_pieces(self.request), isolated)
-        with self._errors(), closing(pieces):
-            for piece in pieces:
-                chunk = as_chunk(piece)
-                if not begun and chunk.content:
-                    begun = True
-                    self._emit("first_token", seconds=self.request.seconds)
+        answer = AnswerStream(self.call.mixture, self.request, self.proposals)
+        with _Watch(self) as watch, closing(stepped(_pieces(self.request), isolated)) as pieces:
+            for chunk in map(as_chunk, pieces):
+                if watch.begins_with(chunk):
+                    self.emit("first_token", seconds=self.request.seconds)
                 yield from answer.passed_on(chunk)
-        last = answer.last()
-        self._emit("member_finished", **_cost(last))
-        yield last
+            yield watch.done(answer.last())
 
     async def astream(self) -> AsyncGenerator[AIMessageChunk, None]:
         """The async twin of `stream`."""
-        await self._aemit("member_started")
-        answer, begun = self._answer_stream(), False
-        with self._errors():
-            async with aclosing(astepped(_apieces(self.request), isolated)) as pieces:
-                async for piece in pieces:
-                    chunk = as_chunk(piece)
-                    if not begun and chunk.content:
-                        begun = True
-                        await self._aemit("first_token", seconds=self.request.seconds)
-                    for passed in answer.passed_on(chunk):
-                        yield passed
-        last = answer.last()
-        await self._aemit("member_finished", **_cost(last))
-        yield last
+        answer = AnswerStream(self.call.mixture, self.request, self.proposals)
+        async with (
+            _Watch(self) as watch,
+            aclosing(astepped(_apieces(self.request), isolated)) as pieces,
+        ):
+            async for piece in pieces:
+                chunk = as_chunk(piece)
+                if watch.begins_with(chunk):
+                    await self.aemit("first_token", seconds=self.request.seconds)
+                for passed in answer.passed_on(chunk):
+                    yield passed
+            yield watch.done(answer.last())
 
     def _finished(self, message: AIMessage) -> AIMessage:
         return finished_answer(self.call.mixture, self.request, message, self.proposals)
 
-    def _answer_stream(self) -> AnswerStream:
-        return AnswerStream(self.call.mixture, self.request, self.proposals)
+    def error(self, cause: Exception) -> AggregationError:
+        """What the caller gets for what the aggregator raised: the proposals are kept."""
+        reason = self.request.member.redact(f"{type(cause).__name__}: {cause}")
+        usable = sum(p.usable for p in self.proposals)
+        msg = (
+            f"the aggregator {self.request.member.model} failed ({reason}); "
+            f"the error's .proposals holds the {usable} proposals that were usable"
+        )
+        return AggregationError(msg, proposals=self.proposals, causes={"aggregator": cause})
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turn whatever the aggregator raises into an error that keeps the proposals."""
-        try:
-            yield
-        except (GraphBubbleUp, AggregationError):
-            raise
-        except Exception as error:
-            reason = self.request.member.redact(f"{type(error).__name__}: {error}")
-            usable = sum(p.usable for p in self.proposals)
-            msg = (
-                f"the aggregator {self.request.member.model} failed ({reason}); "
-                f"the error's .proposals holds the {usable} proposals that were usable"
-            )
-            causes = {"aggregator": error}
-            raise AggregationError(msg, proposals=self.proposals, causes=causes) from error
+    def emit(self, event: EventName, **values: Any) -> None:
+        """Tell the call's listeners of the aggregator."""
+        self.call.progress.emit(event, **self._about, **values)
+
+    async def aemit(self, event: EventName, **values: Any) -> None:
+        """The async twin of `emit`."""
+        await self.call.progress.aemit(event, **self._about, **values)
 
     @property
     def _about(self) -> dict[str, Any]:
         layer, model = self.call.mixture.layers, self.request.member.model
         return {"layer": layer, "index": 0, "role": "aggregator", "model": model}
 
-    def _emit(self, event: EventName, **values: Any) -> None:
-        self.call.progress.emit(event, **self._about, **values)
 
-    async def _aemit(self, event: EventName, **values: Any) -> None:
-        await self.call.progress.aemit(event, **self._about, **values)
+class _Watch:
+    """Stands around the aggregator's call: tells of it, and makes its errors ours."""
+
+    def __init__(self, final: FinalCall) -> None:
+        self._final = final
+        self._answer: AIMessage | None = None
+        self._begun = False
+
+    def begins_with(self, chunk: AIMessageChunk) -> bool:
+        """Whether this chunk is the first with anything in it."""
+        begins = not self._begun and bool(chunk.content or chunk.tool_call_chunks)
+        self._begun = self._begun or begins
+        return begins
+
+    def done(self, answer: _Message) -> _Message:
+        """Keep the finished answer, for the event that tells of it."""
+        self._answer = answer
+        return answer
+
+    def __enter__(self) -> Self:
+        self._final.emit("member_started")
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        event, values = self._outcome(error)
+        self._final.emit(event, **values)
+        self._convert(error)
+
+    async def __aenter__(self) -> Self:
+        await self._final.aemit("member_started")
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            await self._final.request.cancelled(error)
+        event, values = self._outcome(error)
+        await self._final.aemit(event, **values)
+        self._convert(error)
+
+    def _outcome(self, error: BaseException | None) -> tuple[EventName, dict[str, Any]]:
+        if self._answer is not None:
+            return "member_finished", _cost(self._answer)
+        seconds = self._final.request.seconds
+        if isinstance(error, Exception):
+            return "member_failed", {"seconds": seconds, "error": str(self._final.error(error))}
+        return "member_cut", {"seconds": seconds}
+
+    def _convert(self, error: BaseException | None) -> None:
+        if isinstance(error, Exception) and not isinstance(error, GraphBubbleUp):
+            raise self._final.error(error) from error
 
 
 def _cost(answer: AIMessage) -> dict[str, Any]:
