@@ -230,8 +230,12 @@ async def test_a_cancelled_call_tells_who_was_cut(hanging: str) -> None:
         llm = mixture(server, on_progress=events.append)
         call = asyncio.ensure_future(llm.ainvoke("Go."))
         others = 2 if hanging == AGGREGATOR else 1
-        done = lambda: [e["event"] for e in events].count("member_finished")  # noqa: E731
-        await until(lambda: server.requests_for(hanging) and done() == others)
+
+        def only_one_hangs() -> bool:
+            finished = [event["event"] for event in events].count("member_finished")
+            return bool(server.requests_for(hanging)) and finished == others
+
+        await until(only_one_hangs)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
