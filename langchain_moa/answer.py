@@ -28,7 +28,7 @@ def finished_answer(
     """The aggregator's message with a model name and the record on it; the given one is kept."""
     usage = call.usage(message)
     aggregator: AggregatorRecord = {
-        "model": call.member.model,
+        "model": call.model,
         "model_name": call.model_name(message),
         "status": "cached" if is_cached(message) else "ok",
         "seconds": call.seconds,
@@ -111,7 +111,7 @@ class AnswerStream:
         )
         finished = finished_answer(self._mixture, self._call, whole, self._proposals)
         added = {RECORD_KEY: finished.response_metadata[RECORD_KEY]}
-        if "model_name" not in self._metadata:
+        if not self._metadata.get("model_name"):
             added["model_name"] = finished.response_metadata["model_name"]
         return kept.model_copy(
             update={
@@ -133,7 +133,7 @@ def _record(
         "layers": mixture.layers,
         "proposals": [_proposal_record(p, text=mixture.include_proposals) for p in proposals],
         "aggregator": aggregator,
-        "usage": usage_report(proposals, usage),
+        "usage": usage_report(proposals, usage, aggregator),
         "degraded": not all(p.usable for p in proposals),
     }
 

@@ -9,13 +9,14 @@ streams or number the caller's checkpoint namespaces.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
 from langchain_core.callbacks import (
+    AsyncCallbackHandler,
     AsyncCallbackManager,
     AsyncCallbackManagerForLLMRun,
     BaseCallbackHandler,
@@ -28,6 +29,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import LLMResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.tracers.base import BaseTracer
 from typing_extensions import override
 
 RunManager = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun
@@ -107,8 +109,8 @@ def child_callbacks(
 
     Args:
         manager: The outer run. `None` gives `None`: nobody listens.
-        streaming: Whether streaming handlers of the caller hear the child. They must not
-            hear the final call, whose tokens they already get from the outer run.
+        streaming: Whether handlers hear the child's tokens. They must not hear those of the
+            final call, which they already get from the outer run.
     """
     if manager is None:
         return None
@@ -117,12 +119,44 @@ def child_callbacks(
         handlers=[], parent_run_id=manager.run_id
     )
     handlers = manager.inheritable_handlers
-    child.set_handlers([h for h in handlers if streaming or not _streams(h)])
+    if not streaming:
+        silent = _no_token_async if is_async else _no_token
+        heard = [handler for handler in handlers if not _streams(handler)]
+        handlers = [_WithoutTokens(h, silent) if _wants_tokens(h) else h for h in heard]
+    child.set_handlers(handlers)
     child.add_tags(manager.inheritable_tags)
     # ls_* describe the outer run; each inner model brings its own
     metadata = manager.inheritable_metadata
     child.add_metadata({k: v for k, v in metadata.items() if not k.startswith("ls_")})
     return child
+
+
+class _WithoutTokens(BaseCallbackHandler):
+    """A handler that hears everything but tokens."""
+
+    def __init__(self, handler: BaseCallbackHandler, silent: Callable[..., Any]) -> None:
+        self._handler = handler
+        self._silent = silent
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "on_llm_new_token":
+            return object.__getattribute__(self, "_silent")
+        return getattr(object.__getattribute__(self, "_handler"), name)
+
+
+def _no_token(*_: Any, **__: Any) -> None:
+    """Hear nothing."""
+
+
+async def _no_token_async(*_: Any, **__: Any) -> None:
+    """Hear nothing; in an event loop a sync handler would cost a thread switch per token."""
+
+
+def _wants_tokens(handler: BaseCallbackHandler) -> bool:
+    """Whether a handler listens to tokens; tracers note those of every run, each its own."""
+    own = type(handler).on_llm_new_token
+    none = (BaseCallbackHandler.on_llm_new_token, AsyncCallbackHandler.on_llm_new_token)
+    return own not in none and not isinstance(handler, BaseTracer)
 
 
 def _streams(handler: BaseCallbackHandler) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -12,7 +12,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_moa.callbacks import OpenRuns, has_handlers, with_handler
-from langchain_moa.members import Member, with_arguments
+from langchain_moa.members import Member, model_of
 from langchain_moa.usage import UsageMeter, answering_model, usage_of_message
 
 
@@ -22,6 +22,7 @@ class MemberCall:
 
     Attributes:
         member: Who is called.
+        model: The model name that this call asks for.
         runnable: What is called: the member's runnable with the call's arguments.
         input: The conversation in the member's own form.
         config: The run's configuration.
@@ -31,6 +32,7 @@ class MemberCall:
     """
 
     member: Member
+    model: str
     runnable: Runnable[Any, Any]
     input: Any
     config: RunnableConfig
@@ -55,7 +57,7 @@ class MemberCall:
         several models, or have dropped the message on the way, so those are metered.
         """
         if self.meter is None:
-            return usage_of_message(message, self.member.model)
+            return usage_of_message(message, self.model)
         return dict(self.meter.usage_metadata)
 
     def model_name(self, message: AIMessage) -> str | None:
@@ -68,20 +70,17 @@ class MemberCall:
 
 def prepare_call(
     member: Member,
+    runnable: Runnable[Any, Any],
     messages: Sequence[BaseMessage],
     config: RunnableConfig,
-    arguments: Mapping[str, Any],
-    *,
-    quiet: bool = False,
 ) -> MemberCall:
     """Make a member's call ready.
 
     Args:
         member: Who is called.
+        runnable: The member's runnable, with the arguments of this call bound to it.
         messages: The conversation that it gets.
         config: The run's configuration.
-        arguments: Call arguments, such as `temperature`, for the model inside.
-        quiet: Whether the member must not stream, whatever handlers listen.
     """
     meter, open_runs = None, None
     if has_handlers(config):
@@ -92,7 +91,8 @@ def prepare_call(
         config = with_handler(config, meter)
     return MemberCall(
         member=member,
-        runnable=with_arguments(member.quiet if quiet else member.runnable, arguments),
+        model=model_of(runnable),
+        runnable=runnable,
         input=member.adapt(messages),
         config=config,
         meter=meter,

@@ -24,6 +24,7 @@ from pydantic import (
     SecretStr,
     SkipValidation,
     ValidationError,
+    field_serializer,
     model_validator,
 )
 from typing_extensions import override
@@ -31,9 +32,9 @@ from typing_extensions import override
 from langchain_moa.answer import without_usage
 from langchain_moa.binding import rebound
 from langchain_moa.callbacks import RunManager, get_current_run
-from langchain_moa.errors import MoAConfigurationError, from_validation
+from langchain_moa.errors import MoAConfigurationError, MoAError, from_validation
 from langchain_moa.graph import CompiledGraph, mixture_graph
-from langchain_moa.members import MemberLike
+from langchain_moa.members import MemberLike, model_of
 from langchain_moa.mixture import (
     OPTION_NAMES,
     Mixture,
@@ -48,7 +49,7 @@ from langchain_moa.outer_run import CompositeChatModel
 from langchain_moa.progress import OnProgress
 from langchain_moa.prompts import AGGREGATOR_PROMPT
 from langchain_moa.running import MoARun
-from langchain_moa.types import Placement
+from langchain_moa.types import Placement, Retries, Seconds, Temperature, Tokens
 
 MODEL_NAME: Final = "moa"
 """Name of the mixture as a model. It must look like no provider's model: LangChain's agents
@@ -71,7 +72,8 @@ class MoAChatModel(CompositeChatModel):
         aggregator: The model that writes the answer. It gets the conversation as it is, and
             alone gets the tools, the call arguments and the streaming of the mixture.
         layers: Number of layers, the aggregator's counted: 2 is one pass of the reference
-            models and the aggregator. Default 2; follows from one list per proposer layer.
+            models and the aggregator. By default 2, or as one list per proposer layer makes
+            it; `num_layers` tells which.
         placement: Where proposals are put: `"user"`, with the last user turn, or `"system"`,
             in the system message as the reference code does. The default keeps providers'
             prompt caches useful and gives proposals no system rank.
@@ -126,16 +128,16 @@ class MoAChatModel(CompositeChatModel):
     include_proposals: bool = False
     stream_proposals: bool = False
     on_progress: SkipValidation[OnProgress | None] = None
-    temperature: float | None = None
-    max_tokens: int | None = None
+    temperature: Temperature | None = None
+    max_tokens: Tokens | None = None
     stop: list[str] | None = None
-    proposal_temperature: float | None = None
-    proposal_max_tokens: int | None = None
+    proposal_temperature: Temperature | None = None
+    proposal_max_tokens: Tokens | None = None
     proposal_kwargs: dict[str, Any] = Field(default_factory=dict)
     api_key: SecretStr | str | None = None
     base_url: str | None = None
-    timeout: float | None = None
-    max_retries: int | None = None
+    timeout: Seconds | None = None
+    max_retries: Retries | None = None
     streaming: bool = False
 
     _built: tuple[tuple[Any, ...], Mixture] | None = PrivateAttr(default=None)
@@ -180,8 +182,12 @@ class MoAChatModel(CompositeChatModel):
             >>> len(llm.invoke("Capital of France?").response_metadata["moa"]["proposals"])
             3
         """
-        if samples < 1:
-            msg = f"samples={samples} must be 1 or more."
+        given: Any = samples  # callers without a type checker give other things
+        if not isinstance(given, int) or given < 1:
+            msg = f"samples={samples!r} must be a whole number, 1 or more."
+            raise MoAConfigurationError(msg)
+        if "reference_models" in options:
+            msg = "reference_models: in Self-MoA they are the model itself; leave them out."
             raise MoAConfigurationError(msg)
         return cls(
             reference_models=[model] * samples,
@@ -207,8 +213,20 @@ class MoAChatModel(CompositeChatModel):
 
     @model_validator(mode="after")
     def _check_mixture(self) -> Self:
-        self.layers = self._mixture.layers
+        _ = self._mixture
         return self
+
+    @field_serializer("reference_models", "aggregator")
+    def _dump_names(self, value: Any) -> Any:
+        """Dump members as names: a member's own dump may hold headers, and headers keys."""
+        if isinstance(value, list | tuple):
+            return [self._dump_names(item) for item in value]
+        return value if isinstance(value, str) else model_of(value)
+
+    @property
+    def num_layers(self) -> int:
+        """Number of layers, the aggregator's counted, whether given or followed from lists."""
+        return self._mixture.layers
 
     @property
     def _mixture(self) -> Mixture:
@@ -418,7 +436,10 @@ class MoAChatModel(CompositeChatModel):
     @override
     def __repr_args__(self) -> Iterator[tuple[str, Any]]:
         """Names only: a member's own repr may print headers that hold keys."""
-        mixture = self._mixture
+        try:
+            mixture = self._mixture
+        except MoAError:  # a field was assigned what no mixture can be made of
+            return
         yield "reference_models", [[m.model for m in layer] for layer in mixture.proposers]
         yield "aggregator", mixture.aggregator.model
         yield "layers", mixture.layers

@@ -14,7 +14,7 @@ when a cause says so of itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.exceptions import ModelError
 from pydantic import ValidationError
@@ -50,8 +50,9 @@ class _PaidForError(MoAError, ModelError):
         proposals: Every proposal of the call so far, usable or not, in (layer, index)
             order, with its text.
         causes: The exceptions behind the failure, where they are known, by who raised them:
-            `"<layer>.<index>"` or `"aggregator"`. They don't survive pickling, because
-            clients' exceptions often hold open connections.
+            `"<layer>.<index>"` or `"aggregator"`. Left out are those that quote a key, and
+            those of a failed node of `llm.graph`. They don't survive pickling, because clients'
+            exceptions often hold open connections.
         is_retryable: Whether at least one cause says that the same request may succeed
             when it is made again.
     """
@@ -70,7 +71,7 @@ class _PaidForError(MoAError, ModelError):
         self.proposals = tuple(proposals)
         self.causes = dict(causes or {})
         self.is_retryable = any(
-            getattr(cause, "is_retryable", False) for cause in self.causes.values()
+            getattr(source, "is_retryable", False) for source in (*proposals, *self.causes.values())
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -98,6 +99,22 @@ class AggregationError(_PaidForError):
     """The aggregator failed. `proposals` holds what the reference models had answered."""
 
 
+_MENDS: Final = {
+    "missing": "it has no default",
+    "list_type": "give a list",
+    "dict_type": "give a dict",
+    "int_parsing": "give a whole number",
+    "int_from_float": "give a whole number",
+    "float_parsing": "give a number",
+    "finite_number": "give a finite number",
+    "bool_parsing": "give True or False",
+    "string_type": "give a string",
+    "greater_than": "give a larger number",
+    "greater_than_equal": "give a larger number",
+}
+"""What to give instead, per pydantic's type of error."""
+
+
 def from_validation(error: ValidationError) -> MoAConfigurationError:
     """The configuration error inside a pydantic one, or one that says the same.
 
@@ -113,4 +130,6 @@ def from_validation(error: ValidationError) -> MoAConfigurationError:
     value = detail["input"]
     plain = isinstance(value, str | int | float | bool) and not field.endswith("key")
     shown = f"={value!r}" if plain else ""
-    return MoAConfigurationError(f"{field}{shown}: {detail['msg']}.")
+    wanted = _MENDS.get(detail["type"])
+    mend = f"; {wanted}." if wanted else "."
+    return MoAConfigurationError(f"{field}{shown}: {detail['msg']}{mend}")

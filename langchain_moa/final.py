@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.answer import AnswerStream, aggregator_usage, finished_answer
@@ -39,7 +39,7 @@ class FinalCall:
         messages: Sequence[BaseMessage],
         proposals: Sequence[Proposal],
         config: RunnableConfig,
-        arguments: Mapping[str, Any],
+        runnable: Runnable[Any, Any],
     ) -> Self:
         """Make the aggregator's call ready.
 
@@ -48,16 +48,12 @@ class FinalCall:
             messages: The conversation as the caller gave it, tool turns and all.
             proposals: All proposals; the aggregator reads those of the last proposer layer.
             config: The run's configuration.
-            arguments: Arguments of this call, over the mixture's own.
+            runnable: The aggregator with the arguments of this call.
         """
         mixture = call.mixture
         last = [p for p in proposals if p.layer == mixture.layers - 1]
-        request = prepare_call(
-            mixture.aggregator,
-            mixture.conversation_with(messages, last),
-            config,
-            {**mixture.final_arguments, **arguments},
-        )
+        conversation = mixture.conversation_with(messages, last)
+        request = prepare_call(mixture.aggregator, runnable, conversation, config)
         return cls(call, request, proposals)
 
     def invoke(self) -> AIMessage:
@@ -110,13 +106,15 @@ class FinalCall:
 
     def error(self, cause: Exception) -> AggregationError:
         """What the caller gets for what the aggregator raised: the proposals are kept."""
-        reason = self.request.member.redact(f"{type(cause).__name__}: {cause}")
+        text = f"{type(cause).__name__}: {cause}"
+        reason = self.call.mixture.redacted(text)
         usable = sum(p.usable for p in self.proposals)
         msg = (
-            f"the aggregator {self.request.member.model} failed ({reason}); "
+            f"the aggregator {self.request.model} failed ({reason}); "
             f"the error's .proposals holds the {usable} proposals that were usable"
         )
-        return AggregationError(msg, proposals=self.proposals, causes={"aggregator": cause})
+        causes = {"aggregator": cause} if reason == text else {}
+        return AggregationError(msg, proposals=self.proposals, causes=causes)
 
     def emit(self, event: EventName, **values: Any) -> None:
         """Tell the call's listeners of the aggregator."""
@@ -128,7 +126,7 @@ class FinalCall:
 
     @property
     def _about(self) -> dict[str, Any]:
-        layer, model = self.call.mixture.layers, self.request.member.model
+        layer, model = self.call.mixture.layers, self.request.model
         return {"layer": layer, "index": 0, "role": "aggregator", "model": model}
 
 
@@ -181,7 +179,8 @@ class _Watch:
 
     def _convert(self, error: BaseException | None) -> None:
         if isinstance(error, Exception) and not isinstance(error, GraphBubbleUp):
-            raise self._final.error(error) from error
+            ours = self._final.error(error)
+            raise ours from ours.causes.get("aggregator")
 
 
 def _cost(answer: AIMessage) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 from typing import Annotated, Any, Final, TypeAlias
 
 from langchain_core.callbacks import BaseCallbackManager
-from langchain_core.messages import AnyMessage
+from langchain_core.messages import AnyMessage, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
@@ -40,10 +40,17 @@ from langchain_moa.types import Proposal, proposals_from_state
 AGGREGATOR_NODE: Final = "aggregator"
 
 
+def _add_copies(left: Any, right: Any) -> Any:
+    """`add_messages` on copies, for it writes ids into the messages that it is given."""
+    given = right if isinstance(right, list) else [right]
+    copies = [m.model_copy() if isinstance(m, BaseMessage) else m for m in given]
+    return add_messages(left, copies)
+
+
 class MoAInput(TypedDict):
     """What the graph takes and gives: a conversation, as any agent's graph does."""
 
-    messages: Annotated[list[AnyMessage], add_messages]
+    messages: Annotated[list[AnyMessage], _add_copies]
 
 
 class MoAState(MoAInput, total=False):
@@ -193,12 +200,14 @@ def _slot(proposal: Proposal) -> dict[str, Any]:
 
 
 def _aggregator_node(mixture: Mixture) -> _Node:
+    runnable = mixture.aggregating({})
+
     def start(state: Any, config: RunnableConfig) -> FinalCall:
         call = _node_call(mixture, config)
         proposals = proposals_from_state(state.get("moa_proposals", {}))
         require_enough(call, [p for p in proposals if p.layer == mixture.layers - 1], proposals)
         return FinalCall.prepare(
-            call, state["messages"], proposals, aggregator_config(config), arguments={}
+            call, state["messages"], proposals, aggregator_config(config), runnable
         )
 
     def run(state: Any, config: RunnableConfig) -> dict[str, Any]:

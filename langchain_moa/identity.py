@@ -22,6 +22,8 @@ from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from pydantic import BaseModel, SecretStr
 
 _PLAIN: Final = (str, int, float, bool, bytes, type(None), Enum, date, UUID)
+_NO_IDENTITY: Final = frozenset(BaseChatModel.model_fields) - {"output_version"}
+"""Fields that every chat model has, and that change nothing of the answer."""
 _tokens: dict[int, tuple[weakref.ref[Any], str]] = {}
 
 
@@ -78,7 +80,7 @@ def _model(model: BaseLanguageModel[Any]) -> Any:
     values = {
         name: getattr(model, name, None)
         for name, field in kind.model_fields.items()
-        if name not in BaseChatModel.model_fields and not field.exclude
+        if name not in _NO_IDENTITY and not field.exclude
     }
     fields = {name: value for name, value in values.items() if not isinstance(value, SecretStr)}
     params = model._identifying_params  # noqa: SLF001 - the hook that LangChain's cache reads

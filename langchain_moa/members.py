@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, TypeAlias, cast
@@ -22,9 +23,17 @@ from langchain_core.prompts.chat import (
     HumanMessagePromptTemplate,
     MessagesPlaceholder,
 )
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableSequence
+from langchain_core.runnables import (
+    Runnable,
+    RunnableBinding,
+    RunnableBranch,
+    RunnableLambda,
+    RunnableParallel,
+    RunnableSequence,
+)
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
+from langchain_core.runnables.passthrough import RunnableAssign
 from langgraph.pregel.protocol import PregelProtocol
 from pydantic import SecretStr
 
@@ -49,7 +58,7 @@ class Member:
         field: The argument it was given as, for error messages.
     """
 
-    runnable: Runnable[Any, Any]
+    runnable: Runnable[Any, Any] = dataclasses.field(repr=False)
     field: str = "member"
 
     def __post_init__(self) -> None:
@@ -89,22 +98,21 @@ class Member:
         """The runnable with streaming off, so that no handler upstream turns it on."""
         return _quiet(self.runnable)
 
-    def redact(self, text: str) -> str:
-        """The text without any secret of this member's models."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+    @cached_property
+    def counting(self) -> Runnable[Any, Any]:
+        """The runnable with usage asked for in streams, where its owner left that open."""
+        return _counting(self.runnable)
 
     @cached_property
-    def _secrets(self) -> tuple[str, ...]:
+    def secrets(self) -> frozenset[str]:
+        """The keys of all models inside, to be kept out of errors and logs."""
         found = {
             value.get_secret_value()
             for model in language_models(self.runnable)
             for value in vars(model).values()
             if isinstance(value, SecretStr)
         }
-        secrets = [secret for secret in found if len(secret) >= _MIN_SECRET]
-        return tuple(sorted(secrets, key=len, reverse=True))  # one may begin with another
+        return frozenset(secret for secret in found if len(secret) >= _MIN_SECRET)
 
 
 def with_arguments(
@@ -181,18 +189,43 @@ def model_of(runnable: Runnable[Any, Any]) -> str:
     return runnable.get_name()
 
 
-def language_models(runnable: Runnable[Any, Any]) -> Iterator[BaseLanguageModel[Any]]:
+def language_models(runnable: Any) -> Iterator[BaseLanguageModel[Any]]:
     """The language models inside a runnable, as far as its composition is known."""
     if isinstance(runnable, BaseLanguageModel):
         yield runnable
-    elif isinstance(runnable, RunnableBindingBase):
-        yield from language_models(runnable.bound)
-    elif isinstance(runnable, RunnableWithFallbacks):
-        for option in runnable.runnables:
-            yield from language_models(option)
-    elif isinstance(runnable, RunnableSequence):
-        for step in runnable.steps:
-            yield from language_models(step)
+    for part in _parts(runnable):
+        yield from language_models(part)
+
+
+def _parts(runnable: Any) -> Iterable[Any]:
+    """What a runnable is composed of."""
+    parts: Iterable[Any] = ()
+    match runnable:
+        case RunnableBindingBase():
+            parts = [runnable.bound]
+        case RunnableWithFallbacks():
+            parts = runnable.runnables
+        case RunnableSequence():
+            parts = runnable.steps
+        case RunnableParallel():
+            parts = runnable.steps__.values()
+        case RunnableAssign():
+            parts = [runnable.mapper]
+        case RunnableBranch():
+            parts = [*(branch for _, branch in runnable.branches), runnable.default]
+        case RunnableLambda():
+            parts = runnable.deps
+        case BaseLanguageModel():  # a mixture holds its members in fields
+            parts = [item for value in vars(runnable).values() for item in _runnables_in(value)]
+    return parts
+
+
+def _runnables_in(value: Any) -> Iterator[Runnable[Any, Any]]:
+    if isinstance(value, Runnable):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _runnables_in(item)
 
 
 def _root(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
@@ -206,14 +239,10 @@ def _root(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
     return runnable
 
 
-def _holds_graph(runnable: Runnable[Any, Any]) -> bool:
-    if isinstance(runnable, RunnableBindingBase):
-        return _holds_graph(runnable.bound)
-    if isinstance(runnable, RunnableWithFallbacks):
-        return any(map(_holds_graph, runnable.runnables))
-    if isinstance(runnable, RunnableSequence):
-        return any(map(_holds_graph, runnable.steps))
-    return isinstance(runnable, PregelProtocol)
+def _holds_graph(runnable: Any) -> bool:
+    if isinstance(runnable, BaseLanguageModel):
+        return False
+    return isinstance(runnable, PregelProtocol) or any(map(_holds_graph, _parts(runnable)))
 
 
 def _adapter(runnable: Runnable[Any, Any], field: str) -> Callable[[Conversation], Any]:
@@ -278,7 +307,10 @@ def _as_text(messages: Conversation) -> str:
 def _quiet(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
     """A copy in which no chat model streams."""
     if isinstance(runnable, BaseChatModel):
-        return runnable.model_copy(update={"disable_streaming": True})
+        update: dict[str, Any] = {"disable_streaming": True}
+        if "streaming" in type(runnable).model_fields:  # clients look at it on their own
+            update["streaming"] = False
+        return runnable.model_copy(update=update)
     if isinstance(runnable, RunnableBindingBase):
         return runnable.model_copy(update={"bound": _quiet(runnable.bound)})
     if isinstance(runnable, RunnableWithFallbacks):
@@ -286,6 +318,16 @@ def _quiet(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
         return runnable.model_copy(update={"runnable": first, "fallbacks": others})
     if isinstance(runnable, RunnableSequence):
         return RunnableSequence(*map(_quiet, runnable.steps), name=runnable.name)
+    return runnable
+
+
+def _counting(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    """`ChatTogether` reports no usage in streams unless asked to; any other is left alone."""
+    if isinstance(runnable, RunnableBindingBase):
+        return runnable.model_copy(update={"bound": _counting(runnable.bound)})
+    is_together = any(base.__name__ == "ChatTogether" for base in type(runnable).__mro__)
+    if is_together and getattr(runnable, "stream_usage", False) is None:
+        return cast("BaseChatModel", runnable).model_copy(update={"stream_usage": True})
     return runnable
 
 

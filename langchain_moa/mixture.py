@@ -22,7 +22,7 @@ from langchain_moa.members import Member, MemberLike, language_models, with_argu
 from langchain_moa.progress import OnProgress
 from langchain_moa.prompts import AGGREGATOR_PROMPT, parse_prompt, with_proposals
 from langchain_moa.providers import ModelBuilder, check_together_key
-from langchain_moa.types import Placement, Proposal
+from langchain_moa.types import Placement, Proposal, Retries, Seconds, Temperature, Tokens
 
 ReferenceModels: TypeAlias = Sequence[MemberLike | Sequence[MemberLike]]
 """A flat list, used in every proposer layer, or one list per proposer layer; never both mixed.
@@ -32,6 +32,7 @@ One sequence type and not a union of two, which type checkers can't infer a list
 
 DEFAULT_LAYERS: Final = 2
 _MIN_LAYERS: Final = 2
+_STATE_KEYS: Final = ("messages", "moa_proposals")
 _NOT_IN_NODE_NAMES = re.compile(r"[:|\s]+")
 
 
@@ -89,6 +90,31 @@ class Mixture:
             ]
         )
 
+    def proposing(self, member: Member) -> Runnable[Any, Any]:
+        """What is called when a member proposes: quiet, or streaming for listeners."""
+        streams = self.stream_proposals and member.streams
+        return with_arguments(member.counting if streams else member.quiet, self.proposal_arguments)
+
+    def aggregating(self, arguments: Mapping[str, Any]) -> Runnable[Any, Any]:
+        """What is called for the answer, with a call's arguments over the mixture's own.
+
+        Raises:
+            MoAConfigurationError: The aggregator holds no model that could take them.
+        """
+        return with_arguments(self.aggregator.counting, {**self.final_arguments, **arguments})
+
+    @cached_property
+    def _secrets(self) -> list[str]:
+        members = [self.aggregator, *(member for layer in self.proposers for member in layer)]
+        found = frozenset[str]().union(*(member.secrets for member in members))
+        return sorted(found, key=len, reverse=True)  # one may begin with another
+
+    def redacted(self, text: str) -> str:
+        """The text without any key of any member; providers quote keys in their errors."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
     def conversation_with(
         self, messages: Sequence[BaseMessage], proposals: Sequence[Proposal]
     ) -> list[BaseMessage]:
@@ -109,16 +135,16 @@ class MixtureOptions(TypedDict, total=False):
     include_proposals: bool
     stream_proposals: bool
     on_progress: OnProgress | None
-    temperature: float | None
-    max_tokens: int | None
+    temperature: Temperature | None
+    max_tokens: Tokens | None
     stop: list[str] | None
-    proposal_temperature: float | None
-    proposal_max_tokens: int | None
+    proposal_temperature: Temperature | None
+    proposal_max_tokens: Tokens | None
     proposal_kwargs: dict[str, Any]
     api_key: SecretStr | str | None
     base_url: str | None
-    timeout: float | None
-    max_retries: int | None
+    timeout: Seconds | None
+    max_retries: Retries | None
 
 
 OPTION_NAMES: Final = tuple(k for k in MixtureOptions.__annotations__ if not k.startswith("_"))
@@ -206,6 +232,8 @@ def build_member_model(value: Any, field: str, builder: ModelBuilder) -> Runnabl
         return builder.build(value, field)
     if not isinstance(value, Runnable):
         mend = "wrap it in RunnableLambda" if callable(value) else "give one of these"
+        if isinstance(value, type):
+            mend = "that is a class, so construct it"
         msg = (
             f"{field}={_shown(value)} is neither a chat model, nor a runnable, nor a string that "
             f"names a model; {mend}."
@@ -319,15 +347,16 @@ def _member(value: Any, field: str, builder: ModelBuilder) -> Member:
 
 def _check_arguments(mixture: Mixture) -> None:
     """Find members that cannot take the configured call arguments now, not at the first call."""
-    with_arguments(mixture.aggregator.runnable, mixture.final_arguments)
+    mixture.aggregating({})
     for layer in mixture.proposers:
         for member in layer:
-            with_arguments(member.runnable, mixture.proposal_arguments)
+            mixture.proposing(member)
 
 
 def _short(model: str) -> str:
     """A model's name without its owner, legal as the name of a graph node."""
-    return _NOT_IN_NODE_NAMES.sub("-", model.rstrip("/").rsplit("/", 1)[-1]) or "model"
+    short = _NOT_IN_NODE_NAMES.sub("-", model.rstrip("/").rsplit("/", 1)[-1]).strip("_") or "model"
+    return f"{short}-model" if short in _STATE_KEYS else short
 
 
 def _unique(names: list[str]) -> tuple[str, ...]:

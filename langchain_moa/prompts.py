@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 from langchain_core.messages import (
     AIMessage,
     BaseMessage,
+    ChatMessage,
     HumanMessage,
     SystemMessage,
     ToolMessage,
@@ -46,6 +47,9 @@ _THINKING = re.compile(
     re.DOTALL | re.IGNORECASE | re.MULTILINE,
 )
 _UNOPENED_THINKING = re.compile(r"\A.*(?<!`)</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+_GO_ON: Final = "Write the next message of this conversation."
+"""The user turn of a conversation that has none at its end, as providers want it."""
+_ROLES: Final = {"human": "user", "ai": "assistant", "developer": "system"}
 _PROBE: Final = "<probe>"
 _FENCE_LOOKALIKE = re.compile(r"<(?=\s*/?\s*proposal)", re.IGNORECASE)
 
@@ -81,14 +85,15 @@ def parse_prompt(prompt: str | StringPromptTemplate) -> StringPromptTemplate:
         raise MoAConfigurationError(msg)
     try:
         template = PromptTemplate.from_template(prompt) if isinstance(prompt, str) else prompt
-    except ValueError as error:
+        shown = template.format(**dict.fromkeys(template.input_variables, _PROBE))
+    except (ValueError, IndexError, KeyError) as error:
         msg = f"aggregator_prompt={prompt!r} is not a template ({error}); {mend}."
         raise MoAConfigurationError(msg) from error
     if template.input_variables != [PROPOSALS_VARIABLE]:
         found = ", ".join(template.input_variables) or "none"
         msg = f"aggregator_prompt={prompt!r} has the variables: {found}; {mend}."
         raise MoAConfigurationError(msg)
-    if _PROBE not in template.format(**{PROPOSALS_VARIABLE: _PROBE}):
+    if _PROBE not in shown:
         msg = f"aggregator_prompt={prompt!r} escapes the proposals; use an f-string template."
         raise MoAConfigurationError(msg)
     return template
@@ -127,7 +132,8 @@ def with_proposals(
     With `placement="user"` they follow the text of the last user message, even where tool
     results come after it, because some providers refuse a user message right after those.
     Where the conversation ends on an assistant's turn, a user message is added. With
-    `placement="system"` they are the system message, or the end of it.
+    `placement="system"` they are the system message, or the end of it. Either way the
+    conversation ends on a user's turn (or on tool results).
 
     Args:
         messages: The conversation. It is not changed.
@@ -140,17 +146,26 @@ def with_proposals(
     if not texts:
         return conversation
     text = template.format(**{PROPOSALS_VARIABLE: fence(texts)})
-    if placement == "system":
-        if conversation and isinstance(conversation[0], SystemMessage):
-            return [_appended(conversation[0], text), *conversation[1:]]
-        return [SystemMessage(text), *conversation]
-    if not conversation or not isinstance(conversation[-1], HumanMessage | ToolMessage):
+    roles = [_role(message) for message in conversation]
+    ends_on_user = bool(roles) and roles[-1] in ("user", "tool")
+    if placement == "user" and not (ends_on_user and "user" in roles):
         return [*conversation, HumanMessage(text)]
-    for place in range(len(conversation) - 1, -1, -1):
-        if isinstance(conversation[place], HumanMessage):
-            conversation[place] = _appended(conversation[place], text)
-            return conversation
-    return [*conversation, HumanMessage(text)]
+    if placement == "user":
+        place = len(roles) - 1 - roles[::-1].index("user")
+        conversation[place] = _appended(conversation[place], text)
+        return conversation
+    if "system" in roles:
+        place = roles.index("system")
+        conversation[place] = _appended(conversation[place], text)
+    else:
+        conversation.insert(0, SystemMessage(text))
+    return conversation if ends_on_user else [*conversation, HumanMessage(_GO_ON)]
+
+
+def _role(message: BaseMessage) -> str:
+    """The role that a provider sees: user, assistant, system, tool or the message's own."""
+    role = message.role if isinstance(message, ChatMessage) else message.type
+    return _ROLES.get(role, role)
 
 
 def _appended(message: BaseMessage, text: str) -> BaseMessage:
@@ -205,12 +220,11 @@ def _told(message: BaseMessage) -> BaseMessage:
         return HumanMessage([*_blocks(f"[{name} {outcome}]"), *_blocks(message.content)])
     if _calls_tools(message):
         answer = cast("AIMessage", message)
-        calls = [
-            f"[called {call['name']} with {json.dumps(call['args'], ensure_ascii=False)}]"
-            for call in answer.tool_calls
-        ]
-        calls += [
-            f"[called {call['name']} with {call['args']}]" for call in answer.invalid_tool_calls
-        ]
+        calls = [f"[called {c['name']} with {_as_json(c['args'])}]" for c in answer.tool_calls]
+        calls += [f"[called {c['name']} with {c['args']}]" for c in answer.invalid_tool_calls]
         return AIMessage("\n".join(filter(None, [answer.text, *calls])))
     return message
+
+
+def _as_json(arguments: object) -> str:
+    return json.dumps(arguments, ensure_ascii=False, default=str)

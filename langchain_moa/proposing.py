@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import add_ai_message_chunks
@@ -27,6 +27,23 @@ logger = logging.getLogger(__name__)
 
 LayerState = Mapping[str, Any]
 """`messages` and `moa_proposals` of a graph in progress."""
+
+_FINISH_KEYS: Final = ("finish_reason", "stop_reason", "stopReason")
+"""Where OpenAI and Gemini, Anthropic, and Bedrock say why a model stopped."""
+_FILTERS: Final = frozenset(
+    (
+        "content_filter",
+        "content_filtered",
+        "guardrail_intervened",
+        "refusal",
+        "safety",
+        "blocklist",
+        "prohibited_content",
+        "recitation",
+        "spii",
+    )
+)
+"""The reasons that mean a filter, in lower case."""
 
 _Outcome: TypeAlias = tuple[EventName, dict[str, Any]]
 """An event and its values."""
@@ -125,10 +142,9 @@ class Proposing:
         history = without_tool_turns(state["messages"])
         return prepare_call(
             self._member,
+            mixture.proposing(self._member),
             mixture.conversation_with(history, before),
             proposer_config(config, layer=self.layer, index=self.index),
-            mixture.proposal_arguments,
-            quiet=not self._streams,
         )
 
     def _finished(self, request: MemberCall, message: AIMessage) -> Proposal:
@@ -144,21 +160,24 @@ class Proposing:
         )
 
     def _failed(self, request: MemberCall, error: Exception) -> Proposal:
-        reason = request.member.redact(f"{type(error).__name__}: {error}")
+        text = f"{type(error).__name__}: {error}"
+        reason = self.call.mixture.redacted(text)
         proposal = self._proposal(
             request,
             status="failed",
             error=reason,
+            is_retryable=bool(getattr(error, "is_retryable", False)),
             usage_by_model=dict(request.meter.usage_metadata) if request.meter else {},
         )
-        self.call.causes[proposal.key] = error
+        if reason == text:  # an original that quotes a key is not handed on
+            self.call.causes[proposal.key] = error
         return proposal
 
     def _proposal(self, request: MemberCall, **values: Any) -> Proposal:
         proposal = Proposal(
             layer=self.layer,
             index=self.index,
-            model=request.member.model,
+            model=request.model,
             seconds=request.seconds,
             **values,
         )
@@ -209,12 +228,13 @@ class _StreamedProposal:
 
 def _judge(message: AIMessage, text: str) -> tuple[ProposalStatus, str | None]:
     """Whether an answer may be passed on, and why not."""
-    finish_reason = message.response_metadata.get("finish_reason")
-    if finish_reason == "content_filter":
-        return "filtered", "finish_reason is content_filter"
+    metadata = message.response_metadata
+    finish_reason = next((metadata[key] for key in _FINISH_KEYS if metadata.get(key)), None)
+    if str(finish_reason).lower() in _FILTERS:
+        return "filtered", f"finish_reason is {finish_reason}"
     if text:
         return ("cached" if is_cached(message) else "ok"), None
-    refusal = message.additional_kwargs.get("refusal")
+    refusal = message.additional_kwargs.get("refusal") or _block(message, "refusal")
     if refusal:
         return "filtered", f"refused: {refusal}"
     if _has_reasoning(message):
@@ -225,6 +245,14 @@ def _judge(message: AIMessage, text: str) -> tuple[ProposalStatus, str | None]:
 
 
 def _has_reasoning(message: AIMessage) -> bool:
-    return bool(message.text.strip()) or any(
-        block["type"] == "reasoning" for block in message.content_blocks
-    )
+    blocks = ("reasoning", "thinking", "redacted_thinking")
+    return bool(message.text.strip()) or any(_block(message, kind) for kind in blocks)
+
+
+def _block(message: AIMessage, kind: str) -> Any:
+    """The first content block of a kind, as the provider gave it, or `None`."""
+    content = message.content if isinstance(message.content, list) else []
+    for block in content:
+        if isinstance(block, dict) and block.get("type") == kind:
+            return block.get(kind) or block
+    return None

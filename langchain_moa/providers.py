@@ -56,13 +56,14 @@ class ModelBuilder:
                 of its provider is missing.
             MissingExtraError: The provider's package is not installed.
         """
-        provider, colon, model = name.partition(":")
-        if not name.strip() or (colon and not (provider.strip() and model.strip())):
+        provider, colon, model = (part.strip() for part in name.partition(":"))
+        if not provider or (colon and not model):
             msg = f"{field}={name!r} names no model; give 'provider:model' or a Together model id."
             raise MoAConfigurationError(msg)
+        name = f"{provider}{colon}{model}"
         if not colon or "/" in provider:  # ids of fine-tuned models hold a colon after a slash
             return self._build_together(name, field)
-        if provider == "together":
+        if provider.lower() == "together":
             return self._build_together(model, field)
         return self._build_other(name, field)
 
@@ -76,7 +77,7 @@ class ModelBuilder:
 
         # checked here, because ChatTogether without a key sends OPENAI_API_KEY to Together
         key = self._api_key or SecretStr(os.environ.get(TOGETHER_KEY_VARIABLE, ""))
-        if not key.get_secret_value():
+        if not key.get_secret_value().strip():
             msg = (
                 f"{field}={model!r} is a Together model, and there is no key for Together; set the "
                 f"environment variable {TOGETHER_KEY_VARIABLE}, or pass api_key=..."
@@ -109,7 +110,14 @@ class ModelBuilder:
             msg = f"{field}={name!r}: {_without_input(error)}"
             raise MoAConfigurationError(msg) from None
         except Exception as error:  # each provider's SDK has its own error for a missing key
-            msg = f"{field}={name!r}: {' '.join(str(error).split())}"
+            text = " ".join(str(error).split())
+            if isinstance(error, ValueError) and "infer model provider" in text:
+                text = (
+                    f"{name.partition(':')[0]!r} is no provider that LangChain knows; give "
+                    f"'provider:model', as in 'openai:...', 'anthropic:...' or 'ollama:{name}', "
+                    "or a Together model id, as in 'owner/model'."
+                )
+            msg = f"{field}={name!r}: {text}"
             raise MoAConfigurationError(msg) from error
         return model
 

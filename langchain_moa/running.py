@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Any, Self, TypeVar
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_moa.answer import RECORD_KEY
 from langchain_moa.callbacks import (
@@ -52,6 +52,13 @@ class MoARun:
     manager: RunManager | None
     arguments: dict[str, Any]
     configurable: dict[str, Any] = field(default_factory=caller_configurable)
+
+    def __post_init__(self) -> None:
+        _ = self._aggregating  # arguments that it can't take are found before anything is paid
+
+    @cached_property
+    def _aggregating(self) -> Runnable[Any, Any]:
+        return self.mixture.aggregating(self.arguments)
 
     def invoke(self, messages: Conversation) -> AIMessage:
         """The answer, each layer's members asked in threads.
@@ -126,7 +133,7 @@ class MoARun:
 
     def _final_call(self, messages: Conversation, proposals: Sequence[Proposal]) -> FinalCall:
         config = final_config(self.manager, self.configurable)
-        return FinalCall.prepare(self._call, messages, proposals, config, self.arguments)
+        return FinalCall.prepare(self._call, messages, proposals, config, self._aggregating)
 
 
 class _Told:

@@ -8,9 +8,10 @@ break strict checkpoint decoding and remote streams.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from langchain_core.messages.ai import UsageMetadata
+from pydantic import Field
 
 # typing.TypedDict below Python 3.12 leaves graph schemas empty
 from typing_extensions import TypedDict
@@ -23,6 +24,11 @@ ProposalStatus = Literal["ok", "cached", "failed", "empty", "filtered", "reasoni
 any text. `filtered`: the provider's filter or the model itself refused. `reasoning_only`:
 the answer held nothing but reasoning.
 """
+
+Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Tokens = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Retries = Annotated[int, Field(ge=0)]
 
 Placement = Literal["user", "system"]
 """Where proposals are put: with the last user turn, or in the system message."""
@@ -120,6 +126,8 @@ class UsageReport(TypedDict):
     total_tokens: int
     by_model: dict[str, UsageMetadata]
     """The same per model that answered."""
+    unknown: list[str]
+    """Models that answered or failed without saying what they used; the totals lack them."""
 
 
 class MoARecord(TypedDict):
@@ -147,6 +155,7 @@ class Proposal:
         status: What became of the call.
         error: Why the proposal is not usable, or `None`.
         seconds: Wall time of the call.
+        is_retryable: Whether the failure says of itself that a retry may help.
         usage_by_model: Tokens of the call per model that answered. Empty where unknown.
         text: The answer without reasoning; empty unless the proposal is usable.
     """
@@ -158,6 +167,7 @@ class Proposal:
     status: ProposalStatus = "ok"
     error: str | None = None
     seconds: float = 0.0
+    is_retryable: bool = False
     usage_by_model: dict[str, UsageMetadata] = field(default_factory=dict)
     text: str = ""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.callbacks import UsageMetadataCallbackHandler
@@ -10,7 +10,7 @@ from langchain_core.messages.ai import AIMessage, UsageMetadata, add_usage
 from langchain_core.outputs import LLMResult
 from typing_extensions import override
 
-from langchain_moa.types import Proposal, UsageReport
+from langchain_moa.types import AggregatorRecord, Proposal, UsageReport
 
 
 def sum_usage(usages: Iterable[UsageMetadata | None]) -> UsageMetadata | None:
@@ -61,19 +61,26 @@ def answering_model(message: AIMessage) -> str | None:
 
 
 def usage_report(
-    proposals: Iterable[Proposal], aggregator: Mapping[str, UsageMetadata]
+    proposals: Sequence[Proposal],
+    final: Mapping[str, UsageMetadata],
+    aggregator: AggregatorRecord,
 ) -> UsageReport:
     """Totals over all calls of one mixture.
 
     Args:
-        proposals: All proposals of the call; those without usage count nothing.
-        aggregator: Usage of the final call per model.
+        proposals: All proposals of the call.
+        final: Usage of the final call per model.
+        aggregator: The record of the final call.
 
     Returns:
-        Input, output and total tokens, and the same per model that answered.
+        Input, output and total tokens, the same per model that answered, and the models
+        of which nothing is known.
     """
+    unknown = [p.model for p in proposals if not p.usage_by_model and p.status != "cached"]
+    if not final and aggregator["status"] != "cached":
+        unknown.append(aggregator["model"])
     by_model: dict[str, UsageMetadata] = {}
-    for usages in [*(p.usage_by_model for p in proposals), aggregator]:
+    for usages in [*(p.usage_by_model for p in proposals), final]:
         for name, usage in usages.items():
             by_model[name] = add_usage(by_model.get(name), usage)
     total = sum_usage(by_model.values())
@@ -82,4 +89,5 @@ def usage_report(
         "output_tokens": total["output_tokens"] if total else 0,
         "total_tokens": total["total_tokens"] if total else 0,
         "by_model": by_model,
+        "unknown": sorted(set(unknown)),
     }

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 _QUOTED: Final = re.compile(r"['\"“]([^'\"“”]+)['\"”]")
 _QUOTED_WORD: Final = re.compile(r"['\"]([A-Za-z_]\w*)['\"]")
-_NUMBER: Final = re.compile(r"-?\d+")
+_NUMBER: Final = re.compile(r"(?<![\w-])-?\d+(?![\w-])")
 _TOKEN: Final = re.compile(r"\s*\S+|\s+")
 _BYTES_PER_TOKEN: Final = 4
 
@@ -76,7 +76,8 @@ def user_text(body: Mapping[str, Any]) -> str:
 def content_text(content: Any) -> str:
     """The text in a message's content, be it a string or a list of parts."""
     if isinstance(content, list):
-        return " ".join(part["text"] for part in content if part.get("type") == "text")
+        parts = (p if isinstance(p, dict) else {"type": "text", "text": p} for p in content)
+        return " ".join(part["text"] for part in parts if part.get("type") == "text")
     return content or ""
 
 
@@ -115,25 +116,32 @@ def _tool_to_call(body: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     if isinstance(choice, dict):
         wanted = choice["function"]["name"]
-        return next(function for function in functions if function["name"] == wanted)
-    answered = body["messages"][-1]["role"] == "tool"
-    if choice in ("required", "any") or not answered:
-        return functions[0]
-    return None
+        return next((function for function in functions if function["name"] == wanted), None)
+    messages = body["messages"]
+    if choice not in ("required", "any") and messages[-1]["role"] == "tool":
+        return None
+    last_user = max((i for i, m in enumerate(messages) if m["role"] == "user"), default=0)
+    called = {
+        call["function"]["name"]
+        for message in messages[last_user:]
+        for call in message.get("tool_calls") or []
+    }
+    return next((f for f in functions if f["name"] not in called), functions[-1])
 
 
 def _value(schema: Mapping[str, Any], name: str, text: str) -> Any:
     """A value for a JSON schema, read from the text where it can be."""
+    schema = _resolved(schema)
     if "anyOf" in schema:
-        return _value(schema["anyOf"][0], name, text)
+        return _value(_within(schema, schema["anyOf"][0]), name, text)
     if "enum" in schema:
         return next((item for item in schema["enum"] if str(item) in text), schema["enum"][0])
     match schema.get("type"):
         case "object":
             parts = schema.get("properties", {})
-            value: Any = {key: _value(part, key, text) for key, part in parts.items()}
+            value: Any = {k: _value(_within(schema, part), k, text) for k, part in parts.items()}
         case "array":
-            value = [_value(schema.get("items", {}), name, text)]
+            value = [_value(_within(schema, schema.get("items", {})), name, text)]
         case "integer" | "number":
             found = _NUMBER.search(text)
             value = int(found.group()) if found else 1
@@ -143,3 +151,23 @@ def _value(schema: Mapping[str, Any], name: str, text: str) -> Any:
             quoted = _QUOTED.search(text)
             value = quoted.group(1) if quoted else (text[:60] or name)
     return value
+
+
+def _within(schema: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
+    """A part of a schema with the definitions that the whole carries."""
+    return {**part, "$defs": schema.get("$defs", {})}
+
+
+def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema with a reference followed, parts joined, and one type chosen of several."""
+    if "$ref" in schema:
+        target = schema["$defs"][schema["$ref"].rsplit("/", 1)[-1]]
+        return _resolved(_within(schema, target))
+    if "allOf" in schema:
+        joined: dict[str, Any] = {}
+        for part in schema["allOf"]:
+            joined |= _resolved(_within(schema, part))
+        return joined
+    if isinstance(schema.get("type"), list):
+        return {**schema, "type": schema["type"][0]}
+    return schema

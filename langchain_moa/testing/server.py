@@ -24,6 +24,7 @@ from langchain_moa.testing.replies import (
     count_prompt_tokens,
     tokens,
 )
+from langchain_moa.testing.requests import complaint_about
 
 try:
     import uvicorn
@@ -59,8 +60,9 @@ class ModelBehavior:
         fail_first: Only so many first requests get that error; `None` means all do.
         drop: Close the connection instead of answering.
         hang: Never answer.
-        drop_after: Close the connection after so many tokens of a stream.
-        truncate_after: End a stream without an end mark after so many tokens.
+        drop_after: Close the connection after so many tokens of a stream; an answer that is
+            not streamed comes whole.
+        truncate_after: End a stream without an end mark after so many tokens; as above.
         malformed: Answer with broken JSON.
         answers_as: Another model name in the answer than was asked for.
     """
@@ -218,10 +220,14 @@ class LoopbackServer:
     async def _complete(self, request: Request) -> Response:
         if not self._let_in(request):
             return _error(401, "Invalid API key provided.")
-        body = await request.json()
-        record = RecordedRequest(
-            model=body.get("model", ""), body=body, headers=dict(request.headers)
-        )
+        try:
+            body = await request.json()
+        except ValueError:
+            return _error(400, "The body is not JSON.")
+        complaint = complaint_about(body)
+        if complaint is not None:
+            return _error(400, complaint)
+        record = RecordedRequest(model=body["model"], body=body, headers=dict(request.headers))
         earlier = len(self.requests_for(record.model))
         self.requests.append(record)
         behavior = self.models.get(record.model)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import pickle
+import traceback
 from typing import Any
 
 import pytest
 from langchain_core.exceptions import ModelError
+from langchain_core.runnables import RunnableLambda
 
 from langchain_moa import AggregationError, NotEnoughProposalsError
 from langchain_moa.testing import LoopbackServer, ModelBehavior, Reply, ToolCall
@@ -192,6 +194,44 @@ def test_retry_and_fallback_wrappers() -> None:
         member = together(server, BETA).with_fallbacks([together(server, ALPHA)])
         record = mixture(server, reference_models=[member]).invoke("Go").response_metadata["moa"]
         assert record["proposals"][0]["model_name"] == ALPHA
+
+
+@pytest.mark.parametrize("make", ["model", "graph"])
+def test_whether_to_retry_is_known_on_every_path(make: str) -> None:
+    models = {ALPHA: ModelBehavior(status=429), AGGREGATOR: says("ok")}
+    with LoopbackServer(models) as server:
+        llm = mixture(server, reference_models=[ALPHA])
+        call: Any = llm.invoke if make == "model" else llm.graph.invoke
+        with pytest.raises(NotEnoughProposalsError) as caught:
+            call("Go" if make == "model" else {"messages": ["Go"]})
+        (proposal,) = caught.value.proposals
+        assert caught.value.is_retryable is proposal.is_retryable
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_member_that_streams_by_itself(*, streaming: bool) -> None:
+    models = {ALPHA: says("Paris."), AGGREGATOR: says("ok")}
+    with LoopbackServer(models) as server:
+        member = together(server, ALPHA, streaming=streaming)
+        for reference in (member, member.bind(seed=1), member.with_retry()):
+            llm = mixture(server, reference_models=[reference])
+            assert llm.invoke("Go").response_metadata["moa"]["degraded"] is False
+
+
+def test_a_key_that_a_provider_quotes_is_in_no_traceback() -> None:
+    key = "sk-very-secret-key"
+    quoting = ModelBehavior(status=401, error=f"Incorrect API key provided: {key}")
+    with LoopbackServer({ALPHA: says("x"), BETA: quoting}, api_key=key) as server:
+        hidden: Any = RunnableLambda(lambda messages: together(server, BETA).invoke(messages))
+        for members, aggregator in (([BETA], ALPHA), ([ALPHA], BETA), ([hidden], ALPHA)):
+            llm = mixture(server, reference_models=members, aggregator=aggregator)
+            with pytest.raises((NotEnoughProposalsError, AggregationError)) as caught:
+                llm.invoke("Go")
+            shown = "".join(traceback.format_exception(caught.value))
+            if isinstance(caught.value, NotEnoughProposalsError):
+                shown += "".join(traceback.format_exception(caught.value.as_group()))
+            assert "***" in shown
+            assert key not in shown
 
 
 def test_no_key_in_errors_logs_or_records(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -96,6 +97,73 @@ def test_the_obedient_assistant_answers_in_a_schema() -> None:
         assert not choice.invoke("Hi").tool_calls
 
 
+class Address(BaseModel):
+    """An address."""
+
+    street: str
+
+
+class Person(BaseModel):
+    """A person with nested and optional parts."""
+
+    home: Address
+    others: list[Address] = []
+    age: int | None = None
+
+
+def test_nested_schemas() -> None:
+    with LoopbackServer({ALPHA: ModelBehavior()}) as server:
+        for method in ("function_calling", "json_schema"):
+            structured = together(server, ALPHA).with_structured_output(Person, method=method)
+            person = structured.invoke("'Main street', 7 years")
+            assert isinstance(person, Person)
+            assert (person.home.street, person.age) == ("Main street", 7)
+
+
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+USER = {"role": "user", "content": "Hi"}
+ASKING = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+RESULT = {"role": "tool", "tool_call_id": "1", "content": "x"}
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ({"messages": []}, "at least one message"),
+        ({"messages": [{"role": "bot", "content": "x"}]}, "role must be one of"),
+        ({"messages": [{"role": "user", "content": None}]}, "content must be a string"),
+        ({"messages": [{"role": "user", "content": ["bare"]}]}, "object with a type"),
+        ({"messages": [USER, RESULT]}, "no call waits"),
+        ({"messages": [USER, ASKING]}, "have no result"),
+        ({"messages": [USER, ASKING, USER]}, "need a result first"),
+        ({"model": 3}, "model must be a string"),
+        (
+            {"tools": [], "tool_choice": {"type": "function", "function": {"name": "g"}}},
+            "not among the tools",
+        ),
+    ],
+)
+def test_requests_that_a_provider_would_refuse(body: dict[str, Any], complaint: str) -> None:
+    with LoopbackServer({ALPHA: ModelBehavior()}) as server:
+        answer = post(server, **body)
+        assert answer.status_code == 400
+        assert complaint in answer.json()["error"]["message"]
+        assert not server.requests
+        assert post(server, messages=[USER, ASKING, RESULT]).status_code == 200
+        headers = {"Authorization": f"Bearer {server.api_key}"}
+        url = f"{server.base_url}/chat/completions"
+        assert httpx.post(url, content=b"{", headers=headers).status_code == 400
+
+
+def test_required_tools_are_called_one_after_the_other() -> None:
+    with LoopbackServer({ALPHA: ModelBehavior()}) as server:
+        tools = [{"type": "function", "function": {"name": name}} for name in ("f", "g")]
+        body = {"tools": tools, "tool_choice": "required"}
+        for messages, name in (([USER], "f"), ([USER, ASKING, RESULT], "g")):
+            choice = post(server, messages=messages, **body).json()["choices"][0]
+            assert choice["message"]["tool_calls"][0]["function"]["name"] == name
+
+
 def test_errors_for_the_first_requests_only() -> None:
     behavior = ModelBehavior(reply="ok", status=429, retry_after=0.5, fail_first=2)
     with LoopbackServer({ALPHA: behavior}) as server:
@@ -167,7 +235,8 @@ def test_as_a_process_of_its_own() -> None:
             headers={"Authorization": f"Bearer {key.removeprefix('api_key=')}"},
         )
         assert [model["id"] for model in models.json()["data"]] == names
-        process.terminate()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
 
 
 def test_a_port_that_is_taken() -> None:

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel, FakeListChatModel
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
@@ -58,9 +59,14 @@ def test_misspelt_and_impossible_fields() -> None:
 
 
 def test_layers_is_known_after_construction() -> None:
-    assert mixture().layers == 2
+    assert (mixture().layers, mixture().num_layers) == (None, 2)
     nested = [[saying("a")], [saying("b"), saying("c")]]
-    assert mixture(reference_models=nested).layers == 3
+    llm = mixture(reference_models=nested)
+    assert llm.num_layers == 3
+    assert llm.model_copy(update={"reference_models": [[saying("a")]]}).num_layers == 2
+    field = ConfigurableField("members")
+    config: Any = {"configurable": {"members": [[saying("z")]]}}
+    assert layers_of(llm.configurable_fields(reference_models=field).invoke("Go", config)) == 2
 
 
 def test_arguments_that_a_member_cannot_take() -> None:
@@ -347,3 +353,155 @@ def test_options_of_a_wrong_type(make: Any, options: dict[str, Any], message: st
     with pytest.raises(MoAConfigurationError, match=message) as caught:
         make(reference_models=[saying("x")], aggregator=saying("y"), **options)
     assert "123456789" not in str(caught.value)
+
+
+class Listening(BaseCallbackHandler):
+    """Keeps the tokens it hears."""
+
+    def __init__(self) -> None:
+        self.tokens: list[Any] = []
+        self.ended = 0
+
+    def on_llm_new_token(self, token: Any, **_: Any) -> None:
+        self.tokens.append(token)
+
+    def on_llm_end(self, *_: Any, **__: Any) -> None:
+        self.ended += 1
+
+
+class AsyncListening(AsyncCallbackHandler):
+    """The same in an event loop."""
+
+    def __init__(self) -> None:
+        self.tokens: list[Any] = []
+
+    async def on_llm_new_token(self, token: Any, **_: Any) -> None:
+        self.tokens.append(token)
+
+
+async def test_a_handler_of_tokens_hears_each_token_once() -> None:
+    llm = mixture(aggregator=saying("one two"), streaming=True)
+    for way in ("invoke", "stream", "ainvoke", "astream"):
+        sync, other = Listening(), AsyncListening()
+        config: Any = {"callbacks": [sync] if way in ("invoke", "stream") else [sync, other]}
+        match way:
+            case "invoke":
+                llm.invoke("Go", config)
+            case "stream":
+                list(llm.stream("Go", config))
+            case "ainvoke":
+                await llm.ainvoke("Go", config)
+            case _:
+                _ = [chunk async for chunk in llm.astream("Go", config)]
+        assert [token for token in sync.tokens if token] == ["one", " two"]
+        assert sync.ended == 4  # two proposers, the aggregator, the mixture
+        assert [token for token in other.tokens if token] == (
+            ["one", " two"] if way.startswith("a") else []
+        )
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"temperature": -1}, "temperature=-1"),
+        ({"max_tokens": 0}, "max_tokens=0"),
+        ({"proposal_max_tokens": -5}, "proposal_max_tokens=-5"),
+        ({"proposal_temperature": float("nan")}, "proposal_temperature=nan"),
+        ({"timeout": -1}, "timeout=-1"),
+        ({"max_retries": -1}, "max_retries=-1"),
+        ({"stop": "END"}, "stop='END'.*give a list"),
+        ({"aggregator_prompt": "{proposals!x}"}, "aggregator_prompt='{proposals!x}' is not"),
+        ({"aggregator": ScriptedChatModel}, "that is a class, so construct it"),
+        ({"aggregator": "llama3:8b"}, "'llama3' is no provider .* 'ollama:llama3:8b'"),
+        ({"aggregator": "Together:m", "api_key": "  "}, "no key for Together"),
+    ],
+)
+def test_impossible_values(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(MoAConfigurationError, match=message):
+        mixture(**fields)
+
+
+def test_self_moa_arguments() -> None:
+    with pytest.raises(MoAConfigurationError, match="samples='3' must be a whole number"):
+        MoAChatModel.self_moa(saying("x"), samples="3")  # type: ignore[arg-type]
+    with pytest.raises(MoAConfigurationError, match="reference_models: in Self-MoA"):
+        MoAChatModel.self_moa(saying("x"), reference_models=[saying("y")])
+
+
+def test_repr_never_fails() -> None:
+    llm = mixture()
+    llm.layers = 1
+    assert repr(llm) == "MoAChatModel()"
+    with pytest.raises(MoAConfigurationError, match="layers=1"):
+        llm.invoke("Go")
+
+
+def test_dumps_name_members_and_hold_no_headers() -> None:
+    class Keyed(ScriptedChatModel):
+        default_headers: dict[str, str]
+
+    headers = {"Authorization": "sk-header"}
+    keyed = Keyed(script=lambda _: "ok", model="keyed", default_headers=headers)
+    llm = mixture(reference_models=[[keyed], [keyed]], aggregator=keyed)
+    dumped = llm.model_dump(include={"reference_models", "aggregator"})
+    assert dumped == {"reference_models": [["keyed"], ["keyed"]], "aggregator": "keyed"}
+    assert "sk-header" not in repr(llm._mixture)
+
+
+def test_arguments_that_the_aggregator_cannot_take_are_found_before_anything_is_paid() -> None:
+    proposer = saying("4")
+    aggregator: Any = RunnableLambda(lambda _: "text")
+    llm = mixture(reference_models=[proposer], aggregator=aggregator)
+    with pytest.raises(MoAConfigurationError, match="temperature"):
+        llm.invoke("Go", temperature=0)
+    assert not proposer.calls
+
+
+def test_the_record_names_what_was_asked_for() -> None:
+    llm = mixture(proposal_kwargs={"model": "other"})
+    record = llm.invoke("Go", model="judge-2").response_metadata["moa"]
+    assert [p["model"] for p in record["proposals"]] == ["other", "other"]
+    assert record["aggregator"]["model"] == "judge-2"
+
+
+def test_members_that_say_nothing_of_their_usage_are_named() -> None:
+    silent: Any = RunnableLambda(lambda _: "text", name="silent")
+    usage = mixture(reference_models=[silent, saying("x")]).invoke("Go").response_metadata["moa"]
+    assert usage["usage"]["unknown"] == ["silent"]
+
+
+def filtered(**metadata: Any) -> ScriptedChatModel:
+    return ScriptedChatModel(script=lambda _: AIMessage("I was", response_metadata=metadata))
+
+
+def in_blocks(block: dict[str, Any]) -> ScriptedChatModel:
+    return ScriptedChatModel(script=lambda _: AIMessage([block]))
+
+
+@pytest.mark.parametrize(
+    ("proposer", "status"),
+    [
+        (filtered(finish_reason="SAFETY"), "filtered"),
+        (filtered(stop_reason="refusal"), "filtered"),
+        (filtered(stopReason="guardrail_intervened"), "filtered"),
+        (filtered(stop_reason="end_turn"), "ok"),
+        (in_blocks({"type": "refusal", "refusal": "I can't"}), "filtered"),
+        (in_blocks({"type": "thinking", "thinking": "hm"}), "reasoning_only"),
+        (in_blocks({"type": "reasoning", "reasoning": "hm"}), "reasoning_only"),
+    ],
+)
+def test_refusals_and_filters_of_other_providers(proposer: Any, status: str) -> None:
+    llm = mixture(reference_models=[proposer, saying("x")])
+    record = llm.invoke("Go").response_metadata["moa"]
+    assert record["proposals"][0]["status"] == status
+
+
+def test_the_graph_leaves_the_callers_messages_alone() -> None:
+    question = HumanMessage("Go")
+    mixture().graph.invoke({"messages": [question]})
+    assert question.id is None
+
+
+@pytest.mark.parametrize("name", ["__start__", "messages", "moa_proposals", "a:b|c d"])
+def test_any_model_name_makes_a_graph(name: str) -> None:
+    assert mixture(reference_models=[saying("x", model=name)]).invoke("Go").text == "It is 4."

@@ -21,7 +21,15 @@ from langchain_core.prompts import (
     MessagesPlaceholder,
     PromptTemplate,
 )
-from langchain_core.runnables import Runnable, RunnableLambda, RunnableSequence
+from langchain_core.runnables import (
+    Runnable,
+    RunnableBranch,
+    RunnableLambda,
+    RunnableParallel,
+    RunnablePassthrough,
+    RunnableSequence,
+)
+from langchain_together import ChatTogether
 from langgraph.graph import MessagesState, StateGraph
 from pydantic import SecretStr
 
@@ -34,6 +42,7 @@ from langchain_moa.members import (
     model_of,
     with_arguments,
 )
+from langchain_moa.mixture import build_mixture
 from langchain_moa.testing import ScriptedChatModel
 
 Step = Runnable[Any, Any]
@@ -260,10 +269,22 @@ class Keyed(ScriptedChatModel):
 
 
 @pytest.mark.parametrize("wrap", ["plain", "bound", "retry", "chain", "nested", "fallback"])
-def test_secrets_are_redacted(wrap: str) -> None:
-    member = Member(wrapped(Keyed(script=echo), wrap))
-    text = member.redact("key sk-one-two-three, and sk-one-two-three: abc")
-    assert text == "key ***, and ***: abc"
+def test_secrets_are_found(wrap: str) -> None:
+    assert Member(wrapped(Keyed(script=echo), wrap)).secrets == {"sk-one-two-three"}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda keyed: RunnableParallel(x=keyed) | (lambda found: found["x"]),
+        lambda keyed: RunnableBranch((lambda _: True, keyed), ECHO),
+        lambda keyed: RunnableLambda(lambda messages: keyed.invoke(messages[-1:])),
+        lambda keyed: RunnablePassthrough.assign(x=keyed),
+        lambda keyed: MoAChatModel(reference_models=[[ECHO], [keyed]], aggregator=ECHO),
+    ],
+)
+def test_secrets_are_found_in_any_composition(wrap: Any) -> None:
+    assert Member(wrap(Keyed(script=echo))).secrets == {"sk-one-two-three"}
 
 
 async def streamed(runnable: Step) -> int:
@@ -339,8 +360,22 @@ def test_quiet_reaches_every_model_of_a_composition() -> None:
 
 
 def test_the_longest_secret_is_redacted_first() -> None:
-    class Keyed(ScriptedChatModel):
+    class TwoKeys(ScriptedChatModel):
         short: SecretStr = SecretStr("sk-abc")
         long: SecretStr = SecretStr("sk-abc-def")
 
-    assert Member(Keyed(script=lambda _: "x")).redact("key sk-abc-def") == "key ***"
+    mixture = build_mixture([TwoKeys(script=echo)], model())
+    assert mixture.redacted("key sk-abc-def") == "key ***"
+
+
+@pytest.mark.parametrize("streaming", [None, True])
+def test_together_counts_in_streams_unless_told_not_to(*, streaming: bool | None) -> None:
+    def together(usage: bool | None) -> Any:  # noqa: FBT001
+        fields: dict[str, Any] = {} if streaming is None else {"streaming": streaming}
+        return ChatTogether(model="a", api_key=SecretStr("k"), stream_usage=usage, **fields)
+
+    for given, used in ((None, True), (False, False), (True, True)):
+        for member in (Member(together(given)), Member(together(given).bind(stop=["x"]))):
+            assert next(language_models(member.counting)).stream_usage is used  # type: ignore[attr-defined]
+            quiet: Any = next(language_models(member.quiet))
+            assert (quiet.disable_streaming, quiet.streaming) == (True, False)

@@ -136,6 +136,7 @@ def test_equal_proposals_make_equal_requests() -> None:
 
 
 TEXT = TEMPLATE.format(proposals=fence(["one", "two"]))
+GO_ON = ("human", "Write the next message of this conversation.")
 BLOCK = {"type": "text", "text": TEXT}
 IMAGE = {"type": "image", "url": "https://example.org/a.png"}
 CALL = ToolCall(name="look_up", args={"word": "naïve", "n": 2}, id="1", type="tool_call")
@@ -202,8 +203,8 @@ def shape(messages: Turns) -> Shape:
             [HumanMessage("a"), CALLING, RESULT],
             [("system", TEXT), ("human", "a"), ("ai", ""), ("tool", "found")],
         ),
-        ("system", [SystemMessage("s")], [("system", f"s\n\n{TEXT}")]),
-        ("system", [], [("system", TEXT)]),
+        ("system", [SystemMessage("s")], [("system", f"s\n\n{TEXT}"), GO_ON]),
+        ("system", [], [("system", TEXT), GO_ON]),
     ],
 )
 def test_where_proposals_go(placement: Placement, messages: Turns, expected: Shape) -> None:

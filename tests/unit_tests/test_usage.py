@@ -13,9 +13,9 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 from langchain_moa import Proposal
 from langchain_moa.calls import prepare_call
-from langchain_moa.members import Member, as_message
+from langchain_moa.members import Member, as_message, with_arguments
 from langchain_moa.testing import ScriptedChatModel
-from langchain_moa.types import proposals_from_state
+from langchain_moa.types import AggregatorRecord, proposals_from_state
 from langchain_moa.usage import answering_model, sum_usage, usage_of_message, usage_report
 
 
@@ -25,6 +25,15 @@ def usage(read: int, written: int) -> UsageMetadata:
 
 def proposal(index: int = 0, **values: Any) -> Proposal:
     return Proposal(**{"layer": 1, "index": index, "model": "asked", **values})
+
+
+FINAL: AggregatorRecord = {
+    "model": "judge",
+    "model_name": None,
+    "status": "ok",
+    "seconds": 0.1,
+    "usage": None,
+}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +104,9 @@ def test_the_report_counts_every_call_once(
     aggregator: dict[str, UsageMetadata],
     by_model: dict[str, UsageMetadata],
 ) -> None:
-    report = usage_report(proposals, aggregator)
+    report = usage_report(proposals, aggregator, FINAL)
+    silent = {p.model for p in proposals if not p.usage_by_model}
+    assert report["unknown"] == sorted(silent | (set() if aggregator else {"judge"}))
     assert report["by_model"] == by_model
     assert report["input_tokens"] == sum(used["input_tokens"] for used in by_model.values())
     assert report["output_tokens"] == sum(used["output_tokens"] for used in by_model.values())
@@ -104,7 +115,7 @@ def test_the_report_counts_every_call_once(
 
 def test_a_report_changes_no_proposal() -> None:
     given = [proposal(index, usage_by_model={"a": usage(1, 2)}) for index in (0, 1)]
-    usage_report(given, {"a": usage(10, 20)})
+    usage_report(given, {"a": usage(10, 20)}, FINAL)
     assert [p.usage_by_model for p in given] == [{"a": usage(1, 2)}] * 2
 
 
@@ -164,7 +175,9 @@ def test_each_members_call_tells_its_usage(
 ) -> None:
     callers = UsageMetadataCallbackHandler()
     config = RunnableConfig(callbacks=[callers])
-    call = prepare_call(Member(runnable), [HumanMessage("hi")], config, {}, quiet=quiet)
+    member = Member(runnable)
+    called = member.quiet if quiet else member.runnable
+    call = prepare_call(member, called, [HumanMessage("hi")], config)
     message = as_message(call.runnable.invoke(call.input, call.config))
     assert (call.usage(message), call.model_name(message)) == (by_model, name)
     assert callers.usage_metadata == by_model
@@ -173,8 +186,10 @@ def test_each_members_call_tells_its_usage(
 
 def test_a_call_is_timed_from_its_start_and_takes_arguments() -> None:
     member = Member(DRAFT | PARSER)
-    call = prepare_call(member, [HumanMessage("hi")], {}, {"temperature": 0.5})
+    runnable = with_arguments(member.runnable, {"temperature": 0.5, "model": "other"})
+    call = prepare_call(member, runnable, [HumanMessage("hi")], {})
+    assert call.model == "other"
     before = call.seconds
     call.runnable.invoke(call.input, call.config)
     assert 0 <= before < call.seconds < 60
-    assert DRAFT.calls[-1][1] == {"temperature": 0.5}
+    assert DRAFT.calls[-1][1] == {"temperature": 0.5, "model": "other"}
