@@ -9,7 +9,7 @@ Q      ?=
 export UV_SYSTEM_CERTS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check format notebooks build lowest pythons lock clean
+.PHONY: help demo test lint types check format notebooks bench build lowest pythons lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ format: $(UV) ## format the code and mend what can be mended
 
 notebooks: $(UV) ## execute the notebooks and keep their outputs
 	$(RUN) --no-dev --group test jupyter execute --inplace notebooks/*.ipynb
+
+bench: $(UV) ## measure against plain LangChain, side by side (B="--quick --scenario A")
+	$(RUN) --no-dev --group test python -m benchmarks $(B)
 
 build: $(UV) ## build the wheel and import it in an empty environment
 	rm -rf dist

@@ -9,11 +9,15 @@ from typing import Any, Literal
 
 import httpx
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import RunnableConfig
+from langchain_core.utils.function_calling import convert_to_json_schema
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 from langchain_together import ChatTogether
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
+from typing_extensions import TypedDict
 
 from langchain_moa import MoAChatModel
 from langchain_moa.testing import LoopbackServer, ModelBehavior
@@ -122,7 +126,10 @@ class TestUnit(MixtureTests, ChatModelUnitTests):
 
     @property
     def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
-        return {"TOGETHER_API_KEY": "key"}, self.chat_model_params, {}
+        """Members by name, which cannot be built without the key of the environment."""
+        members = {"reference_models": list(PROPOSERS), "aggregator": AGGREGATOR}
+        params = {**members, "layers": self.layers}
+        return {"TOGETHER_API_KEY": "key"}, params, {"num_layers": self.layers}
 
 
 class TestUnitThreeLayers(TestUnit):
@@ -151,6 +158,54 @@ class TestIntegration(MixtureTests, ChatModelIntegrationTests):
         schema_type: Literal["pydantic", "typeddict", "json_schema"],
     ) -> None:
         await super().test_structured_output_async(model, schema_type)
+
+
+class OuterRuns(BaseCallbackHandler):
+    """Keeps the options of the mixture's own runs."""
+
+    def __init__(self) -> None:
+        self.options: list[Any] = []
+
+    def on_chat_model_start(
+        self, *_: Any, metadata: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        if (metadata or {}).get("ls_provider") == "moa":
+            self.options.append(kwargs["options"])
+
+
+class Joke(BaseModel):
+    """A joke."""
+
+    setup: str
+    punchline: str
+
+
+class JokeDict(TypedDict):
+    """A joke."""
+
+    setup: str
+    punchline: str
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+@pytest.mark.parametrize("schema", [Joke, JokeDict, Joke.model_json_schema()])
+@pytest.mark.parametrize("method", ["function_calling", "json_schema"])
+async def test_the_rest_of_structured_output(schema: Any, method: str, layers: int) -> None:
+    """What the suite asserts after the count of model runs, on which it is expected to fail."""
+    test = TestIntegration()
+    test.layers = layers
+    llm = MoAChatModel(**test.chat_model_params).with_structured_output(schema, method=method)
+    question, outer = "Tell me a joke about cats.", OuterRuns()
+    config = RunnableConfig(callbacks=[outer])
+    *_, streamed = llm.stream(question, config)
+    *_, astreamed = [piece async for piece in llm.astream(question, config)]
+    results = [llm.invoke(question, config), await llm.ainvoke(question, config)]
+    for result in [*results, streamed, astreamed]:
+        found = result if isinstance(result, dict) else result.model_dump()
+        assert found.keys() == {"setup", "punchline"}
+    assert len(outer.options) == 4
+    for options in outer.options:
+        assert options["ls_structured_output_format"]["schema"] == convert_to_json_schema(schema)
 
 
 class TestIntegrationThreeLayers(TestIntegration):

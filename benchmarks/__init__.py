@@ -1,0 +1,1 @@
+"""Measurements against plain LangChain, side by side in one run: ratios, never bare times."""
