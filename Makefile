@@ -51,7 +51,7 @@ build: $(UV) ## build the wheel and import it in an empty environment
 	rm -rf dist
 	$(UV) build --quiet
 	$(UV) run --quiet --isolated --no-project --with dist/*.whl \
-	  python -c "from langchain_moa import MoAChatModel, ChatMoA, create_moa_graph"
+	  python -P -c "from langchain_moa import MoAChatModel, ChatMoA, create_moa_graph"
 
 lowest: $(UV) ## run the tests with the lowest allowed versions
 	$(UV) venv --quiet --clear .venv-lowest

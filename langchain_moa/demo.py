@@ -84,15 +84,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 with an answer, 1 without.
     """
     words = sys.argv[1:] if arguments is None else arguments
-    with _mixture() as (llm, default_question):
-        question = " ".join(words).strip() or default_question
-        _say(f"Question: {question}\n\nProposals, as they arrive:")
-        started = time.perf_counter()
-        try:
+    try:
+        with _mixture() as (llm, default_question):
+            question = " ".join(words).strip() or default_question
+            _say(f"Question: {question}\n\nProposals, as they arrive:")
+            started = time.perf_counter()
             record = _stream_answer(llm, question)
-        except MoAError as error:
-            _say(f"\nNo answer: {error}")
-            return 1
+    except MoAError as error:
+        _say(f"\nNo answer: {error}")
+        return 1
     _summarize(record, time.perf_counter() - started)
     return 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from langchain_moa import demo
@@ -40,6 +42,17 @@ def test_with_a_key_it_asks_together(
     shown = capsys.readouterr().out
     assert shown.startswith("Real models on Together")
     assert "Together's answer." in shown
+
+
+def test_without_the_extra_it_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("langchain_moa.testing.server", "langchain_moa.testing.demo_models"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delattr("langchain_moa.testing.server", raising=False)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert demo.main(["Go"]) == 1
+    assert "pip install 'langchain-moa[testing]'" in capsys.readouterr().out
 
 
 def test_no_answer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
