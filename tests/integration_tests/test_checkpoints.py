@@ -12,6 +12,7 @@ from langgraph.cache.memory import InMemoryCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import CachePolicy, Command, interrupt
 
@@ -190,3 +191,19 @@ def test_a_parents_node_cache_is_honoured(make: Callable[[MoAChatModel], Any]) -
         paid = len(server.requests)
         assert graph.invoke(question)["messages"][-1].text == first["messages"][-1].text
         assert len(server.requests) == paid == 3
+
+
+async def test_an_async_graph_resumes_from_an_async_checkpointer(tmp_path: Path) -> None:
+    failing = ModelBehavior(reply="Paris it is.", status=500, fail_first=1)
+    place = str(tmp_path / "checkpoints.sqlite")
+    with LoopbackServer({**MODELS, AGGREGATOR: failing}) as server:
+        llm = mixture(server, layers=3)
+        async with AsyncSqliteSaver.from_conn_string(place) as made:
+            graph: Any = graph_of(llm.graph, checkpointer=made)
+            with pytest.raises(AggregationError):
+                await graph.ainvoke(QUESTION, THREAD)
+        async with AsyncSqliteSaver.from_conn_string(place) as made:  # as after a restart
+            graph = graph_of(mixture(server, layers=3).graph, checkpointer=made)
+            state = await graph.ainvoke(None, THREAD)
+        assert state["messages"][-1].text == "Paris it is."
+        assert len(server.requests_for(ALPHA)) == len(server.requests_for(BETA)) == 2
