@@ -58,9 +58,15 @@ class Run:
         return [self, *(run for child in self.children for run in child.walk())]
 
     def outline(self) -> Any:
-        """Names and types of the run and all below it, as nested lists."""
+        """Names and types of the run and all below it, as nested lists.
+
+        The members of a layer run at once and start in any order; here they stand by name.
+        """
         label = f"{self.run_type} {self.name}"
-        return [label, *(child.outline() for child in self.children)] if self.children else label
+        below = self.children
+        if self.name.startswith("layer_"):
+            below = sorted(below, key=lambda run: run.name)
+        return [label, *(child.outline() for child in below)] if below else label
 
 
 class IngestServer:

@@ -195,10 +195,10 @@ def test_what_the_runs_say_of_themselves() -> None:
         assert of_moa["ls_provider"] == of_moa["ls_model_name"] == "moa"
         assert of_moa["ls_temperature"] == 0.5
         members = [run for run in trace.walk() if run.metadata.get("moa_role") == "proposer"]
-        assert [
+        assert sorted(
             (r.metadata["moa_layer"], r.metadata["moa_index"], r.metadata["ls_model_name"])
             for r in members
-        ] == [(1, 0, ALPHA), (1, 1, BETA), (2, 0, ALPHA), (2, 1, BETA)]
+        ) == [(1, 0, ALPHA), (1, 1, BETA), (2, 0, ALPHA), (2, 1, BETA)]
         assert {run.metadata["ls_provider"] for run in members} == {"together"}
         assert {run.metadata["ls_temperature"] for run in members} == {None}
         (final,) = [run for run in trace.walk() if run.metadata.get("moa_role") == "aggregator"]
