@@ -66,7 +66,11 @@ def with_usage(message: _Message) -> _Message:
         return message
     # a hit in the LLM cache comes with {"total_cost": 0} and no tokens
     found: Mapping[str, Any] = message.usage_metadata or {}
-    return message.model_copy(update={"usage_metadata": {**usage, **found}})
+    update: dict[str, Any] = {"usage_metadata": {**usage, **found}}
+    if is_cached(message) and "input_tokens" not in found:
+        record = {**message.response_metadata[RECORD_KEY], "cached": True}
+        update["response_metadata"] = {**message.response_metadata, RECORD_KEY: record}
+    return message.model_copy(update=update)
 
 
 def aggregator_usage(message: AIMessage) -> UsageMetadata | None:
@@ -135,6 +139,7 @@ def _record(
         "aggregator": aggregator,
         "usage": usage_report(proposals, usage, aggregator),
         "degraded": not all(p.usable for p in proposals),
+        "cached": False,
     }
 
 

@@ -9,14 +9,13 @@ streams or number the caller's checkpoint namespaces.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
 from langchain_core.callbacks import (
-    AsyncCallbackHandler,
     AsyncCallbackManager,
     AsyncCallbackManagerForLLMRun,
     BaseCallbackHandler,
@@ -25,12 +24,11 @@ from langchain_core.callbacks import (
     CallbackManagerForLLMRun,
     Callbacks,
 )
-from langchain_core.messages import BaseMessage
-from langchain_core.outputs import LLMResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
-from langchain_core.tracers.base import BaseTracer
-from typing_extensions import override
+from langchain_core.tracers import context as langchain_context
+
+from langchain_moa.handlers import WithoutTokens, shows_messages, silenced
 
 RunManager = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun
 
@@ -41,15 +39,25 @@ _NOSTREAM: Final = "nostream"
 """Tag by which LangGraph leaves a model's tokens out of its `messages` stream."""
 
 _ManagerT = TypeVar("_ManagerT", CallbackManagerForLLMRun, AsyncCallbackManagerForLLMRun)
+_configurable: ContextVar[dict[str, Any]] = ContextVar("moa_configurable", default={})  # noqa: B039 - never changed
 _current_run: ContextVar[RunManager | None] = ContextVar("moa_current_run", default=None)
 
 
 @contextmanager
-def current_run(manager: RunManager | None) -> Iterator[None]:
-    """Make a run manager known to `_stream`, to which the base class hands none."""
+def current_run(manager: RunManager | None, config: RunnableConfig | None = None) -> Iterator[None]:
+    """Make a run manager known to `_stream`, to which the base class hands none.
+
+    Args:
+        manager: The run.
+        config: The call's config where it is at hand, for its `configurable`.
+    """
     token = _current_run.set(manager)
     try:
-        yield
+        if config is None:
+            yield
+        else:
+            with known_configurable(config):
+                yield
     finally:
         _current_run.reset(token)
 
@@ -60,19 +68,51 @@ def get_current_run() -> RunManager | None:
 
 
 @contextmanager
-def isolated() -> Iterator[None]:
-    """Run inner calls apart from the caller's ambient config."""
-    token = var_child_runnable_config.set(None)
+def isolated(config: RunnableConfig | None = None) -> Iterator[None]:
+    """Run inner calls apart from the caller's ambient config.
+
+    Args:
+        config: The inner call's config. Handlers that LangChain's configure hooks would add
+            to it a second time, because they stand there without tokens, are kept from it.
+    """
+    tokens: list[tuple[ContextVar[Any], Token[Any]]] = [
+        (var_child_runnable_config, var_child_runnable_config.set(None))
+    ]
+    for handler in _deaf_handlers(config):
+        tokens += [(var, var.set(handler)) for var in _hooks() if var.get() is handler.original()]
     try:
         yield
     finally:
-        var_child_runnable_config.reset(token)
+        for var, token in reversed(tokens):
+            var.reset(token)
+
+
+def _hooks() -> list[ContextVar[Any]]:
+    """The variables of langchain-core's configure hooks, which has no public list of them."""
+    hooks = getattr(langchain_context, "_configure_hooks", [])
+    return [hook[0] for hook in hooks]
+
+
+def _deaf_handlers(config: RunnableConfig | None) -> list[WithoutTokens]:
+    callbacks = (config or {}).get("callbacks")
+    handlers = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else []
+    return [handler for handler in handlers if type(handler) is WithoutTokens]
+
+
+@contextmanager
+def known_configurable(config: RunnableConfig | None) -> Iterator[None]:
+    """Make a call's `configurable` known to its members; the base class hands none on."""
+    token = _configurable.set((config or {}).get("configurable") or {})
+    try:
+        yield
+    finally:
+        _configurable.reset(token)
 
 
 def caller_configurable() -> dict[str, Any]:
     """The caller's own `configurable`, without the keys that LangGraph keeps there."""
     ambient = var_child_runnable_config.get() or {}
-    return own_configurable(ambient.get("configurable"))
+    return own_configurable({**ambient.get("configurable", {}), **_configurable.get()})
 
 
 def own_configurable(configurable: dict[str, Any] | None) -> dict[str, Any]:
@@ -119,55 +159,12 @@ def child_callbacks(
         handlers=[], parent_run_id=manager.run_id
     )
     handlers = manager.inheritable_handlers
-    if not streaming:
-        silent = _no_token_async if is_async else _no_token
-        heard = [handler for handler in handlers if not _streams(handler)]
-        handlers = [_WithoutTokens(h, silent) if _wants_tokens(h) else h for h in heard]
-    child.set_handlers(handlers)
+    child.set_handlers(handlers if streaming else silenced(handlers, is_async=is_async))
     child.add_tags(manager.inheritable_tags)
-    # ls_* describe the outer run; each inner model brings its own
+    # ls_* and moa_* describe the outer run; each inner one brings its own
     metadata = manager.inheritable_metadata
-    child.add_metadata({k: v for k, v in metadata.items() if not k.startswith("ls_")})
+    child.add_metadata({k: v for k, v in metadata.items() if not k.startswith(("ls_", "moa_"))})
     return child
-
-
-class _WithoutTokens(BaseCallbackHandler):
-    """A handler that hears everything but tokens."""
-
-    def __init__(self, handler: BaseCallbackHandler, silent: Callable[..., Any]) -> None:
-        self._handler = handler
-        self._silent = silent
-
-    def __getattribute__(self, name: str) -> Any:
-        if name == "on_llm_new_token":
-            return object.__getattribute__(self, "_silent")
-        return getattr(object.__getattribute__(self, "_handler"), name)
-
-
-def _no_token(*_: Any, **__: Any) -> None:
-    """Hear nothing."""
-
-
-async def _no_token_async(*_: Any, **__: Any) -> None:
-    """Hear nothing; in an event loop a sync handler would cost a thread switch per token."""
-
-
-def _wants_tokens(handler: BaseCallbackHandler) -> bool:
-    """Whether a handler listens to tokens; tracers note those of every run, each its own."""
-    own = type(handler).on_llm_new_token
-    none = (BaseCallbackHandler.on_llm_new_token, AsyncCallbackHandler.on_llm_new_token)
-    return own not in none and not isinstance(handler, BaseTracer)
-
-
-def _streams(handler: BaseCallbackHandler) -> bool:
-    """Whether a handler makes models stream (`astream_events`, LangGraph's `messages`).
-
-    Their marker classes are private to langchain-core, so they are told by the public
-    method of the one and by the class name of the other.
-    """
-    return hasattr(handler, "tap_output_aiter") or any(
-        base.__name__ == "_V2StreamingCallbackHandler" for base in type(handler).__mro__
-    )
 
 
 def layers_config(
@@ -180,96 +177,57 @@ def layers_config(
     )
 
 
-def final_config(manager: RunManager | None, configurable: dict[str, Any]) -> RunnableConfig:
+def final_config(
+    manager: RunManager | None, configurable: dict[str, Any], layer: int
+) -> RunnableConfig:
     """The config of the aggregator's call inside the chat model."""
     return RunnableConfig(
         callbacks=child_callbacks(manager, streaming=False),
         run_name="aggregator",
         tags=[_NOSTREAM],
-        metadata={"moa_role": "aggregator"},
+        metadata={"moa_role": "aggregator", "moa_layer": layer, "moa_index": 0},
         configurable=configurable,
     )
 
 
-def aggregator_config(config: RunnableConfig) -> RunnableConfig:
+def aggregator_config(config: RunnableConfig, layer: int) -> RunnableConfig:
     """The config of the aggregator's call as a graph node, which may stream upwards."""
     return RunnableConfig(
         callbacks=config.get("callbacks"),
-        metadata={"moa_role": "aggregator"},
+        metadata={"moa_role": "aggregator", "moa_layer": layer, "moa_index": 0},
         configurable=own_configurable(config.get("configurable")),
     )
 
 
-def proposer_config(config: RunnableConfig, *, layer: int, index: int) -> RunnableConfig:
-    """The config of one proposer's call, from the config of its graph node."""
+def proposer_config(
+    config: RunnableConfig, *, layer: int, index: int, tokens: bool
+) -> RunnableConfig:
+    """The config of one proposer's call, from the config of its graph node.
+
+    Args:
+        config: The node's config.
+        layer: The proposer's layer, counted from 1.
+        index: Its place in the layer, counted from 0.
+        tokens: Whether handlers may hear tokens; streamed proposals have events of their own.
+    """
     return RunnableConfig(
-        callbacks=config.get("callbacks"),
+        callbacks=_unshown(config.get("callbacks"), tokens=tokens),
         tags=[_NOSTREAM],
         metadata={"moa_role": "proposer", "moa_layer": layer, "moa_index": index},
         configurable=own_configurable(config.get("configurable")),
     )
 
 
-class OpenRuns(BaseCallbackHandler):
-    """Knows which model runs below a call are open, to close those of a cancelled call.
-
-    langchain-core never closes the run of a model whose `ainvoke` is cancelled: in a trace it
-    stays pending for ever.
-    """
-
-    run_inline = True  # in an event loop, a handler that is not inline costs a thread switch
-
-    def __init__(self) -> None:
-        self._open: dict[UUID, UUID | None] = {}
-
-    @override
-    def on_chat_model_start(
-        self,
-        serialized: dict[str, Any],
-        messages: list[list[BaseMessage]],
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self._open[run_id] = parent_run_id
-
-    @override
-    def on_llm_start(
-        self,
-        serialized: dict[str, Any],
-        prompts: list[str],
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self._open[run_id] = parent_run_id
-
-    @override
-    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        self._open.pop(run_id, None)
-
-    @override
-    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        self._open.pop(run_id, None)
-
-    async def close(self, callbacks: Callbacks, error: BaseException) -> None:
-        """End every open run with the error, for all handlers of the call."""
-        if not isinstance(callbacks, BaseCallbackManager):
-            return
-        for run_id, parent_run_id in list(self._open.items()):
-            run = AsyncCallbackManagerForLLMRun(
-                run_id=run_id,
-                handlers=callbacks.handlers,
-                inheritable_handlers=callbacks.inheritable_handlers,
-                parent_run_id=parent_run_id,
-                tags=callbacks.tags,
-                inheritable_tags=callbacks.inheritable_tags,
-                metadata=callbacks.metadata,
-                inheritable_metadata=callbacks.inheritable_metadata,
-            )
-            await run.on_llm_error(error)
+def _unshown(callbacks: Callbacks, *, tokens: bool) -> Callbacks:
+    """The callbacks without those that would show a proposal as somebody's message."""
+    if not isinstance(callbacks, BaseCallbackManager):
+        return callbacks
+    own = callbacks.copy()
+    handlers = [handler for handler in callbacks.handlers if not shows_messages(handler)]
+    if not tokens:
+        handlers = silenced(handlers, is_async=isinstance(callbacks, AsyncCallbackManager))
+    own.set_handlers(handlers)
+    return own
 
 
 def has_handlers(config: RunnableConfig) -> bool:

@@ -11,7 +11,8 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from langchain_moa.callbacks import OpenRuns, has_handlers, with_handler
+from langchain_moa.callbacks import has_handlers, with_handler
+from langchain_moa.handlers import OpenRuns
 from langchain_moa.members import Member, model_of
 from langchain_moa.usage import UsageMeter, answering_model, usage_of_message
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
-from contextlib import aclosing, closing
+from contextlib import AbstractContextManager, aclosing, closing
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar, cast
 
@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
-from langchain_moa.answer import AnswerStream, aggregator_usage, finished_answer
+from langchain_moa.answer import RECORD_KEY, AnswerStream, aggregator_usage, finished_answer
 from langchain_moa.callbacks import isolated
 from langchain_moa.calls import MemberCall, prepare_call
 from langchain_moa.errors import AggregationError
@@ -79,7 +79,10 @@ class FinalCall:
             AggregationError: The aggregator failed, be it after some chunks.
         """
         answer = AnswerStream(self.call.mixture, self.request, self.proposals)
-        with _Watch(self) as watch, closing(stepped(_pieces(self.request), isolated)) as pieces:
+        with (
+            _Watch(self) as watch,
+            closing(stepped(_pieces(self.request), self._isolated)) as pieces,
+        ):
             for chunk in map(as_chunk, pieces):
                 if watch.begins_with(chunk):
                     self.emit("first_token", seconds=self.request.seconds)
@@ -91,7 +94,7 @@ class FinalCall:
         answer = AnswerStream(self.call.mixture, self.request, self.proposals)
         async with (
             _Watch(self) as watch,
-            aclosing(astepped(_apieces(self.request), isolated)) as pieces,
+            aclosing(astepped(_apieces(self.request), self._isolated)) as pieces,
         ):
             async for piece in pieces:
                 chunk = as_chunk(piece)
@@ -100,6 +103,9 @@ class FinalCall:
                 for passed in answer.passed_on(chunk):
                     yield passed
             yield watch.done(answer.last())
+
+    def _isolated(self) -> AbstractContextManager[None]:
+        return isolated(self.request.config)
 
     def _finished(self, message: AIMessage) -> AIMessage:
         return finished_answer(self.call.mixture, self.request, message, self.proposals)
@@ -173,7 +179,7 @@ class _Watch:
         if self._answer is not None:
             return "member_finished", _cost(self._answer)
         seconds = self._final.request.seconds
-        if isinstance(error, Exception):
+        if isinstance(error, Exception) and not isinstance(error, GraphBubbleUp):
             return "member_failed", {"seconds": seconds, "error": str(self._final.error(error))}
         return "member_cut", {"seconds": seconds}
 
@@ -185,7 +191,7 @@ class _Watch:
 
 def _cost(answer: AIMessage) -> dict[str, Any]:
     """What the aggregator's call took, from the record on the answer."""
-    seconds = answer.response_metadata["moa"]["aggregator"]["seconds"]
+    seconds = answer.response_metadata[RECORD_KEY]["aggregator"]["seconds"]
     return {"seconds": seconds, "usage": aggregator_usage(answer)}
 
 

@@ -144,10 +144,11 @@ def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
     before = START
     for layer in range(1, mixture.layers):
         node = f"layer_{layer}"
-        subgraph = _layer_graph(
-            partial(_node_call, mixture), layer, mixture.names[layer - 1], checkpointer=None
-        )
-        graph.add_node(node, subgraph)
+        names = mixture.names[layer - 1]
+        subgraph = _layer_graph(partial(_node_call, mixture), layer, names, checkpointer=None)
+        # LangGraph sizes its pool by the machine's cores, but members only wait
+        settings = RunnableConfig(metadata={"moa_layer": layer}, max_concurrency=len(names))
+        graph.add_node(node, subgraph.with_config(settings))
         graph.add_edge(before, node)
         before = node
     graph.add_node(AGGREGATOR_NODE, _aggregator_node(mixture))
@@ -199,15 +200,21 @@ def _slot(proposal: Proposal) -> dict[str, Any]:
     return {"moa_proposals": {proposal.key: proposal.to_state()}}
 
 
+def _own_proposals(mixture: Mixture, state: dict[str, Any]) -> list[Proposal]:
+    """The proposals of this mixture: a thread may still hold slots of a larger one before it."""
+    sizes = {layer: len(names) for layer, names in enumerate(mixture.names, start=1)}
+    return [p for p in proposals_from_state(state) if p.index < sizes.get(p.layer, 0)]
+
+
 def _aggregator_node(mixture: Mixture) -> _Node:
     runnable = mixture.aggregating({})
 
     def start(state: Any, config: RunnableConfig) -> FinalCall:
         call = _node_call(mixture, config)
-        proposals = proposals_from_state(state.get("moa_proposals", {}))
+        proposals = _own_proposals(mixture, state.get("moa_proposals", {}))
         require_enough(call, [p for p in proposals if p.layer == mixture.layers - 1], proposals)
         return FinalCall.prepare(
-            call, state["messages"], proposals, aggregator_config(config), runnable
+            call, state["messages"], proposals, aggregator_config(config, mixture.layers), runnable
         )
 
     def run(state: Any, config: RunnableConfig) -> dict[str, Any]:

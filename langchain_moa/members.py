@@ -145,10 +145,15 @@ def as_message(output: Any) -> AIMessage:
         output: A message, a string, or an agent's state with `messages`.
 
     Raises:
-        TypeError: The output is none of these.
+        TypeError: The output is none of these, or a graph's that was interrupted.
     """
-    if isinstance(output, dict) and output.get("messages"):
-        output = output["messages"][-1]
+    if isinstance(output, dict) and "__interrupt__" in output:
+        msg = "the member asked for a person's input, which a mixture has no one to give"
+        raise TypeError(msg)
+    if isinstance(output, dict) and "messages" in output:
+        # a graph that adds no message leaves the question last, which is no answer
+        last = output["messages"][-1:]
+        output = last[0] if last and isinstance(last[0], AIMessage) else AIMessage("")
     if isinstance(output, AIMessageChunk):
         return cast("AIMessage", message_chunk_to_message(output))
     if isinstance(output, AIMessage):

@@ -28,7 +28,7 @@ from langchain_core.utils.uuid import uuid7
 from typing_extensions import override
 
 from langchain_moa.answer import with_usage
-from langchain_moa.callbacks import current_run, prepare_stream_run
+from langchain_moa.callbacks import current_run, known_configurable, prepare_stream_run
 from langchain_moa.stepping import astepped, stepped
 
 _RunT = TypeVar("_RunT", CallbackManagerForLLMRun, AsyncCallbackManagerForLLMRun)
@@ -75,6 +75,20 @@ class CompositeChatModel(BaseChatModel, ABC):
                 raise
 
     @override
+    def invoke(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AIMessage:
+        with known_configurable(config):
+            return super().invoke(input, config, **kwargs)
+
+    @override
+    async def ainvoke(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AIMessage:
+        with known_configurable(config):
+            return await super().ainvoke(input, config, **kwargs)
+
+    @override
     def stream(
         self,
         input: LanguageModelInput,
@@ -85,7 +99,7 @@ class CompositeChatModel(BaseChatModel, ABC):
     ) -> Iterator[AIMessageChunk]:
         config, manager = self._known_run(config, CallbackManager, CallbackManagerForLLMRun)
         steps = super().stream(input, config, stop=stop, **kwargs)
-        with closing(stepped(steps, partial(current_run, manager))) as chunks:
+        with closing(stepped(steps, partial(current_run, manager, config))) as chunks:
             for chunk in chunks:
                 yield with_usage(chunk)
 
@@ -102,7 +116,7 @@ class CompositeChatModel(BaseChatModel, ABC):
             config, AsyncCallbackManager, AsyncCallbackManagerForLLMRun
         )
         steps = super().astream(input, config, stop=stop, **kwargs)
-        async with aclosing(astepped(steps, partial(current_run, manager))) as chunks:
+        async with aclosing(astepped(steps, partial(current_run, manager, config))) as chunks:
             async for chunk in chunks:
                 yield with_usage(chunk)
 

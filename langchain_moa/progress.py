@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any, Final
 
@@ -71,21 +72,21 @@ class Progress:
         """Tell everybody; a listener that fails is logged and does not fail the call."""
         if self.active:
             told = self._tell(event, values)
-            handle_event(self._handlers, *self._custom_event(told), **self._about())
+            with _logged():
+                handle_event(self._handlers, *self._custom_event(told), **self._about())
 
     async def aemit(self, event: EventName, **values: Any) -> None:
         """The async twin of `emit`."""
         if self.active:
             told = self._tell(event, values)
-            await ahandle_event(self._handlers, *self._custom_event(told), **self._about())
+            with _logged():
+                await ahandle_event(self._handlers, *self._custom_event(told), **self._about())
 
     def _tell(self, event: EventName, values: dict[str, Any]) -> ProgressEvent:
         told = progress_event(event, **values)
         for callback in self._callbacks:
-            try:
+            with _logged():
                 callback(told)
-            except Exception:
-                logger.exception("a listener to the progress of a mixture failed")
         return told
 
     def _custom_event(self, event: ProgressEvent) -> tuple[str, str, str, ProgressEvent]:
@@ -95,9 +96,18 @@ class Progress:
         return {"run_id": self._run_id, "tags": self._tags, "metadata": self._metadata}
 
 
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Log what a listener raises: the call that it listens to has been paid for."""
+    try:
+        yield
+    except Exception:
+        logger.exception("a listener to the progress of a mixture failed")
+
+
 def _wants_events(handler: BaseCallbackHandler) -> bool:
     """Whether a handler has an `on_custom_event` of its own; most have not."""
-    own = type(handler).on_custom_event
+    own = handler.__class__.on_custom_event
     return own not in (BaseCallbackHandler.on_custom_event, AsyncCallbackHandler.on_custom_event)
 
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -20,7 +21,7 @@ from langchain_moa.layers import CallInProgress, layer_proposals, require_enough
 from langchain_moa.members import Member, as_chunk, as_message
 from langchain_moa.prompts import strip_reasoning, without_tool_turns
 from langchain_moa.stepping import astepped, stepped
-from langchain_moa.types import EventName, Proposal, ProposalStatus
+from langchain_moa.types import EventName, Proposal, ProposalStatus, proposals_from_state
 from langchain_moa.usage import is_cached, sum_usage
 
 logger = logging.getLogger(__name__)
@@ -91,21 +92,21 @@ class Proposing:
 
     def _ask(self, request: MemberCall) -> Any:
         if not self._streams:
-            with isolated():
+            with isolated(request.config):
                 return request.runnable.invoke(request.input, request.config)
-        answer = _StreamedProposal(request)
-        for piece in stepped(request.runnable.stream(request.input, request.config), isolated):
+        answer, scope = _StreamedProposal(request), partial(isolated, request.config)
+        for piece in stepped(request.runnable.stream(request.input, request.config), scope):
             for event, values in answer.take(as_chunk(piece)):
                 self._emit(event, **values)
         return answer.whole()
 
     async def _aask(self, request: MemberCall) -> Any:
         if not self._streams:
-            with isolated():
+            with isolated(request.config):
                 return await request.runnable.ainvoke(request.input, request.config)
-        answer = _StreamedProposal(request)
+        answer, scope = _StreamedProposal(request), partial(isolated, request.config)
         pieces = request.runnable.astream(request.input, request.config)
-        async with aclosing(astepped(pieces, isolated)) as steps:
+        async with aclosing(astepped(pieces, scope)) as steps:
             async for piece in steps:
                 for event, values in answer.take(as_chunk(piece)):
                     await self._aemit(event, **values)
@@ -136,15 +137,16 @@ class Proposing:
 
     def _prepare(self, state: LayerState, config: RunnableConfig) -> MemberCall:
         mixture = self.call.mixture
-        before = layer_proposals(state.get("moa_proposals", {}), self.layer - 1)
+        slots = state.get("moa_proposals", {})
+        before = layer_proposals(slots, self.layer - 1)
         if self.layer > 1:
-            require_enough(self.call, before)
+            require_enough(self.call, before, proposals_from_state(slots))
         history = without_tool_turns(state["messages"])
         return prepare_call(
             self._member,
             mixture.proposing(self._member),
             mixture.conversation_with(history, before),
-            proposer_config(config, layer=self.layer, index=self.index),
+            proposer_config(config, layer=self.layer, index=self.index, tokens=not self._streams),
         )
 
     def _finished(self, request: MemberCall, message: AIMessage) -> Proposal:
@@ -160,7 +162,7 @@ class Proposing:
         )
 
     def _failed(self, request: MemberCall, error: Exception) -> Proposal:
-        text = f"{type(error).__name__}: {error}"
+        text = _said(error)
         reason = self.call.mixture.redacted(text)
         proposal = self._proposal(
             request,
@@ -224,6 +226,12 @@ class _StreamedProposal:
         """All pieces as one message."""
         first, *others = self._chunks or [AIMessageChunk(content="")]
         return add_ai_message_chunks(first, *others)
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, KeyError) and "__pregel" in str(error):
+        return "the member called interrupt() or another function of LangGraph's context"
+    return f"{type(error).__name__}: {error}"
 
 
 def _judge(message: AIMessage, text: str) -> tuple[ProposalStatus, str | None]:

@@ -67,16 +67,19 @@ class MoARun:
             NotEnoughProposalsError: A layer gave too few usable proposals.
             AggregationError: The aggregator failed.
         """
-        with _Told(self._call.progress) as told, isolated():
-            return told.finished(self._final_call(messages, self._run_layers(messages)).invoke())
+        with _Told(self._call.progress) as told:
+            with isolated():
+                final = self._final_call(messages, self._run_layers(messages))
+            with isolated(final.request.config):
+                return told.finished(final.invoke())
 
     async def ainvoke(self, messages: Conversation) -> AIMessage:
         """The async twin of `invoke`: each layer's members are asked concurrently."""
         async with _Told(self._call.progress) as told:
             with isolated():
-                proposals = await self._arun_layers(messages)
-                answer = await self._final_call(messages, proposals).ainvoke()
-            return told.finished(answer)
+                final = self._final_call(messages, await self._arun_layers(messages))
+            with isolated(final.request.config):
+                return told.finished(await final.ainvoke())
 
     def stream(self, messages: Conversation) -> Generator[AIMessageChunk, None, None]:
         """The answer's chunks as the aggregator gives them; the last one has the record."""
@@ -132,7 +135,7 @@ class MoARun:
         return config
 
     def _final_call(self, messages: Conversation, proposals: Sequence[Proposal]) -> FinalCall:
-        config = final_config(self.manager, self.configurable)
+        config = final_config(self.manager, self.configurable, self.mixture.layers)
         return FinalCall.prepare(self._call, messages, proposals, config, self._aggregating)
 
 
@@ -169,8 +172,10 @@ class _Told:
 
     def _end(self, error: BaseException | None) -> tuple[EventName, dict[str, Any]]:
         seconds = _since(self._started)
-        if error is None:
+        if error is None or self._usage is not None:  # left early, but after the last chunk
             return "call_finished", {"seconds": seconds, "usage": self._usage}
+        if not isinstance(error, Exception):
+            return "call_cut", {"seconds": seconds}
         return "call_failed", {"seconds": seconds, "error": f"{type(error).__name__}: {error}"}
 
 

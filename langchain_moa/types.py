@@ -49,13 +49,15 @@ EventName = Literal[
     "layer_finished",
     "call_finished",
     "call_failed",
+    "call_cut",
 ]
 """What a `ProgressEvent` tells.
 
 `first_token` and `token` come from members that stream: the aggregator when the call is
 streamed (`first_token` alone; its tokens are the answer), proposers with
 `stream_proposals=True`. `member_failed` tells of an unusable proposal, too. `member_cut` tells
-of a member whose call was cancelled. `call_failed` ends a call that raises or is cancelled.
+of a member whose call was cancelled. `call_failed` ends a call that raises, `call_cut` one that
+is cancelled, or whose stream is left early.
 """
 
 
@@ -141,6 +143,8 @@ class MoARecord(TypedDict):
     usage: UsageReport
     degraded: bool
     """True exactly when a proposal is missing."""
+    cached: bool
+    """Whether the whole answer came from an LLM cache of the mixture; then nothing was paid."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.runnables import RunnableLambda
 from langgraph.cache.memory import InMemoryCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
@@ -18,7 +19,7 @@ from langgraph.types import CachePolicy, Command, interrupt
 
 from langchain_moa import AggregationError, MoAChatModel
 from langchain_moa.testing import LoopbackServer, ModelBehavior, ScriptedChatModel
-from tests.wire import AGGREGATOR, ALPHA, BETA, mixture, says
+from tests.wire import AGGREGATOR, ALPHA, BETA, GAMMA, mixture, says
 
 MODELS = {ALPHA: says("Paris."), BETA: says("It is Paris."), AGGREGATOR: says("Paris it is.")}
 QUESTION = {"messages": [("user", "Capital of France?")]}
@@ -207,3 +208,39 @@ async def test_an_async_graph_resumes_from_an_async_checkpointer(tmp_path: Path)
             state = await graph.ainvoke(None, THREAD)
         assert state["messages"][-1].text == "Paris it is."
         assert len(server.requests_for(ALPHA)) == len(server.requests_for(BETA)) == 2
+
+
+def test_a_smaller_mixture_on_an_old_thread(saver: BaseCheckpointSaver[Any]) -> None:
+    """A thread may hold proposals of a mixture that had more members, or more layers."""
+    with LoopbackServer({**MODELS, GAMMA: says("Old news.")}) as server:
+        large = mixture(server, reference_models=[ALPHA, BETA, GAMMA], layers=3).graph.builder
+        large.compile(checkpointer=saver).invoke(QUESTION, THREAD)
+        server.requests.clear()
+        small = mixture(server).graph.builder.compile(checkpointer=saver)
+        state = small.invoke({"messages": [("user", "Sure?")]}, THREAD)
+        (final,) = server.requests_for(AGGREGATOR)
+        assert "Old news." not in final.body["messages"][-1]["content"]
+        record = state["messages"][-1].response_metadata["moa"]
+        assert [(p["layer"], p["index"]) for p in record["proposals"]] == [(1, 0), (1, 1)]
+        assert record["usage"]["by_model"].keys() == {ALPHA, BETA, AGGREGATOR}
+
+
+@pytest.mark.parametrize("make", [as_model, as_graph])
+def test_members_that_have_no_answer(make: Callable[[MoAChatModel], Any]) -> None:
+    """The question itself is no proposal."""
+
+    def ask(_: MessagesState) -> Any:
+        return {"messages": [interrupt("what now?")]}
+
+    asking: Any = graph_of(ask)
+    silent: Any = graph_of(lambda _: {"messages": []})
+    calling_interrupt: Any = RunnableLambda(lambda _: interrupt("what now?"))
+    with LoopbackServer(MODELS) as server:
+        members = [asking, silent, calling_interrupt, ALPHA]
+        llm = mixture(server, reference_models=members)
+        graph = graph_of(make(llm), checkpointer=InMemorySaver())
+        state = graph.invoke(QUESTION, THREAD)
+        record = state["messages"][-1].response_metadata["moa"]
+        assert [p["status"] for p in record["proposals"]] == ["failed", "empty", "failed", "ok"]
+        assert "asked for a person's input" in record["proposals"][0]["error"]
+        assert "called interrupt()" in record["proposals"][2]["error"]

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableLambda
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Send
 
 from langchain_moa import MoAChatModel
-from langchain_moa.testing import LoopbackServer
-from tests.wire import AGGREGATOR, ALPHA, BETA, mixture, says
+from langchain_moa.testing import LoopbackServer, ModelBehavior
+from tests.wire import AGGREGATOR, ALPHA, BETA, mixture, says, together
 
 MODELS = {ALPHA: says("a1 a2 a3"), BETA: says("b1 b2 b3"), AGGREGATOR: says("x1 x2 x3 x4")}
 PIECES = ["x1", " x2", " x3", " x4"]
@@ -138,7 +141,7 @@ async def test_events_of_a_parent() -> None:
         ]
         assert pieces == [("MoAChatModel", piece) for piece in PIECES]
         ended = Counter(e["name"] for e in events if e["event"] == "on_chat_model_end")
-        assert ended == {"MoAChatModel": 1, "ChatTogether": 4}
+        assert ended == {"MoAChatModel": 1, "ChatTogether": 4, "aggregator": 1}
         assert streaming_models(server) == {AGGREGATOR}
 
 
@@ -149,6 +152,40 @@ async def test_v3_events_of_a_parent() -> None:
         stream = await graph.astream_events(QUESTION, version="v3")
         messages = [[piece async for piece in message.text] async for message in stream.messages]
         assert messages == [PIECES]
+
+
+@pytest.mark.parametrize("kind", ["agent", "lambda", "graph"])
+@pytest.mark.parametrize("make", [async_model_node, subgraph_node])
+async def test_proposals_of_any_member_stay_out_of_the_stream(
+    make: Callable[[MoAChatModel], Any], kind: str
+) -> None:
+    with LoopbackServer(MODELS) as server:
+        inside = together(server, ALPHA)
+        members: dict[str, Any] = {
+            "agent": create_agent(inside, tools=[]),
+            "lambda": RunnableLambda(inside.invoke),
+            "graph": parent(lambda state: {"messages": [inside.invoke(state["messages"])]}),
+        }
+        llm = mixture(server, reference_models=[members[kind], BETA], layers=3)
+        items = await astreamed(make(llm), "messages", subgraphs=True)
+        messages = messages_of(items, subgraphs=True)
+        assert [message.content for message in messages if message.content] == PIECES
+
+
+def test_members_of_our_graph_run_at_once_on_few_cores() -> None:
+    """Sync nodes run in threads, of which LangGraph starts no more than cores and four."""
+    count = 16
+    barrier = threading.Barrier(count, timeout=20)
+
+    def once_all_have_come(_: Any) -> str:
+        barrier.wait()
+        return "met"
+
+    models = {f"acme/{n}": ModelBehavior(reply=once_all_have_come) for n in range(count)}
+    with LoopbackServer({**models, AGGREGATOR: says("ok")}) as server:
+        llm = mixture(server, reference_models=list(models))
+        state = llm.graph.invoke({"messages": ["Go."]})
+        assert state["messages"][-1].response_metadata["moa"]["degraded"] is False
 
 
 # --- the model wherever code of a graph may call it ---

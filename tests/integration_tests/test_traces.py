@@ -203,6 +203,38 @@ def test_what_the_runs_say_of_themselves() -> None:
         assert {run.metadata["ls_temperature"] for run in members} == {None}
         (final,) = [run for run in trace.walk() if run.metadata.get("moa_role") == "aggregator"]
         assert (final.name, final.metadata["ls_model_name"]) == ("aggregator", AGGREGATOR)
+        assert (final.metadata["moa_layer"], final.metadata["moa_index"]) == (3, 0)
+
+
+def test_an_inner_mixture_says_nothing_of_the_outer_one() -> None:
+    with IngestServer() as ingest, LoopbackServer(MODELS) as server:
+        inner = mixture(server, reference_models=[GAMMA], layers=3)
+        with traced("callbacks", ingest) as config:
+            mixture(server, reference_models=[ALPHA, ALPHA, inner]).invoke(QUESTION, config)
+        (trace,) = ingest.traces()
+        (nested,) = [run for run in trace.walk() if run.name == "MoAChatModel" and run is not trace]
+        assert (nested.metadata["moa_layer"], nested.metadata["moa_index"]) == (1, 2)
+        below = [
+            (run.metadata.get("moa_layer"), run.metadata.get("moa_index"))
+            for child in nested.children
+            for run in child.walk()
+        ]
+        assert below == [(1, None), (1, None), (1, 0), (2, None), (2, None), (2, 0), (3, 0)]
+
+
+def test_the_public_graphs_runs() -> None:
+    with IngestServer() as ingest, LoopbackServer(MODELS) as server:
+        with traced("callbacks", ingest) as config:
+            mixture(server).graph.invoke({"messages": [QUESTION]}, config)
+        (trace,) = ingest.traces()
+        assert trace.name == "moa"
+        members = [run for run in trace.walk() if run.run_type == "llm"]
+        assert sorted(
+            (r.metadata["moa_role"], r.metadata["moa_layer"], r.metadata["moa_index"])
+            for r in members
+        ) == [("aggregator", 2, 0), ("proposer", 1, 0), ("proposer", 1, 1)]
+        layers = [run for run in trace.walk() if run.name == "layer_1"]
+        assert layers[-1].metadata["moa_layer"] == 1
 
 
 def usage_in(run: Run) -> dict[str, int] | None:

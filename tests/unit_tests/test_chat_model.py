@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +17,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField, RunnableLambda
+from langchain_core.tracers.context import register_configure_hook
 from pydantic import BaseModel
 
 from langchain_moa import ChatMoA, MoAChatModel, MoAConfigurationError, create_moa_graph
@@ -505,3 +507,62 @@ def test_the_graph_leaves_the_callers_messages_alone() -> None:
 @pytest.mark.parametrize("name", ["__start__", "messages", "moa_proposals", "a:b|c d"])
 def test_any_model_name_makes_a_graph(name: str) -> None:
     assert mixture(reference_models=[saying("x", model=name)]).invoke("Go").text == "It is 4."
+
+
+_hooked: ContextVar[Any] = ContextVar("hooked", default=None)
+register_configure_hook(_hooked, inheritable=True)
+
+
+class Accountant(Listening):
+    """Counts starts, as handlers of configure hooks do that add up costs."""
+
+    started = 0
+
+    def on_chat_model_start(self, *_: Any, **__: Any) -> None:
+        self.started += 1
+
+
+@pytest.mark.parametrize("where", ["hook", "config and aggregator"])
+async def test_a_handler_that_is_given_twice_hears_everything_once(where: str) -> None:
+    for way in ("invoke", "stream", "ainvoke", "astream"):
+        one = Accountant()
+        hook = where == "hook"
+        judge = saying("one two", callbacks=None if hook else [one])
+        llm = mixture(aggregator=judge, streaming=True)
+        config: Any = {} if hook else {"callbacks": [one]}
+        token = _hooked.set(one if hook else None)
+        match way:
+            case "invoke":
+                llm.invoke("Go", config)
+            case "stream":
+                list(llm.stream("Go", config))
+            case "ainvoke":
+                await llm.ainvoke("Go", config)
+            case _:
+                _ = [chunk async for chunk in llm.astream("Go", config)]
+        _hooked.reset(token)
+        assert [piece for piece in one.tokens if piece] == ["one", " two"]
+        assert (one.started, one.ended) == (4, 4)
+
+
+async def test_configurable_members_are_configured_on_every_path() -> None:
+    judge = saying("ok")
+    model: Any = judge.bind(seed=1).configurable_fields(kwargs=ConfigurableField("judge_kwargs"))
+    llm = mixture(aggregator=model)
+    config: Any = {"configurable": {"judge_kwargs": {"seed": 7}}}
+    llm.invoke("Go", config)
+    list(llm.stream("Go", config))
+    await llm.ainvoke("Go", config)
+    _ = [chunk async for chunk in llm.astream("Go", config)]
+    llm.batch(["Go"], config)
+    (RunnableLambda(lambda text: text) | llm).invoke("Go", config)
+    assert [given["seed"] for _, given in judge.calls] == [7] * 6
+    llm.invoke("Go")
+    assert judge.calls[-1][1] == {"seed": 1}
+
+
+def test_a_whole_answer_from_the_cache_says_so() -> None:
+    llm = mixture(cache=InMemoryCache())
+    assert llm.invoke("Go").response_metadata["moa"]["cached"] is False
+    assert llm.invoke("Go").response_metadata["moa"]["cached"] is True
+    assert llm.invoke("Other").response_metadata["moa"]["cached"] is False

@@ -181,11 +181,21 @@ def test_outputs_become_messages(output: Any, message: AIMessage) -> None:
 
 @pytest.mark.parametrize(
     ("output", "kind"),
-    [(None, "NoneType"), (3, "int"), ({"answer": "a"}, "dict"), ({"messages": []}, "dict")],
+    [(None, "NoneType"), (3, "int"), ({"answer": "a"}, "dict")],
 )
 def test_other_outputs_are_refused(output: Any, kind: str) -> None:
     with pytest.raises(TypeError, match=f"must return a message or a string, not {kind}"):
         as_message(output)
+
+
+@pytest.mark.parametrize("messages", [[], [HumanMessage("the question")]])
+def test_a_graph_that_adds_nothing_has_said_nothing(messages: list[BaseMessage]) -> None:
+    assert as_message({"messages": messages}).text == ""
+
+
+def test_an_interrupted_graph_is_refused() -> None:
+    with pytest.raises(TypeError, match="asked for a person's input"):
+        as_message({"messages": [AIMessage("half")], "__interrupt__": ["?"]})
 
 
 @pytest.mark.parametrize("output", ["a", AIMessage("a"), CHUNK, HumanMessage("a")])

@@ -1,0 +1,143 @@
+"""Callback handlers around inner calls: who must not hear tokens, which runs are open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+from uuid import UUID
+
+from langchain_core.callbacks import (
+    AsyncCallbackHandler,
+    AsyncCallbackManagerForLLMRun,
+    BaseCallbackHandler,
+    BaseCallbackManager,
+    Callbacks,
+)
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import LLMResult
+from langchain_core.tracers.base import BaseTracer
+from typing_extensions import override
+
+
+def silenced(
+    handlers: Iterable[BaseCallbackHandler], *, is_async: bool
+) -> list[BaseCallbackHandler]:
+    """The handlers, deaf to tokens; LangGraph's own are left out altogether."""
+    silent = _no_token_async if is_async else _no_token
+    return [
+        WithoutTokens(handler, silent) if _wants_tokens(handler) else handler
+        for handler in handlers
+        if not shows_messages(handler)
+    ]
+
+
+class WithoutTokens(BaseCallbackHandler):
+    """Stands in for a handler and hears everything but tokens.
+
+    Any attribute but `on_llm_new_token` is the handler's own, its class included, and it equals
+    the handler, so that LangChain does not add the handler beside it.
+    """
+
+    def __init__(self, handler: BaseCallbackHandler, silent: Callable[..., Any]) -> None:
+        own = object.__getattribute__(self, "__dict__")
+        own["original"] = lambda: handler
+        own["on_llm_new_token"] = silent
+
+    original: Callable[[], BaseCallbackHandler]
+
+    def __getattribute__(self, name: str) -> Any:
+        own = object.__getattribute__(self, "__dict__")
+        return own[name] if name in own else getattr(own["original"](), name)
+
+    def __eq__(self, other: object) -> bool:
+        return self.original() is other or self is other
+
+    def __hash__(self) -> int:
+        return hash(self.original())
+
+
+def _no_token(*_: Any, **__: Any) -> None:
+    """Hear nothing."""
+
+
+async def _no_token_async(*_: Any, **__: Any) -> None:
+    """Hear nothing; in an event loop a sync handler would cost a thread switch per token."""
+
+
+def _wants_tokens(handler: BaseCallbackHandler) -> bool:
+    """Whether a handler listens to tokens; tracers note those of every run, each its own."""
+    own = handler.__class__.on_llm_new_token
+    none = (BaseCallbackHandler.on_llm_new_token, AsyncCallbackHandler.on_llm_new_token)
+    is_tracer = isinstance(handler, BaseTracer) and not hasattr(handler, "tap_output_aiter")
+    return own not in none and not is_tracer
+
+
+def shows_messages(handler: BaseCallbackHandler) -> bool:
+    """Whether a handler is LangGraph's own for its `messages` stream.
+
+    It shows a message wherever one comes by, as a token or in a node's output, and so must not
+    see what goes on inside a mixture. Its classes are private to LangGraph.
+    """
+    return handler.__class__.__module__.startswith("langgraph.")
+
+
+class OpenRuns(BaseCallbackHandler):
+    """Knows which model runs below a call are open, to close those of a cancelled call.
+
+    langchain-core never closes the run of a model whose `ainvoke` is cancelled: in a trace it
+    stays pending for ever.
+    """
+
+    run_inline = True  # in an event loop, a handler that is not inline costs a thread switch
+
+    def __init__(self) -> None:
+        self._open: dict[UUID, UUID | None] = {}
+
+    @override
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._open[run_id] = parent_run_id
+
+    @override
+    def on_llm_start(
+        self,
+        serialized: dict[str, Any],
+        prompts: list[str],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._open[run_id] = parent_run_id
+
+    @override
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        self._open.pop(run_id, None)
+
+    @override
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        self._open.pop(run_id, None)
+
+    async def close(self, callbacks: Callbacks, error: BaseException) -> None:
+        """End every open run with the error, for all handlers of the call."""
+        if not isinstance(callbacks, BaseCallbackManager):
+            return
+        for run_id, parent_run_id in list(self._open.items()):
+            run = AsyncCallbackManagerForLLMRun(
+                run_id=run_id,
+                handlers=callbacks.handlers,
+                inheritable_handlers=callbacks.inheritable_handlers,
+                parent_run_id=parent_run_id,
+                tags=callbacks.tags,
+                inheritable_tags=callbacks.inheritable_tags,
+                metadata=callbacks.metadata,
+                inheritable_metadata=callbacks.inheritable_metadata,
+            )
+            await run.on_llm_error(error)
