@@ -9,7 +9,7 @@ streams or number the caller's checkpoint namespaces.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import Any, Final, TypeVar, cast
@@ -68,17 +68,17 @@ def get_current_run() -> RunManager | None:
 
 
 @contextmanager
-def isolated(config: RunnableConfig | None = None) -> Iterator[None]:
+def isolated(deaf: Sequence[WithoutTokens] = ()) -> Iterator[None]:
     """Run inner calls apart from the caller's ambient config.
 
     Args:
-        config: The inner call's config. Handlers that LangChain's configure hooks would add
-            to it a second time, because they stand there without tokens, are kept from it.
+        deaf: The inner call's `deaf_handlers`. LangChain's configure hooks would add the
+            handlers that they stand for beside them; here they find these instead.
     """
     tokens: list[tuple[ContextVar[Any], Token[Any]]] = [
         (var_child_runnable_config, var_child_runnable_config.set(None))
     ]
-    for handler in _deaf_handlers(config):
+    for handler in deaf:
         tokens += [(var, var.set(handler)) for var in _hooks() if var.get() is handler.original()]
     try:
         yield
@@ -93,8 +93,9 @@ def _hooks() -> list[ContextVar[Any]]:
     return [hook[0] for hook in hooks]
 
 
-def _deaf_handlers(config: RunnableConfig | None) -> list[WithoutTokens]:
-    callbacks = (config or {}).get("callbacks")
+def deaf_handlers(config: RunnableConfig) -> list[WithoutTokens]:
+    """The handlers of a call that must not hear its tokens."""
+    callbacks = config.get("callbacks")
     handlers = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else []
     return [handler for handler in handlers if type(handler) is WithoutTokens]
 

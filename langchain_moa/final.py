@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing, closing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self, TypeVar, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -13,9 +14,10 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.answer import RECORD_KEY, AnswerStream, aggregator_usage, finished_answer
-from langchain_moa.callbacks import isolated
+from langchain_moa.callbacks import deaf_handlers, isolated
 from langchain_moa.calls import MemberCall, prepare_call
 from langchain_moa.errors import AggregationError
+from langchain_moa.handlers import WithoutTokens
 from langchain_moa.layers import CallInProgress
 from langchain_moa.members import as_chunk, as_message
 from langchain_moa.stepping import astepped, stepped
@@ -81,7 +83,7 @@ class FinalCall:
         answer = AnswerStream(self.call.mixture, self.request, self.proposals)
         with (
             _Watch(self) as watch,
-            closing(stepped(_pieces(self.request), self._isolated)) as pieces,
+            closing(stepped(_pieces(self.request), self.isolated)) as pieces,
         ):
             for chunk in map(as_chunk, pieces):
                 if watch.begins_with(chunk):
@@ -94,7 +96,7 @@ class FinalCall:
         answer = AnswerStream(self.call.mixture, self.request, self.proposals)
         async with (
             _Watch(self) as watch,
-            aclosing(astepped(_apieces(self.request), self._isolated)) as pieces,
+            aclosing(astepped(_apieces(self.request), self.isolated)) as pieces,
         ):
             async for piece in pieces:
                 chunk = as_chunk(piece)
@@ -104,8 +106,13 @@ class FinalCall:
                     yield passed
             yield watch.done(answer.last())
 
-    def _isolated(self) -> AbstractContextManager[None]:
-        return isolated(self.request.config)
+    def isolated(self) -> AbstractContextManager[None]:
+        """The scope of the call inside the chat model, or of one step of its stream."""
+        return isolated(self._deaf)
+
+    @cached_property
+    def _deaf(self) -> list[WithoutTokens]:
+        return deaf_handlers(self.request.config)
 
     def _finished(self, message: AIMessage) -> AIMessage:
         return finished_answer(self.call.mixture, self.request, message, self.proposals)

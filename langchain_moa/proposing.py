@@ -15,7 +15,7 @@ from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
-from langchain_moa.callbacks import isolated, proposer_config
+from langchain_moa.callbacks import deaf_handlers, isolated, proposer_config
 from langchain_moa.calls import MemberCall, prepare_call
 from langchain_moa.layers import CallInProgress, layer_proposals, require_enough
 from langchain_moa.members import Member, as_chunk, as_message
@@ -92,9 +92,9 @@ class Proposing:
 
     def _ask(self, request: MemberCall) -> Any:
         if not self._streams:
-            with isolated(request.config):
+            with isolated(deaf_handlers(request.config)):
                 return request.runnable.invoke(request.input, request.config)
-        answer, scope = _StreamedProposal(request), partial(isolated, request.config)
+        answer, scope = _StreamedProposal(request), partial(isolated, deaf_handlers(request.config))
         for piece in stepped(request.runnable.stream(request.input, request.config), scope):
             for event, values in answer.take(as_chunk(piece)):
                 self._emit(event, **values)
@@ -102,9 +102,9 @@ class Proposing:
 
     async def _aask(self, request: MemberCall) -> Any:
         if not self._streams:
-            with isolated(request.config):
+            with isolated(deaf_handlers(request.config)):
                 return await request.runnable.ainvoke(request.input, request.config)
-        answer, scope = _StreamedProposal(request), partial(isolated, request.config)
+        answer, scope = _StreamedProposal(request), partial(isolated, deaf_handlers(request.config))
         pieces = request.runnable.astream(request.input, request.config)
         async with aclosing(astepped(pieces, scope)) as steps:
             async for piece in steps:

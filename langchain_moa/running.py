@@ -70,7 +70,7 @@ class MoARun:
         with _Told(self._call.progress) as told:
             with isolated():
                 final = self._final_call(messages, self._run_layers(messages))
-            with isolated(final.request.config):
+            with final.isolated():
                 return told.finished(final.invoke())
 
     async def ainvoke(self, messages: Conversation) -> AIMessage:
@@ -78,7 +78,7 @@ class MoARun:
         async with _Told(self._call.progress) as told:
             with isolated():
                 final = self._final_call(messages, await self._arun_layers(messages))
-            with isolated(final.request.config):
+            with final.isolated():
                 return told.finished(await final.ainvoke())
 
     def stream(self, messages: Conversation) -> Generator[AIMessageChunk, None, None]:
