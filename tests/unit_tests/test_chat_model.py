@@ -381,20 +381,25 @@ class AsyncListening(AsyncCallbackHandler):
         self.tokens.append(token)
 
 
+async def ask(llm: MoAChatModel, way: str, config: Any) -> None:
+    """Call a mixture in one of the four ways."""
+    match way:
+        case "invoke":
+            llm.invoke("Go", config)
+        case "stream":
+            list(llm.stream("Go", config))
+        case "ainvoke":
+            await llm.ainvoke("Go", config)
+        case _:
+            _ = [chunk async for chunk in llm.astream("Go", config)]
+
+
 async def test_a_handler_of_tokens_hears_each_token_once() -> None:
     llm = mixture(aggregator=saying("one two"), streaming=True)
     for way in ("invoke", "stream", "ainvoke", "astream"):
         sync, other = Listening(), AsyncListening()
         config: Any = {"callbacks": [sync] if way in ("invoke", "stream") else [sync, other]}
-        match way:
-            case "invoke":
-                llm.invoke("Go", config)
-            case "stream":
-                list(llm.stream("Go", config))
-            case "ainvoke":
-                await llm.ainvoke("Go", config)
-            case _:
-                _ = [chunk async for chunk in llm.astream("Go", config)]
+        await ask(llm, way, config)
         assert [token for token in sync.tokens if token] == ["one", " two"]
         assert sync.ended == 4  # two proposers, the aggregator, the mixture
         assert [token for token in other.tokens if token] == (
@@ -531,15 +536,7 @@ async def test_a_handler_that_is_given_twice_hears_everything_once(where: str) -
         llm = mixture(aggregator=judge, streaming=True)
         config: Any = {} if hook else {"callbacks": [one]}
         token = _hooked.set(one if hook else None)
-        match way:
-            case "invoke":
-                llm.invoke("Go", config)
-            case "stream":
-                list(llm.stream("Go", config))
-            case "ainvoke":
-                await llm.ainvoke("Go", config)
-            case _:
-                _ = [chunk async for chunk in llm.astream("Go", config)]
+        await ask(llm, way, config)
         _hooked.reset(token)
         assert [piece for piece in one.tokens if piece] == ["one", " two"]
         assert (one.started, one.ended) == (4, 4)
@@ -550,10 +547,8 @@ async def test_configurable_members_are_configured_on_every_path() -> None:
     model: Any = judge.bind(seed=1).configurable_fields(kwargs=ConfigurableField("judge_kwargs"))
     llm = mixture(aggregator=model)
     config: Any = {"configurable": {"judge_kwargs": {"seed": 7}}}
-    llm.invoke("Go", config)
-    list(llm.stream("Go", config))
-    await llm.ainvoke("Go", config)
-    _ = [chunk async for chunk in llm.astream("Go", config)]
+    for way in ("invoke", "stream", "ainvoke", "astream"):
+        await ask(llm, way, config)
     llm.batch(["Go"], config)
     (RunnableLambda(lambda text: text) | llm).invoke("Go", config)
     assert [given["seed"] for _, given in judge.calls] == [7] * 6
