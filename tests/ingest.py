@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
-import time
 from dataclasses import dataclass, field
 from email.parser import BytesParser
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import uvicorn
 import zstandard
 from langsmith import Client
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from langchain_moa.testing.serving import ServerThread
 
 INFO = {
     "version": "0.12.0",
@@ -69,49 +66,23 @@ class Run:
         return [label, *(child.outline() for child in below)] if below else label
 
 
-class IngestServer:
+class IngestServer(ServerThread):
     """Collects what a LangSmith client posts."""
 
     def __init__(self) -> None:
         self.requests = 0
         self.raw: list[bytes] = []
         self._parts: dict[str, dict[str, Any]] = {}
-        self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))
         app = Starlette(
             routes=[
                 Route("/info", self._info),
                 Route("/runs/multipart", self._multipart, methods=["POST"]),
             ]
         )
-        config = uvicorn.Config(app, log_level="critical", lifespan="off", ws="none")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
-        )
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        super().__init__(app)
 
     def client(self) -> Client:
         return Client(api_url=self.url, api_key="ls-test-key")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        while not self._server.started:
-            time.sleep(0.005)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.should_exit = True
-        self._thread.join(5)
-        self._socket.close()
 
     def traces(self) -> list[Run]:
         """The trees of all runs so far, children in the order of their start."""

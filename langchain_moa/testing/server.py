@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from langchain_moa.errors import MissingExtraError
 from langchain_moa.testing.replies import (
@@ -25,9 +22,9 @@ from langchain_moa.testing.replies import (
     tokens,
 )
 from langchain_moa.testing.requests import complaint_about
+from langchain_moa.testing.serving import ServerThread
 
 try:
-    import uvicorn
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
     from starlette.requests import ClientDisconnect, Request
@@ -38,8 +35,6 @@ except ImportError as error:
     raise MissingExtraError(_MESSAGE) from error
 
 DEFAULT_KEY: Final = "loopback-key"
-_START_SECONDS: Final = 10.0
-_STOP_SECONDS: Final = 5.0
 
 ReplyFunction = Callable[[Mapping[str, Any]], str | Reply]
 """Answers the body of a chat completions request."""
@@ -109,7 +104,7 @@ class RecordedRequest:
     finished: bool = False
 
 
-class LoopbackServer:
+class LoopbackServer(ServerThread):
     """A model server in a thread of its own, to be used as a context manager.
 
     Args:
@@ -139,77 +134,22 @@ class LoopbackServer:
         self.api_key = api_key
         self.requests: list[RecordedRequest] = []
         self._ids = count(1)
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("127.0.0.1", port))
         app = Starlette(
             routes=[
                 Route("/v1/chat/completions", self._complete, methods=["POST"]),
                 Route("/v1/models", self._list_models),
             ]
         )
-        config = uvicorn.Config(
-            app,
-            log_level="critical",
-            lifespan="off",
-            ws="none",
-            timeout_graceful_shutdown=1,
-        )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
-        )
+        super().__init__(app, port=port)
 
     @property
     def base_url(self) -> str:
         """Address for the clients' `base_url`."""
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
-
-    @property
-    def open_requests(self) -> int:
-        """How many requests are being answered now."""
-        return len(self._server.server_state.tasks)
-
-    @property
-    def open_connections(self) -> int:
-        """How many connections clients hold open now."""
-        return len(self._server.server_state.connections)
+        return f"{self.url}/v1"
 
     def requests_for(self, model: str) -> list[RecordedRequest]:
         """The recorded requests for one model, in the order they came."""
         return [request for request in self.requests if request.model == model]
-
-    def start(self) -> Self:
-        """Start serving; returns once the server answers.
-
-        Raises:
-            RuntimeError: It did not start in time.
-        """
-        self._thread.start()
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._server.started:
-            if time.monotonic() > deadline or not self._thread.is_alive():
-                msg = "the loopback server did not start"
-                raise RuntimeError(msg)
-            time.sleep(0.005)
-        return self
-
-    def stop(self) -> None:
-        """Stop serving; connections that still wait are cut."""
-        self._server.should_exit = True
-        self._thread.join(_STOP_SECONDS)
-        self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     async def _list_models(self, request: Request) -> Response:
         if not self._let_in(request):

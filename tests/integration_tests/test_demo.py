@@ -47,8 +47,8 @@ def test_with_a_key_it_asks_together(
 def test_without_the_extra_it_says_what_to_install(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("langchain_moa.testing.server", "langchain_moa.testing.demo_models"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+    for name in ("server", "serving", "demo_models"):
+        monkeypatch.delitem(sys.modules, f"langchain_moa.testing.{name}", raising=False)
     monkeypatch.delattr("langchain_moa.testing.server", raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert demo.main(["Go"]) == 1
