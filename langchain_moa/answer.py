@@ -61,16 +61,19 @@ def with_usage(message: _Message) -> _Message:
     The sum over all calls would be taken for the size of the context, by summarization
     middleware for one; it is in the record.
     """
-    usage = aggregator_usage(message)
-    if usage is None:
+    record = message.response_metadata.get(RECORD_KEY)
+    if record is None:
         return message
     # a hit in the LLM cache comes with {"total_cost": 0} and no tokens
     found: Mapping[str, Any] = message.usage_metadata or {}
-    update: dict[str, Any] = {"usage_metadata": {**usage, **found}}
+    update: dict[str, Any] = {}
     if is_cached(message) and "input_tokens" not in found:
-        record = {**message.response_metadata[RECORD_KEY], "cached": True}
-        update["response_metadata"] = {**message.response_metadata, RECORD_KEY: record}
-    return message.model_copy(update=update)
+        metadata = {**message.response_metadata, RECORD_KEY: {**record, "cached": True}}
+        update["response_metadata"] = metadata
+    usage = aggregator_usage(message)
+    if usage is not None:
+        update["usage_metadata"] = {**usage, **found}
+    return message.model_copy(update=update) if update else message
 
 
 def aggregator_usage(message: AIMessage) -> UsageMetadata | None:

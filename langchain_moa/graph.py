@@ -24,7 +24,7 @@ from typing_extensions import TypedDict, Unpack
 
 from langchain_moa.callbacks import CALL_KEY, aggregator_config
 from langchain_moa.final import FinalCall
-from langchain_moa.layers import CallInProgress, require_enough
+from langchain_moa.layers import CallInProgress, own_proposals, require_enough
 from langchain_moa.members import MemberLike
 from langchain_moa.mixture import (
     Mixture,
@@ -35,7 +35,7 @@ from langchain_moa.mixture import (
 )
 from langchain_moa.progress import Progress
 from langchain_moa.proposing import Proposing
-from langchain_moa.types import Proposal, proposals_from_state
+from langchain_moa.types import Proposal
 
 AGGREGATOR_NODE: Final = "aggregator"
 
@@ -200,18 +200,12 @@ def _slot(proposal: Proposal) -> dict[str, Any]:
     return {"moa_proposals": {proposal.key: proposal.to_state()}}
 
 
-def _own_proposals(mixture: Mixture, state: dict[str, Any]) -> list[Proposal]:
-    """The proposals of this mixture: a thread may still hold slots of a larger one before it."""
-    sizes = {layer: len(names) for layer, names in enumerate(mixture.names, start=1)}
-    return [p for p in proposals_from_state(state) if p.index < sizes.get(p.layer, 0)]
-
-
 def _aggregator_node(mixture: Mixture) -> _Node:
     runnable = mixture.aggregating({})
 
     def start(state: Any, config: RunnableConfig) -> FinalCall:
         call = _node_call(mixture, config)
-        proposals = _own_proposals(mixture, state.get("moa_proposals", {}))
+        proposals = own_proposals(mixture, state.get("moa_proposals", {}))
         require_enough(call, [p for p in proposals if p.layer == mixture.layers - 1], proposals)
         return FinalCall.prepare(
             call, state["messages"], proposals, aggregator_config(config, mixture.layers), runnable

@@ -27,9 +27,13 @@ class CallInProgress:
     causes: dict[str, Exception] = field(default_factory=dict)
 
 
-def layer_proposals(state: dict[str, dict[str, Any]], layer: int) -> list[Proposal]:
-    """The proposals of one layer, in order."""
-    return [p for p in proposals_from_state(state) if p.layer == layer]
+def own_proposals(mixture: Mixture, state: dict[str, dict[str, Any]]) -> list[Proposal]:
+    """The proposals of this mixture in a graph's state, in (layer, index) order.
+
+    A checkpointed thread may still hold slots of a larger mixture that ran in it before.
+    """
+    sizes = {layer: len(members) for layer, members in enumerate(mixture.proposers, start=1)}
+    return [p for p in proposals_from_state(state) if p.index < sizes.get(p.layer, 0)]
 
 
 def require_enough(

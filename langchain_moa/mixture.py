@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Final, TypeAlias, cast
 
 from langchain_core.messages import BaseMessage
@@ -150,7 +150,10 @@ class MixtureOptions(TypedDict, total=False):
 OPTION_NAMES: Final = tuple(k for k in MixtureOptions.__annotations__ if not k.startswith("_"))
 
 
-_OPTIONS: Final = TypeAdapter(MixtureOptions)
+@cache
+def _options_adapter() -> TypeAdapter[MixtureOptions]:
+    """Built at the first use, for it is slow to build and only graphs need it."""
+    return TypeAdapter(MixtureOptions)
 
 
 def checked_options(options: Mapping[str, Any]) -> MixtureOptions:
@@ -161,7 +164,7 @@ def checked_options(options: Mapping[str, Any]) -> MixtureOptions:
     """
     check_names(options, OPTION_NAMES)
     try:
-        return _OPTIONS.validate_python(options)
+        return _options_adapter().validate_python(options)
     except ValidationError as error:
         raise from_validation(error) from None
 

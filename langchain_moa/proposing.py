@@ -17,11 +17,11 @@ from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.callbacks import deaf_handlers, isolated, proposer_config
 from langchain_moa.calls import MemberCall, prepare_call
-from langchain_moa.layers import CallInProgress, layer_proposals, require_enough
+from langchain_moa.layers import CallInProgress, own_proposals, require_enough
 from langchain_moa.members import Member, as_chunk, as_message
 from langchain_moa.prompts import strip_reasoning, without_tool_turns
 from langchain_moa.stepping import astepped, stepped
-from langchain_moa.types import EventName, Proposal, ProposalStatus, proposals_from_state
+from langchain_moa.types import EventName, Proposal, ProposalStatus
 from langchain_moa.usage import is_cached, sum_usage
 
 logger = logging.getLogger(__name__)
@@ -137,10 +137,10 @@ class Proposing:
 
     def _prepare(self, state: LayerState, config: RunnableConfig) -> MemberCall:
         mixture = self.call.mixture
-        slots = state.get("moa_proposals", {})
-        before = layer_proposals(slots, self.layer - 1)
+        proposals = own_proposals(mixture, state.get("moa_proposals", {}))
+        before = [p for p in proposals if p.layer == self.layer - 1]
         if self.layer > 1:
-            require_enough(self.call, before, proposals_from_state(slots))
+            require_enough(self.call, before, [p for p in proposals if p.layer < self.layer])
         history = without_tool_turns(state["messages"])
         return prepare_call(
             self._member,

@@ -27,7 +27,7 @@ from langchain_moa.callbacks import (
 )
 from langchain_moa.final import FinalCall
 from langchain_moa.graph import shared_layer_graph
-from langchain_moa.layers import CallInProgress, layer_proposals, require_enough
+from langchain_moa.layers import CallInProgress, own_proposals, require_enough
 from langchain_moa.mixture import Mixture
 from langchain_moa.progress import Progress
 from langchain_moa.types import EventName, Proposal, UsageReport
@@ -194,7 +194,7 @@ class _LayersInTurn:
             NotEnoughProposalsError: They are too few.
         """
         slots = output["moa_proposals"]
-        own = layer_proposals(slots, layer)
+        own = [p for p in own_proposals(self._call.mixture, slots) if p.layer == layer]
         self.proposals += own
         require_enough(self._call, own, self.proposals)
         self.state["moa_proposals"] = {proposal.key: slots[proposal.key] for proposal in own}

@@ -561,3 +561,9 @@ def test_a_whole_answer_from_the_cache_says_so() -> None:
     assert llm.invoke("Go").response_metadata["moa"]["cached"] is False
     assert llm.invoke("Go").response_metadata["moa"]["cached"] is True
     assert llm.invoke("Other").response_metadata["moa"]["cached"] is False
+
+
+def test_a_cached_answer_says_so_even_if_the_aggregator_reports_no_usage() -> None:
+    llm = mixture(cache=InMemoryCache(), aggregator=FakeListChatModel(responses=["ok"]))
+    found = [llm.invoke("Go").response_metadata["moa"]["cached"] for _ in range(2)]
+    assert found == [False, True]
