@@ -1,0 +1,146 @@
+"""How alike texts are, told without any model, tokenizer or language.
+
+Texts are compared by the sets of their runs of four characters (cosine of the sets). That needs
+no words, so it serves Chinese and code as well as English; it is linear in the length of a
+text, and equal texts give equal numbers on every machine. It sees wording, not meaning: two
+answers that say the same in different words are further apart than an answer and its negation.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+# Runs of three, or their counts instead of sets, make any two long texts in one language alike:
+# what all of its texts have in common ("the", "tion") outweighs what they are about.
+_WIDTH: Final = 4
+
+# In Chinese, a character says as much as half a word in English. With two blanks on each side,
+# single characters and pairs of them are compared; runs of four would hardly ever match.
+_IDEOGRAPH: Final = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+
+_HARDLY_APART: Final = 0.53
+"""Two clusters are one where texts of both are this much as alike as texts of the larger one.
+
+Tried on a few dozen answers of one sentence to one paragraph, in English, Chinese, Japanese,
+Korean, Russian and Python. Answers to the same question came to 0.55 or more. Answers to another
+question, refusals, and answers in another language came to 0.52 or less, the longer the higher.
+Answers of a few words don't keep to this: they may agree at 0.2.
+"""
+
+_SMALLEST: Final = 3
+"""Texts that it takes for one to stand apart from the others."""
+
+_CLUSTERS: Final = 2
+
+_Similarities = Sequence[Sequence[float]]
+
+
+def similarity(first: str, second: str) -> float:
+    """How alike two texts are, from 0 (no run of four in common) to 1.
+
+    Case and the amount of white space make no difference.
+
+    Example:
+        >>> similarity("Paris is the capital.", "paris  is THE capital.")
+        1.0
+        >>> similarity("Paris", "London")
+        0.0
+    """
+    return _table([first, second])[0][1]
+
+
+def most_central(texts: Sequence[str]) -> int:
+    """The index of the text that is most like all the others on average.
+
+    Args:
+        texts: At least one text. Of equally central ones the earliest is taken.
+
+    Raises:
+        ValueError: There is no text.
+
+    Example:
+        >>> most_central(["It is 42.", "No idea.", "It is 42!", "I say it is 42."])
+        0
+    """
+    if not texts:
+        msg = "texts=[] has no most central one; give at least one text."
+        raise ValueError(msg)
+    table = _table(texts)
+    # of the sums over the others, the largest is that of the largest mean
+    sums = [math.fsum(row[:own] + row[own + 1 :]) for own, row in enumerate(table)]
+    return sums.index(max(sums))
+
+
+def largest_cluster(texts: Sequence[str]) -> list[int]:
+    """The texts that belong together, without those that stand apart.
+
+    The texts are joined to clusters, the most similar ones first (average linkage), until two
+    are left, and the larger is kept. All texts are kept where there are fewer than three, where
+    both clusters are of one size, and where they are hardly apart.
+
+    This keeps a proposal that went astray, or one in the wrong language, away from the
+    aggregator. It is a weak guard against a member that deceives, which a mixture is open to:
+    Wolf et al. (2025, arXiv:2503.05856) let one of six members mislead on purpose, and the
+    length-controlled win rate on AlpacaEval 2 fell from 49.2 to 37.9 %. A false answer that is
+    worded like the others is kept. A right answer that differs from a wrong majority is dropped.
+
+    Args:
+        texts: Any number of texts. The work grows with the cube of the number.
+
+    Returns:
+        The indexes of the kept texts, in order.
+
+    Example:
+        >>> largest_cluster(["The answer is 42.", "Buy my book!", "So the answer is 42."])
+        [0, 2]
+    """
+    everything = list(range(len(texts)))
+    if len(texts) < _SMALLEST:
+        return everything
+    table = _table(texts)
+    smaller, larger = sorted(_two_clusters(table), key=len)
+    if len(smaller) == len(larger):
+        return everything
+    between = _mean(table[i][j] for i in smaller for j in larger)
+    within = _mean(table[i][j] for i in larger for j in larger if i != j)
+    return everything if between >= _HARDLY_APART * within else sorted(larger)
+
+
+def _two_clusters(table: _Similarities) -> list[list[int]]:
+    clusters = [[index] for index in range(len(table))]
+    while len(clusters) > _CLUSTERS:
+        pairs = [(a, b) for b in range(len(clusters)) for a in range(b)]
+        a, b = max(
+            pairs, key=lambda p: _mean(table[i][j] for i in clusters[p[0]] for j in clusters[p[1]])
+        )
+        clusters[a] += clusters.pop(b)
+    return clusters
+
+
+def _mean(values: Iterable[float]) -> float:
+    """The mean, exactly rounded: it must not hang on the order of the values."""
+    given = list(values)
+    return math.fsum(given) / len(given)
+
+
+def _table(texts: Sequence[str]) -> list[list[float]]:
+    """The similarity of every text to every text."""
+    sets = [_runs(text) for text in texts]
+    table = [[1.0] * len(texts) for _ in texts]
+    for i, first in enumerate(sets):
+        for j, second in enumerate(sets[:i]):
+            if first != second:
+                cosine = len(first & second) / math.sqrt(len(first) * len(second))
+                table[i][j] = table[j][i] = cosine
+    return table
+
+
+def _runs(text: str) -> frozenset[str]:
+    """The runs of four; blanks on both sides give even an empty text some."""
+    plain = _IDEOGRAPH.sub(r"  \g<0>  ", " ".join(text.casefold().split()))
+    edge = " " * (_WIDTH - 1)
+    padded = f"{edge}{plain}{edge}"
+    return frozenset(padded[i : i + _WIDTH] for i in range(len(padded) - _WIDTH + 1))
