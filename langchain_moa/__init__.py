@@ -6,9 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from langchain_moa.breaker import CircuitBreaker
     from langchain_moa.chat_models import ChatMoA, MoAChatModel
     from langchain_moa.errors import (
         AggregationError,
+        BudgetExceededError,
         MissingExtraError,
         MoAConfigurationError,
         MoAError,
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AggregationError": "errors",
+    "BudgetExceededError": "errors",
     "ChatMoA": "chat_models",
+    "CircuitBreaker": "breaker",
     "MissingExtraError": "errors",
     "MoAChatModel": "chat_models",
     "MoAConfigurationError": "errors",
@@ -33,7 +37,9 @@ _HOMES = {
 
 __all__ = [
     "AggregationError",
+    "BudgetExceededError",
     "ChatMoA",
+    "CircuitBreaker",
     "MissingExtraError",
     "MoAChatModel",
     "MoAConfigurationError",

@@ -8,9 +8,12 @@ from typing import Any, Final, TypeVar, cast
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 
+from langchain_moa.attempts import Turn
 from langchain_moa.calls import MemberCall
 from langchain_moa.mixture import Mixture
-from langchain_moa.types import AggregatorRecord, MoARecord, Proposal, ProposalRecord
+from langchain_moa.prices import MemberCost, cost_of, cost_report
+from langchain_moa.similarity import most_central
+from langchain_moa.types import AggregatorRecord, CostReport, MoARecord, Proposal, ProposalRecord
 from langchain_moa.usage import is_cached, sum_usage, usage_report
 
 _Message = TypeVar("_Message", bound=AIMessage)
@@ -23,25 +26,58 @@ _USAGE_KEYS: Final = ("token_usage", "usage")
 
 
 def finished_answer(
-    mixture: Mixture, call: MemberCall, message: AIMessage, proposals: Sequence[Proposal]
+    mixture: Mixture,
+    turn: Turn,
+    request: MemberCall,
+    message: AIMessage,
+    proposals: Sequence[Proposal],
 ) -> AIMessage:
     """The aggregator's message with a model name and the record on it; the given one is kept."""
-    usage = call.usage(message)
     aggregator: AggregatorRecord = {
-        "model": call.model,
-        "model_name": call.model_name(message),
-        "status": "cached" if is_cached(message) else "ok",
-        "seconds": call.seconds,
-        "usage": sum_usage(usage.values()) or _own_usage(message),
+        "model": request.model,
+        "model_name": request.model_name(message),
+        "status": "cached" if request.free else "ok",
+        "error": mixture.redacted("; ".join(turn.failures)) or None,
+        "seconds": turn.seconds,
+        "attempts": len(turn.requests),
+        "usage": sum_usage(request.used.values()) or _own_usage(message),
+        "cost": cost_of(turn.usage, mixture.prices, request.model),
     }
     metadata = {
         **{k: v for k, v in message.response_metadata.items() if k not in _USAGE_KEYS},
         "model_name": aggregator["model_name"] or aggregator["model"],
-        RECORD_KEY: _record(mixture, proposals, aggregator, usage),
+        RECORD_KEY: _record(mixture, proposals, aggregator, turn),
     }
     return message.model_copy(
         update={"response_metadata": metadata, "usage_metadata": aggregator["usage"]}
     )
+
+
+def best_proposal_answer(
+    mixture: Mixture,
+    turn: Turn,
+    shown: Sequence[Proposal],
+    proposals: Sequence[Proposal],
+    error: str,
+) -> AIMessage:
+    """The proposal that is nearest to the others as the answer, where no aggregator gave one."""
+    best = shown[most_central([proposal.text for proposal in shown])]
+    asked = turn.requests[-1] if turn.requests else None
+    aggregator: AggregatorRecord = {
+        "model": asked.model if asked else turn.member.model,
+        "model_name": None,
+        "status": "failed",
+        "error": error,
+        "seconds": turn.seconds if asked else 0.0,
+        "attempts": len(turn.requests),
+        "usage": sum_usage(turn.usage.values()),
+        "cost": cost_of(turn.usage, mixture.prices, turn.member.model),
+    }
+    record = _record(mixture, proposals, aggregator, turn)
+    record["degraded"] = True
+    record["best_proposal"] = best.key
+    metadata = {"model_name": best.model_name or best.model, RECORD_KEY: record}
+    return AIMessage(best.text, response_metadata=metadata)
 
 
 def _own_usage(message: AIMessage) -> UsageMetadata | None:
@@ -89,9 +125,12 @@ class AnswerStream:
     mark of the last chunk are kept back.
     """
 
-    def __init__(self, mixture: Mixture, call: MemberCall, proposals: Sequence[Proposal]) -> None:
+    def __init__(
+        self, mixture: Mixture, turn: Turn, request: MemberCall, proposals: Sequence[Proposal]
+    ) -> None:
         self._mixture = mixture
-        self._call = call
+        self._turn = turn
+        self._request = request
         self._proposals = proposals
         self._usage: list[UsageMetadata | None] = []
         self._metadata: dict[str, Any] = {}
@@ -111,12 +150,18 @@ class AnswerStream:
             )
 
     def last(self) -> AIMessageChunk:
-        """The last chunk: what was kept back, and the record."""
+        """The last chunk: what was kept back, and the record.
+
+        Raises:
+            ModelConnectionError: The stream was cut off.
+        """
         kept = self._last or AIMessageChunk(content="")
         whole = AIMessage(
             "", response_metadata=self._metadata, usage_metadata=sum_usage(self._usage)
         )
-        finished = finished_answer(self._mixture, self._call, whole, self._proposals)
+        self._request.require_end(whole)
+        self._request.answered(whole)
+        finished = finished_answer(self._mixture, self._turn, self._request, whole, self._proposals)
         added = {RECORD_KEY: finished.response_metadata[RECORD_KEY]}
         if not self._metadata.get("model_name"):
             added["model_name"] = finished.response_metadata["model_name"]
@@ -134,19 +179,42 @@ def _record(
     mixture: Mixture,
     proposals: Sequence[Proposal],
     aggregator: AggregatorRecord,
-    usage: dict[str, UsageMetadata],
+    turn: Turn,
 ) -> MoARecord:
+    records = [_proposal_record(mixture, p) for p in proposals]
     return {
         "layers": mixture.layers,
-        "proposals": [_proposal_record(p, text=mixture.include_proposals) for p in proposals],
+        "proposals": records,
         "aggregator": aggregator,
-        "usage": usage_report(proposals, usage, aggregator),
+        "usage": usage_report(proposals, turn.usage, turn.unknown),
+        "cost": _cost(mixture, proposals, records, aggregator, turn),
         "degraded": not all(p.usable for p in proposals),
+        "best_proposal": None,
         "cached": False,
     }
 
 
-def _proposal_record(proposal: Proposal, *, text: bool) -> ProposalRecord:
+def _cost(
+    mixture: Mixture,
+    proposals: Sequence[Proposal],
+    records: Sequence[ProposalRecord],
+    aggregator: AggregatorRecord,
+    turn: Turn,
+) -> CostReport | None:
+    if mixture.prices is None:
+        return None
+    costs = [
+        MemberCost(p.layer, p.model, record["cost"], free=p.status == "cached" or not p.attempts)
+        for p, record in zip(proposals, records, strict=True)
+    ]
+    free = aggregator["status"] == "cached" or not turn.requests
+    costs.append(MemberCost(mixture.layers, aggregator["model"], aggregator["cost"], free=free))
+    report = cost_report(costs)
+    lacking = {*report["unknown"], *turn.unknown, *(m for p in proposals for m in p.unknown)}
+    return {**report, "unknown": sorted(lacking)}
+
+
+def _proposal_record(mixture: Mixture, proposal: Proposal) -> ProposalRecord:
     record: ProposalRecord = {
         "layer": proposal.layer,
         "index": proposal.index,
@@ -155,8 +223,10 @@ def _proposal_record(proposal: Proposal, *, text: bool) -> ProposalRecord:
         "status": proposal.status,
         "error": proposal.error,
         "seconds": proposal.seconds,
+        "attempts": proposal.attempts,
         "usage": sum_usage(proposal.usage_by_model.values()),
+        "cost": cost_of(proposal.usage_by_model, mixture.prices, proposal.model),
     }
-    if text:
+    if mixture.include_proposals:
         record["text"] = proposal.text
     return record

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
+from langchain_core.exceptions import ModelConnectionError
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_moa.callbacks import has_handlers, with_handler
 from langchain_moa.handlers import OpenRuns
+from langchain_moa.judging import is_cut_off
 from langchain_moa.members import Member, model_of
-from langchain_moa.usage import UsageMeter, answering_model, usage_of_message
+from langchain_moa.usage import UsageMeter, answering_model, is_cached, usage_of_message
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class MemberCall:
     """A member's call, ready to be made with `invoke`, `ainvoke`, `stream` or `astream`.
 
@@ -30,6 +32,9 @@ class MemberCall:
         meter: Counts the tokens of a member that makes several model calls.
         open_runs: The traced runs to close if the call is cancelled; `None` if nobody listens.
         started: When the call was made ready, on the clock of `time.perf_counter`.
+        used: Known tokens of the call per model that answered, once it has ended.
+        free: Whether the answer came from a cache and cost nothing.
+        over: Whether nobody waits for the answer any more.
     """
 
     member: Member
@@ -40,26 +45,51 @@ class MemberCall:
     meter: UsageMeter | None
     open_runs: OpenRuns | None
     started: float = field(default_factory=perf_counter)
+    used: dict[str, UsageMetadata] = field(default_factory=dict)
+    free: bool = False
+    over: bool = False
 
     @property
     def seconds(self) -> float:
         """Seconds since the call was made ready, to the microsecond."""
         return round(perf_counter() - self.started, 6)
 
+    def deadline(self, seconds: float) -> float:
+        """When the call has taken so many seconds, on the clock of `time.monotonic`."""
+        return monotonic() + seconds - (perf_counter() - self.started)
+
+    def require_end(self, whole: AIMessage) -> None:
+        """Refuse a stream that was cut off, which some clients take for a whole one.
+
+        Raises:
+            ModelConnectionError: It lacks the end mark that the provider always gives.
+        """
+        if self.member.marks_end and is_cut_off(whole):
+            msg = "the stream ended without its end mark"
+            raise ModelConnectionError(msg)
+
     async def cancelled(self, error: BaseException) -> None:
         """Close what the cancelled call leaves open in traces."""
+        self.failed()
         if self.open_runs is not None:
             await self.open_runs.close(self.config.get("callbacks"), error)
 
-    def usage(self, message: AIMessage) -> dict[str, UsageMetadata]:
-        """Tokens of the call per model that answered.
+    def answered(self, message: AIMessage) -> None:
+        """Note the tokens of the call.
 
-        A plain chat model's message says it. A chain, an agent or a mixture may have called
+        A plain chat model's message says them. A chain, an agent or a mixture may have called
         several models, or have dropped the message on the way, so those are metered.
         """
+        self.free = is_cached(message)
         if self.meter is None:
-            return usage_of_message(message, self.model)
-        return dict(self.meter.usage_metadata)
+            self.used = usage_of_message(message, self.model)
+        else:
+            self.used = dict(self.meter.usage_metadata)
+
+    def failed(self) -> None:
+        """Note the tokens that are known of a call without an answer."""
+        if self.meter is not None:
+            self.used = dict(self.meter.usage_metadata)
 
     def model_name(self, message: AIMessage) -> str | None:
         """The model that answered, as far as the answer or the meter tells."""

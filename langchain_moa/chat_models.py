@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
@@ -26,13 +26,18 @@ from pydantic import (
 from typing_extensions import override
 
 from langchain_moa.answer import without_usage
+from langchain_moa.breaker import CircuitBreaker
+from langchain_moa.budget import OnBudget
 from langchain_moa.callbacks import RunManager, get_current_run
 from langchain_moa.delegation import DelegatingChatModel
 from langchain_moa.errors import MoAConfigurationError, MoAError, from_validation
+from langchain_moa.filtering import ProposalFilter
 from langchain_moa.graph import CompiledGraph, mixture_graph
 from langchain_moa.members import MemberLike, model_of
 from langchain_moa.mixture import (
     OPTION_NAMES,
+    Aggregators,
+    Fallbacks,
     Mixture,
     ReferenceModels,
     build_member_model,
@@ -41,6 +46,19 @@ from langchain_moa.mixture import (
     is_layered,
     model_builder,
 )
+from langchain_moa.policy import (
+    AGGREGATOR_TIMEOUT,
+    GRACE,
+    MAX_RETRIES,
+    PROPOSER_TIMEOUT,
+    TIMEOUT,
+    Grace,
+    MemberConcurrency,
+    OnAggregatorFailure,
+    OnNoProposals,
+    Quorum,
+)
+from langchain_moa.prices import Prices
 from langchain_moa.progress import OnProgress
 from langchain_moa.prompts import AGGREGATOR_PROMPT
 from langchain_moa.running import MoARun
@@ -65,7 +83,9 @@ class MoAChatModel(DelegatingChatModel):
         reference_models: A flat list, used in every proposer layer as in the paper (section
             2.2), or one list per proposer layer.
         aggregator: The model that writes the answer. It gets the conversation as it is, and
-            alone gets the tools, the call arguments and the streaming of the mixture.
+            alone gets the tools, the call arguments and the streaming of the mixture. Of a list
+            the first one answers, and the others are asked in turn when it fails, answers
+            nothing, or takes too long.
         layers: Number of layers, the aggregator's counted: 2 is one pass of the reference
             models and the aggregator. By default 2, or as one list per proposer layer makes
             it; `num_layers` tells which.
@@ -74,8 +94,8 @@ class MoAChatModel(DelegatingChatModel):
             prompt caches useful and gives proposals no system rank.
         aggregator_prompt: How proposals are introduced to the aggregator and to later proposer
             layers: a string with `{proposals}`, or a prompt template with that one variable.
-        min_proposals: How many usable proposals each layer must give; fewer raise
-            `NotEnoughProposalsError`.
+        min_proposals: How many usable proposals each layer must give; with fewer,
+            `on_no_proposals` decides.
         include_proposals: Whether `response_metadata["moa"]` holds the proposals' texts.
         stream_proposals: Whether proposers stream too: their tokens come as `token` events, see
             `ProgressEvent`, and never mix with the answer's.
@@ -92,8 +112,49 @@ class MoAChatModel(DelegatingChatModel):
         api_key: Together key for members that are bare ids; default `TOGETHER_API_KEY`.
         base_url: Together API address for members that are bare ids; default
             `TOGETHER_API_BASE`, else Together's own.
-        timeout: Seconds that one request of a member given as a string may take.
-        max_retries: How often the client of a member given as a string repeats a request.
+        fallbacks: Who is asked instead of a reference model that fails, answers nothing or takes
+            too long: `{"model name": member, or a list of members}`.
+        proposer_timeout: Seconds that a reference model has in a layer, retries and all; each of
+            its fallbacks has as many. `None` is no limit, here and below.
+        aggregator_timeout: Seconds that an aggregator has for its answer. Of a stream the
+            consumer's own pauses don't count.
+        layer_timeout: Seconds that a layer of reference models has.
+        timeout: Seconds that a whole call has.
+        quorum: So many usable proposals of a layer are enough, as a count or as a share (`0.5`);
+            those that have not answered are cut. `None` waits for all, as in the paper.
+        grace: Seconds that the others still have once the quorum is reached.
+        hedge_after: Seconds after which a second request is made for one that has not been
+            answered, to the same member or its fallback; the first good answer counts. Both
+            are paid for.
+        max_retries: How often a failed request is repeated if its error says that this may help
+            (429, 5xx, a lost connection), with jitter, and not before `Retry-After`. Members
+            whose own client repeats requests (its `max_retries` is not 0) are left to it.
+        on_no_proposals: What to do when a layer gives fewer than `min_proposals`: `"raise"`
+            `NotEnoughProposalsError`, or `"aggregate_alone"`, go on with those that there are,
+            be it none.
+        on_aggregator_failure: What to do when no aggregator answers: `"raise"`
+            `AggregationError`, or `"best_proposal"`, answer with the proposal that is most like
+            the others (cosine of character trigrams).
+        circuit_breaker: When a member that keeps failing is left alone, see `CircuitBreaker`;
+            `None` never.
+        max_concurrency: How many member calls of this model may run at the same time.
+        member_concurrency: The same for each member: a number, or `{"model name": number}`.
+        sequential: Whether one member is called after the other, as one GPU wants it.
+        prices: What tokens cost: `{"model": (USD per million input tokens, USD per million output
+            tokens)}`, or a function of a model's name and its usage that gives USD, or `None`
+            where it does not know. The record then has the costs.
+        max_calls: The most requests that a call may make, 1 of them the aggregator's.
+        max_total_tokens: The most tokens that a call may use. A request counts with its estimated
+            input and its limit of output tokens, where it has one, before it is made.
+        max_cost: The most USD that a call may cost, counted likewise; needs `prices` of all.
+        on_budget: What to do with reference models that the budget does not admit: `"degrade"`,
+            go on without them, or `"raise"` `BudgetExceededError`.
+        proposal_filter: Leaves proposals out before the next layer reads them: a function that
+            takes a layer's usable proposals as a list of texts and returns the indexes of those
+            to keep, or `"cluster"`, which keeps the larger of two groups of similar texts.
+        max_input_tokens: How many tokens a member reads, one number or one per model name; by
+            default as its profile says. Proposals that don't fit are shortened, the longest
+            first. The conversation never is.
         streaming: Whether `invoke` streams the final answer too, for handlers of tokens.
 
     Raises:
@@ -115,7 +176,7 @@ class MoAChatModel(DelegatingChatModel):
     """
 
     reference_models: SkipValidation[ReferenceModels]
-    aggregator: SkipValidation[MemberLike]
+    aggregator: SkipValidation[Aggregators]
     layers: int | None = None
     placement: SkipValidation[Placement] = "user"
     aggregator_prompt: SkipValidation[str | StringPromptTemplate] = AGGREGATOR_PROMPT
@@ -131,8 +192,28 @@ class MoAChatModel(DelegatingChatModel):
     proposal_kwargs: dict[str, Any] = Field(default_factory=dict)
     api_key: SecretStr | str | None = None
     base_url: str | None = None
-    timeout: Seconds | None = None
-    max_retries: Retries | None = None
+    fallbacks: SkipValidation[Fallbacks] = Field(default_factory=dict)
+    proposer_timeout: Seconds | None = PROPOSER_TIMEOUT
+    aggregator_timeout: Seconds | None = AGGREGATOR_TIMEOUT
+    layer_timeout: Seconds | None = None
+    timeout: Seconds | None = TIMEOUT
+    quorum: SkipValidation[Quorum] = None
+    grace: Grace = GRACE
+    hedge_after: Seconds | None = None
+    max_retries: Retries = MAX_RETRIES
+    on_no_proposals: SkipValidation[OnNoProposals] = "raise"
+    on_aggregator_failure: SkipValidation[OnAggregatorFailure] = "raise"
+    circuit_breaker: SkipValidation[CircuitBreaker | None] = None
+    max_concurrency: int | None = Field(default=None, gt=0)
+    member_concurrency: SkipValidation[MemberConcurrency] = None
+    sequential: bool = False
+    prices: SkipValidation[Prices | None] = None
+    max_calls: int | None = None
+    max_total_tokens: int | None = None
+    max_cost: float | None = None
+    on_budget: SkipValidation[OnBudget] = "degrade"
+    proposal_filter: SkipValidation[ProposalFilter] = None
+    max_input_tokens: SkipValidation[int | dict[str, int] | None] = None
     streaming: bool = False
 
     _built: tuple[tuple[Any, ...], Mixture] | None = PrivateAttr(default=None)
@@ -203,7 +284,12 @@ class MoAChatModel(DelegatingChatModel):
         if "reference_models" in data:
             built["reference_models"] = _built_lists(data["reference_models"], build)
         if "aggregator" in data:
-            built["aggregator"] = build(data["aggregator"], "aggregator")
+            built["aggregator"] = _built_member(data["aggregator"], "aggregator", build)
+        if isinstance(data.get("fallbacks"), Mapping):
+            built["fallbacks"] = {
+                name: _built_member(value, f"fallbacks[{name!r}]", build)
+                for name, value in data["fallbacks"].items()
+            }
         return {**data, **built}
 
     @model_validator(mode="after")
@@ -211,11 +297,13 @@ class MoAChatModel(DelegatingChatModel):
         _ = self._mixture
         return self
 
-    @field_serializer("reference_models", "aggregator")
+    @field_serializer("reference_models", "aggregator", "fallbacks")
     def _dump_names(self, value: Any) -> Any:
         """Dump members as names: a member's own dump may hold headers, and headers keys."""
         if isinstance(value, list | tuple):
             return [self._dump_names(item) for item in value]
+        if isinstance(value, Mapping):
+            return {name: self._dump_names(item) for name, item in value.items()}
         return value if isinstance(value, str) else model_of(value)
 
     @property
@@ -363,6 +451,12 @@ def _built_lists(value: Any, build: Callable[[Any, str], Runnable[Any, Any]]) ->
         [build(item, f"reference_models[{i}][{j}]") for j, item in enumerate(layer)]
         for i, layer in enumerate(value)
     ]
+
+
+def _built_member(value: Any, field: str, build: Callable[[Any, str], Runnable[Any, Any]]) -> Any:
+    if not isinstance(value, list | tuple):
+        return build(value, field)
+    return [build(item, f"{field}[{place}]") for place, item in enumerate(value)]
 
 
 def _result(answer: AIMessage) -> ChatResult:

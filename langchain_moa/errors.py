@@ -4,9 +4,10 @@
     ├── MoAConfigurationError(ValueError)     bad arguments; raised at construction
     ├── MissingExtraError(ImportError)        an optional package is not installed
     ├── NotEnoughProposalsError(ModelError)   too few reference models gave a usable proposal
+    ├── BudgetExceededError(ModelError)       what would break the budget was not started
     └── AggregationError(ModelError)          the aggregator failed; the proposals are kept
 
-The last two are also `langchain_core.exceptions.ModelError`s, so `except` clauses and
+The last three are also `langchain_core.exceptions.ModelError`s, so `except` clauses and
 retry middleware written for plain chat models treat them alike: `is_retryable` is true
 when a cause says so of itself.
 """
@@ -93,6 +94,14 @@ class NotEnoughProposalsError(_PaidForError):
             str(self),
             [self.causes.get(p.key) or MoAError(f"{p.model}: {p.reason}") for p in lost] or [self],
         )
+
+
+class BudgetExceededError(_PaidForError):
+    """A request would have broken the call's budget, so it was not made."""
+
+    def __init__(self, message: str, **kwargs: Any) -> None:
+        super().__init__(message, **kwargs)
+        self.is_retryable = False  # it would be the same again
 
 
 class AggregationError(_PaidForError):

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import AbstractContextManager, aclosing, closing
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
-from langchain_moa.answer import RECORD_KEY, AnswerStream, aggregator_usage, finished_answer
+from langchain_moa.admission import commit_final
+from langchain_moa.answer import (
+    RECORD_KEY,
+    AnswerStream,
+    aggregator_usage,
+    best_proposal_answer,
+    finished_answer,
+)
+from langchain_moa.attempts import Turn, raised
 from langchain_moa.callbacks import deaf_handlers, isolated
 from langchain_moa.calls import MemberCall, prepare_call
 from langchain_moa.errors import AggregationError
-from langchain_moa.handlers import WithoutTokens
-from langchain_moa.layers import CallInProgress
-from langchain_moa.members import as_chunk, as_message
-from langchain_moa.stepping import astepped, stepped
+from langchain_moa.judging import judge_answer
+from langchain_moa.layers import CallInProgress, shown_proposals
+from langchain_moa.members import Member, as_chunk, as_message
+from langchain_moa.opening import aclose_late, aopened, close_late, opened
+from langchain_moa.racing import Result, acarried_out, carried_out
 from langchain_moa.types import EventName, Proposal
 
 _Message = TypeVar("_Message", bound=AIMessage)
@@ -28,126 +36,183 @@ _Message = TypeVar("_Message", bound=AIMessage)
 
 @dataclass(frozen=True)
 class FinalCall:
-    """The aggregator's call, ready to be made, with all proposals so far."""
+    """The aggregator's call, ready to be made, with all proposals so far.
+
+    Attributes:
+        call: The call in progress.
+        messages: The conversation as the caller gave it, tool turns and all.
+        proposals: All proposals; the aggregator reads those of the last layer that gave any.
+        config: The run's configuration.
+        aggregating: What is called of the aggregator or a fallback: with the call's arguments.
+    """
 
     call: CallInProgress
-    request: MemberCall
+    messages: Sequence[BaseMessage]
     proposals: Sequence[Proposal]
-
-    @classmethod
-    def prepare(
-        cls,
-        call: CallInProgress,
-        messages: Sequence[BaseMessage],
-        proposals: Sequence[Proposal],
-        config: RunnableConfig,
-        runnable: Runnable[Any, Any],
-    ) -> Self:
-        """Make the aggregator's call ready.
-
-        Args:
-            call: The call in progress.
-            messages: The conversation as the caller gave it, tool turns and all.
-            proposals: All proposals; the aggregator reads those of the last proposer layer.
-            config: The run's configuration.
-            runnable: The aggregator with the arguments of this call.
-        """
-        mixture = call.mixture
-        last = [p for p in proposals if p.layer == mixture.layers - 1]
-        conversation = mixture.conversation_with(messages, last)
-        request = prepare_call(mixture.aggregator, runnable, conversation, config)
-        return cls(call, request, proposals)
+    config: RunnableConfig
+    aggregating: Callable[[Member], Runnable[Any, Any]]
 
     def invoke(self) -> AIMessage:
         """The answer with its record.
 
         Raises:
-            AggregationError: The aggregator failed.
+            AggregationError: No aggregator answered.
         """
-        with _Watch(self) as watch:
-            output = self.request.runnable.invoke(self.request.input, self.request.config)
-            return watch.done(self._finished(as_message(output)))
+        turn = self._turn(self._ask)
+        with _Watch(self, turn) as watch:
+            result = carried_out(turn.plan())
+            return watch.done(self._answer(turn, result))
 
     async def ainvoke(self) -> AIMessage:
         """The async twin of `invoke`."""
-        async with _Watch(self) as watch:
-            output = await self.request.runnable.ainvoke(self.request.input, self.request.config)
-            return watch.done(self._finished(as_message(output)))
+        turn = self._turn(self._aask)
+        async with _Watch(self, turn) as watch:
+            result = await acarried_out(turn.plan())
+            return watch.done(self._answer(turn, result))
 
     def stream(self) -> Generator[AIMessageChunk, None, None]:
         """The answer's chunks as the aggregator gives them; the last one has the record.
 
         Raises:
-            AggregationError: The aggregator failed, be it after some chunks.
+            AggregationError: No aggregator answered, or the one that did failed after some chunks.
         """
-        answer = AnswerStream(self.call.mixture, self.request, self.proposals)
-        with (
-            _Watch(self) as watch,
-            closing(stepped(_pieces(self.request), self.isolated)) as pieces,
-        ):
-            for chunk in map(as_chunk, pieces):
-                if watch.begins_with(chunk):
-                    self.emit("first_token", seconds=self.request.seconds)
-                yield from answer.passed_on(chunk)
+        turn = self._turn(opened)
+        with _Watch(self, turn) as watch:
+            result = carried_out(turn.plan())
+            if not result.good:
+                yield watch.done(as_chunk(self._answer(turn, result)))
+                return
+            answer = AnswerStream(self.call.mixture, turn, result.request, self.proposals)
+            with closing(result.value.chunks(self._until(turn))) as chunks:
+                for chunk in chunks:
+                    if watch.begins_with(chunk):
+                        self.emit("first_token", turn, seconds=turn.seconds)
+                    yield from answer.passed_on(chunk)
             yield watch.done(answer.last())
 
     async def astream(self) -> AsyncGenerator[AIMessageChunk, None]:
         """The async twin of `stream`."""
-        answer = AnswerStream(self.call.mixture, self.request, self.proposals)
-        async with (
-            _Watch(self) as watch,
-            aclosing(astepped(_apieces(self.request), self.isolated)) as pieces,
-        ):
-            async for piece in pieces:
-                chunk = as_chunk(piece)
-                if watch.begins_with(chunk):
-                    await self.aemit("first_token", seconds=self.request.seconds)
-                for passed in answer.passed_on(chunk):
-                    yield passed
+        turn = self._turn(aopened)
+        async with _Watch(self, turn) as watch:
+            result = await acarried_out(turn.plan())
+            if not result.good:
+                yield watch.done(as_chunk(self._answer(turn, result)))
+                return
+            answer = AnswerStream(self.call.mixture, turn, result.request, self.proposals)
+            async with aclosing(result.value.chunks(self._until(turn))) as chunks:
+                async for chunk in chunks:
+                    if watch.begins_with(chunk):
+                        await self.aemit("first_token", turn, seconds=turn.seconds)
+                    for passed in answer.passed_on(chunk):
+                        yield passed
             yield watch.done(answer.last())
 
-    def isolated(self) -> AbstractContextManager[None]:
-        """The scope of the call inside the chat model, or of one step of its stream."""
-        return isolated(self._deaf)
+    def _turn(self, ask: Callable[[MemberCall], Any]) -> Turn:
+        mixture = self.call.mixture
+        estimate, refused = commit_final(self.call, self.messages, self.proposals)
+        return Turn(
+            call=self.call,
+            member=mixture.aggregator,
+            about={"layer": mixture.layers, "index": 0, "role": "aggregator"},
+            prepare=self._prepare,
+            ask=ask,
+            timeout=mixture.policy.aggregator_timeout,
+            limit=f"aggregator_timeout={mixture.policy.aggregator_timeout:g} s",
+            until=self.call.until,
+            estimate=estimate,
+            refused=refused,
+            discard=close_late,
+            adiscard=aclose_late,
+        )
 
-    @cached_property
-    def _deaf(self) -> list[WithoutTokens]:
-        return deaf_handlers(self.request.config)
+    def _prepare(self, member: Member) -> MemberCall:
+        shown = shown_proposals(self.proposals, self.call.mixture.layers)
+        conversation = self.call.mixture.read_by(member, self.messages, shown)
+        return prepare_call(member, self.aggregating(member), conversation, self.config)
 
-    def _finished(self, message: AIMessage) -> AIMessage:
-        return finished_answer(self.call.mixture, self.request, message, self.proposals)
+    def _until(self, turn: Turn) -> float:
+        """When the stream of the last request has to end."""
+        return min(turn.requests[-1].deadline(turn.timeout), self.call.until)
 
-    def error(self, cause: Exception) -> AggregationError:
-        """What the caller gets for what the aggregator raised: the proposals are kept."""
-        text = f"{type(cause).__name__}: {cause}"
+    def _ask(self, request: MemberCall) -> Result:
+        try:
+            with _scope(request):
+                return _judged(request, request.runnable.invoke(request.input, request.config))
+        except GraphBubbleUp:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fallback may answer
+            return raised(request, error)
+
+    async def _aask(self, request: MemberCall) -> Result:
+        try:
+            with _scope(request):
+                output = await request.runnable.ainvoke(request.input, request.config)
+            return _judged(request, output)
+        except GraphBubbleUp:
+            raise
+        except asyncio.CancelledError as error:
+            await request.cancelled(error)
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            return raised(request, error)
+
+    def _answer(self, turn: Turn, result: Result) -> AIMessage:
+        """The answer that came, or the best proposal instead.
+
+        Raises:
+            AggregationError: Neither is to be had.
+        """
+        mixture = self.call.mixture
+        if result.good:
+            return finished_answer(mixture, turn, result.request, result.value, self.proposals)
+        error = self._error(turn, result)
+        shown = shown_proposals(self.proposals, mixture.layers)
+        if mixture.policy.on_aggregator_failure == "raise" or not shown:
+            raise error from error.causes.get("aggregator")
+        return best_proposal_answer(mixture, turn, shown, self.proposals, str(error))
+
+    def _error(self, turn: Turn, result: Result) -> AggregationError:
+        reason = "; ".join([*turn.failures, result.reason or result.ended])
+        return self.error(turn, reason, result.error)
+
+    def error(self, turn: Turn, text: str, cause: Exception | None) -> AggregationError:
+        """What the caller gets when the aggregator gave nothing: the proposals are kept."""
         reason = self.call.mixture.redacted(text)
         usable = sum(p.usable for p in self.proposals)
+        asked = turn.requests[-1].model if turn.requests else turn.member.model
         msg = (
-            f"the aggregator {self.request.model} failed ({reason}); "
+            f"the aggregator {asked} failed ({reason}); "
             f"the error's .proposals holds the {usable} proposals that were usable"
         )
-        causes = {"aggregator": cause} if reason == text else {}
+        causes = {"aggregator": cause} if cause is not None and reason == text else {}
         return AggregationError(msg, proposals=self.proposals, causes=causes)
 
-    def emit(self, event: EventName, **values: Any) -> None:
+    def emit(self, event: EventName, turn: Turn, **values: Any) -> None:
         """Tell the call's listeners of the aggregator."""
-        self.call.progress.emit(event, **self._about, **values)
+        self.call.progress.emit(event, **turn.told, **values)
 
-    async def aemit(self, event: EventName, **values: Any) -> None:
+    async def aemit(self, event: EventName, turn: Turn, **values: Any) -> None:
         """The async twin of `emit`."""
-        await self.call.progress.aemit(event, **self._about, **values)
+        await self.call.progress.aemit(event, **turn.told, **values)
 
-    @property
-    def _about(self) -> dict[str, Any]:
-        layer, model = self.call.mixture.layers, self.request.model
-        return {"layer": layer, "index": 0, "role": "aggregator", "model": model}
+
+def _scope(request: MemberCall) -> AbstractContextManager[None]:
+    return isolated(deaf_handlers(request.config))
+
+
+def _judged(request: MemberCall, output: Any) -> Result:
+    message = as_message(output)
+    request.answered(message)
+    reason = judge_answer(message)
+    return Result(good=reason is None, value=message, reason=reason, request=request)
 
 
 class _Watch:
-    """Stands around the aggregator's call: tells of it, and makes its errors ours."""
+    """Stands around the aggregator's turn: tells of its end, and makes its errors ours."""
 
-    def __init__(self, final: FinalCall) -> None:
+    def __init__(self, final: FinalCall, turn: Turn) -> None:
         self._final = final
+        self._turn = turn
         self._answer: AIMessage | None = None
         self._begun = False
 
@@ -163,59 +228,44 @@ class _Watch:
         return answer
 
     def __enter__(self) -> Self:
-        self._final.emit("member_started")
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        event, values = self._outcome(error)
-        self._final.emit(event, **values)
-        self._convert(error)
+        self._turn.end()
+        ours = self._ours(error)
+        event, values = self._outcome(ours)
+        self._final.emit(event, self._turn, **values)
+        self._raise(ours, error)
 
     async def __aenter__(self) -> Self:
-        await self._final.aemit("member_started")
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, asyncio.CancelledError):
-            await self._final.request.cancelled(error)
-        event, values = self._outcome(error)
-        await self._final.aemit(event, **values)
-        self._convert(error)
+        self._turn.end()
+        ours = self._ours(error)
+        event, values = self._outcome(ours)
+        await self._final.aemit(event, self._turn, **values)
+        self._raise(ours, error)
 
-    def _outcome(self, error: BaseException | None) -> tuple[EventName, dict[str, Any]]:
-        if self._answer is not None:
-            return "member_finished", _cost(self._answer)
-        seconds = self._final.request.seconds
-        if isinstance(error, Exception) and not isinstance(error, GraphBubbleUp):
-            return "member_failed", {"seconds": seconds, "error": str(self._final.error(error))}
-        return "member_cut", {"seconds": seconds}
+    def _ours(self, error: BaseException | None) -> AggregationError | None:
+        """The error as callers get it; `None` for no error, and for what is no failure."""
+        if isinstance(error, AggregationError):
+            return error
+        if not isinstance(error, Exception) or isinstance(error, GraphBubbleUp):
+            return None
+        return self._final.error(self._turn, f"{type(error).__name__}: {error}", error)
 
-    def _convert(self, error: BaseException | None) -> None:
-        if isinstance(error, Exception) and not isinstance(error, GraphBubbleUp):
-            ours = self._final.error(error)
+    def _outcome(self, error: AggregationError | None) -> tuple[EventName, dict[str, Any]]:
+        if error is not None:
+            return "member_failed", {"seconds": self._turn.seconds, "error": str(error)}
+        if self._answer is None:
+            return "member_cut", {"seconds": self._turn.seconds}
+        record = self._answer.response_metadata[RECORD_KEY]["aggregator"]
+        values = {"seconds": record["seconds"], "usage": aggregator_usage(self._answer)}
+        if record["status"] == "failed":
+            return "member_failed", {**values, "error": record["error"]}
+        return "member_finished", values
+
+    def _raise(self, ours: AggregationError | None, error: BaseException | None) -> None:
+        if ours is not None and ours is not error:
             raise ours from ours.causes.get("aggregator")
-
-
-def _cost(answer: AIMessage) -> dict[str, Any]:
-    """What the aggregator's call took, from the record on the answer."""
-    seconds = answer.response_metadata[RECORD_KEY]["aggregator"]["seconds"]
-    return {"seconds": seconds, "usage": aggregator_usage(answer)}
-
-
-def _pieces(call: MemberCall) -> Iterator[Any]:
-    """The aggregator's output piece by piece; a graph's all at once."""
-    if not call.member.streams:
-        yield call.runnable.invoke(call.input, call.config)
-        return
-    yield from call.runnable.stream(call.input, call.config)
-
-
-async def _apieces(call: MemberCall) -> AsyncIterator[Any]:
-    """The async twin of `_pieces`."""
-    if not call.member.streams:
-        yield await call.runnable.ainvoke(call.input, call.config)
-        return
-    pieces = cast("AsyncGenerator[Any, None]", call.runnable.astream(call.input, call.config))
-    async with aclosing(pieces):
-        async for piece in pieces:
-            yield piece

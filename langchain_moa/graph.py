@@ -7,9 +7,13 @@ itself (so that the answer streams at the aggregator's own speed and closes at o
 
 from __future__ import annotations
 
+import asyncio
 import operator
+import threading
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from functools import lru_cache, partial
+from dataclasses import replace
+from functools import lru_cache
 from typing import Annotated, Any, Final, TypeAlias
 
 from langchain_core.callbacks import BaseCallbackManager
@@ -22,11 +26,19 @@ from langgraph.graph.state import CompiledStateGraph
 # typing.TypedDict below Python 3.12 leaves graph schemas empty
 from typing_extensions import TypedDict, Unpack
 
+from langchain_moa.budget import Ledger
 from langchain_moa.callbacks import CALL_KEY, aggregator_config
+from langchain_moa.filtering import without_outliers
 from langchain_moa.final import FinalCall
-from langchain_moa.layers import CallInProgress, own_proposals, require_enough
-from langchain_moa.members import MemberLike
+from langchain_moa.layers import (
+    CallInProgress,
+    LayerInProgress,
+    own_proposals,
+    require_enough,
+)
 from langchain_moa.mixture import (
+    FILTER_NODE,
+    Aggregators,
     Mixture,
     MixtureOptions,
     ReferenceModels,
@@ -37,6 +49,7 @@ from langchain_moa.progress import Progress
 from langchain_moa.proposing import Proposing
 from langchain_moa.types import Proposal
 
+_MOST_LAYERS: Final = 4096
 AGGREGATOR_NODE: Final = "aggregator"
 
 
@@ -100,7 +113,7 @@ class _Node(Runnable[Any, Any]):
 
 def create_moa_graph(
     reference_models: ReferenceModels,
-    aggregator: MemberLike,
+    aggregator: Aggregators,
     *,
     name: str = "moa",
     **options: Unpack[MixtureOptions],
@@ -140,12 +153,15 @@ def create_moa_graph(
 
 def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
     """The public graph of a checked mixture."""
+    resolve = _LayerCalls(mixture)
     graph = StateGraph(MoAState, input_schema=MoAInput, output_schema=MoAInput)
     before = START
     for layer in range(1, mixture.layers):
         node = f"layer_{layer}"
         names = mixture.names[layer - 1]
-        subgraph = _layer_graph(partial(_node_call, mixture), layer, names, checkpointer=None)
+        subgraph = _layer_graph(
+            resolve, layer, names, filters=mixture.keep is not None, checkpointer=None
+        )
         # LangGraph sizes its pool by the machine's cores, but members only wait
         settings = RunnableConfig(metadata={"moa_layer": layer}, max_concurrency=len(names))
         graph.add_node(node, subgraph.with_config(settings))
@@ -158,9 +174,9 @@ def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
 
 
 @lru_cache(maxsize=256)
-def shared_layer_graph(layer: int, names: tuple[str, ...]) -> CompiledGraph:
+def shared_layer_graph(layer: int, names: tuple[str, ...], filters: bool) -> CompiledGraph:  # noqa: FBT001 - a part of the cache's key
     """A layer's graph for the chat model; compiling costs as much as running it."""
-    return _layer_graph(_call_of, layer, names, checkpointer=False)
+    return _layer_graph(_call_of, layer, names, filters=filters, checkpointer=False)
 
 
 def _call_of(config: RunnableConfig) -> CallInProgress:
@@ -168,21 +184,57 @@ def _call_of(config: RunnableConfig) -> CallInProgress:
     return call
 
 
+class _LayerCalls:
+    """The calls in progress of the public graph's layers, for the nodes of a layer to share.
+
+    Its nodes share graph state alone; but all of one run of a layer are in one checkpoint
+    namespace, which no other run has. The oldest are dropped: a layer that is that old has lost
+    its quorum's count, and waits for all.
+    """
+
+    def __init__(self, mixture: Mixture) -> None:
+        self._mixture = mixture
+        self._states: OrderedDict[str, tuple[dict[int, LayerInProgress], Ledger]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, config: RunnableConfig) -> CallInProgress:
+        """The call as one node knows it."""
+        namespace = config.get("configurable", {}).get("checkpoint_ns", "")
+        with self._lock:
+            state = self._states.setdefault(namespace.rpartition("|")[0], ({}, Ledger()))
+            while len(self._states) > _MOST_LAYERS:
+                self._states.popitem(last=False)
+        layers, ledger = state
+        return replace(_node_call(self._mixture, config), layers=layers, ledger=ledger)
+
+
 def _node_call(mixture: Mixture, config: RunnableConfig) -> CallInProgress:
-    """The call as one node of the public graph knows it: its nodes share graph state alone."""
+    """The call as one node of the public graph knows it, whose run is its caller's.
+
+    So it has no deadline as a whole.
+    """
     callbacks = config.get("callbacks")
     manager = callbacks if isinstance(callbacks, BaseCallbackManager) else None
     run_id = manager.parent_run_id if manager else None
-    return CallInProgress(mixture, Progress(run_id, manager, mixture.on_progress))
+    progress = Progress(run_id, manager, mixture.on_progress)
+    return CallInProgress(mixture, progress)
 
 
 def _layer_graph(
-    resolve: _Resolve, layer: int, names: tuple[str, ...], *, checkpointer: bool | None
+    resolve: _Resolve,
+    layer: int,
+    names: tuple[str, ...],
+    *,
+    filters: bool,
+    checkpointer: bool | None,
 ) -> CompiledGraph:
     graph = StateGraph(LayerState, output_schema=LayerOutput)
     for index, name in enumerate(names):
         graph.add_node(name, _proposer_node(resolve, layer, index, name))
         graph.add_edge(START, name)
+    if filters:
+        graph.add_node(FILTER_NODE, _filter_node(resolve, layer))
+        graph.add_edge(list(names), FILTER_NODE)
     return graph.compile(checkpointer=checkpointer, name=f"layer_{layer}")
 
 
@@ -196,20 +248,32 @@ def _proposer_node(resolve: _Resolve, layer: int, index: int, name: str) -> _Nod
     return _Node(name, run, arun)
 
 
+def _filter_node(resolve: _Resolve, layer: int) -> _Node:
+    def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
+        mixture = resolve(config).mixture
+        own = [p for p in own_proposals(mixture, state["moa_proposals"]) if p.layer == layer]
+        kept = own if mixture.keep is None else without_outliers(own, mixture.keep)
+        return {"moa_proposals": {proposal.key: proposal.to_state() for proposal in kept}}
+
+    async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
+        return await asyncio.to_thread(run, state, config)  # it may take its time
+
+    return _Node(FILTER_NODE, run, arun)
+
+
 def _slot(proposal: Proposal) -> dict[str, Any]:
     return {"moa_proposals": {proposal.key: proposal.to_state()}}
 
 
 def _aggregator_node(mixture: Mixture) -> _Node:
-    runnable = mixture.aggregating({})
+    runnables = {m: mixture.aggregating(m, {}) for m in mixture.aggregator.candidates}
 
     def start(state: Any, config: RunnableConfig) -> FinalCall:
         call = _node_call(mixture, config)
         proposals = own_proposals(mixture, state.get("moa_proposals", {}))
         require_enough(call, [p for p in proposals if p.layer == mixture.layers - 1], proposals)
-        return FinalCall.prepare(
-            call, state["messages"], proposals, aggregator_config(config, mixture.layers), runnable
-        )
+        own = aggregator_config(config, mixture.layers)
+        return FinalCall(call, state["messages"], proposals, own, runnables.__getitem__)
 
     def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
         return {"messages": [start(state, config).invoke()]}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, TypeAlias, cast
 
 from langchain_core.language_models import BaseChatModel, BaseLanguageModel
+from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -34,10 +36,12 @@ from langchain_core.runnables import (
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langchain_core.runnables.passthrough import RunnableAssign
+from langchain_core.runnables.retry import RunnableRetry
 from langgraph.pregel.protocol import PregelProtocol
 from pydantic import SecretStr
 
 from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.identity import fingerprint
 
 MemberLike: TypeAlias = str | Runnable[Any, Any]
 """What a user may give as a member: see `MoAChatModel.reference_models`."""
@@ -56,10 +60,12 @@ class Member:
     Attributes:
         runnable: What is called. It is the user's own object, or was built from a string.
         field: The argument it was given as, for error messages.
+        fallbacks: Who is asked, in turn, when this one gives nothing.
     """
 
     runnable: Runnable[Any, Any] = dataclasses.field(repr=False)
     field: str = "member"
+    fallbacks: tuple[Member, ...] = ()
 
     def __post_init__(self) -> None:
         _ = self.adapt  # a prompt that cannot be filled is an error at construction
@@ -68,6 +74,28 @@ class Member:
     def model(self) -> str:
         """The model name that is asked for, for records and traces."""
         return model_of(self.runnable)
+
+    @cached_property
+    def candidates(self) -> tuple[Member, ...]:
+        """The member, then its fallbacks."""
+        return (self, *self.fallbacks)
+
+    @cached_property
+    def retries_itself(self) -> bool:
+        """Whether its client repeats failed requests, so that nobody else must.
+
+        Chains and agents count as such, for they may hold anything. A client's `max_retries` of
+        `None` is the provider's default, which is not zero.
+        """
+        model = self.chat_model
+        if model is None or getattr(model, "is_mixture", False):
+            return True
+        return getattr(model, "max_retries", 0) != 0 or _repeats(self.runnable)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash that tells any two different members apart."""
+        return fingerprint([self.runnable])
 
     @cached_property
     def adapt(self) -> Callable[[Conversation], Any]:
@@ -88,10 +116,28 @@ class Member:
         model = self.chat_model
         return model is not None and not getattr(model, "is_mixture", False)
 
+    @property
+    def profile(self) -> ModelProfile:
+        """What is known of its model; empty where nothing is."""
+        return (self.chat_model.profile if self.chat_model is not None else None) or {}
+
+    @cached_property
+    def max_tokens(self) -> int | None:
+        """The model's own limit of an answer in tokens, where it has one."""
+        limit = getattr(self.chat_model, "max_tokens", None)
+        return limit if isinstance(limit, int) else None
+
     @cached_property
     def streams(self) -> bool:
         """Whether `stream` yields the answer's pieces (graphs yield state updates)."""
         return not _holds_graph(self.runnable)
+
+    @cached_property
+    def marks_end(self) -> bool:
+        """Whether its streams always say why they ended, so that one that doesn't is cut off."""
+        return isinstance(self.runnable, BaseChatModel | RunnableBinding) and _is_openai(
+            self.chat_model
+        )
 
     @cached_property
     def quiet(self) -> Runnable[Any, Any]:
@@ -102,6 +148,15 @@ class Member:
     def counting(self) -> Runnable[Any, Any]:
         """The runnable with usage asked for in streams, where its owner left that open."""
         return _counting(self.runnable)
+
+    def limited(self, runnable: Runnable[Any, Any], seconds: float) -> Runnable[Any, Any]:
+        """The runnable with a timeout for the client, where that is known and was left open.
+
+        A request in a thread can't be ended from outside, so the client has to end it.
+        """
+        if seconds == math.inf or not _is_without_timeout(self.chat_model):
+            return runnable
+        return with_arguments(runnable, {"timeout": seconds})
 
     @cached_property
     def secrets(self) -> frozenset[str]:
@@ -231,6 +286,20 @@ def _runnables_in(value: Any) -> Iterator[Runnable[Any, Any]]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _runnables_in(item)
+
+
+def _repeats(runnable: Any) -> bool:
+    return isinstance(runnable, RunnableRetry) or any(map(_repeats, _parts(runnable)))
+
+
+def _is_without_timeout(model: BaseChatModel | None) -> bool:
+    """Whether it is one of OpenAI's family, whose requests take a timeout, and has none."""
+    return _is_openai(model) and getattr(model, "request_timeout", None) is None
+
+
+def _is_openai(model: BaseChatModel | None) -> bool:
+    """Whether it is of the family of langchain-openai's clients, which `ChatTogether` is too."""
+    return any(base.__name__ == "BaseChatOpenAI" for base in type(model).__mro__)
 
 
 def _root(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:

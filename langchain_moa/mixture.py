@@ -5,24 +5,43 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache, cached_property
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast, get_type_hints
 
 from langchain_core.messages import BaseMessage
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.prompts import StringPromptTemplate
 from langchain_core.runnables import Runnable
 from pydantic import ConfigDict, SecretStr, SkipValidation, TypeAdapter, ValidationError
-from typing_extensions import TypedDict, Unpack
+from typing_extensions import Unpack
 
+from langchain_moa.breaker import Breaker, shared_breaker
+from langchain_moa.budget import Budget, BudgetOptions, build_budget
 from langchain_moa.errors import MoAConfigurationError, from_validation
+from langchain_moa.filtering import FilterFunction, ProposalFilter, checked_filter
+from langchain_moa.fitting import estimated_tokens, input_tokens, shortened
 from langchain_moa.identity import fingerprint
 from langchain_moa.members import Member, MemberLike, language_models, with_arguments
+from langchain_moa.policy import (
+    AGGREGATOR_TIMEOUT,
+    PROPOSER_TIMEOUT,
+    Policy,
+    PolicyOptions,
+    build_policy,
+)
+from langchain_moa.prices import Prices, checked_prices, cost_of
 from langchain_moa.progress import OnProgress
-from langchain_moa.prompts import AGGREGATOR_PROMPT, parse_prompt, with_proposals
+from langchain_moa.prompts import (
+    AGGREGATOR_PROMPT,
+    PROPOSALS_VARIABLE,
+    parse_prompt,
+    with_proposals,
+)
 from langchain_moa.providers import ModelBuilder, check_together_key
-from langchain_moa.types import Placement, Proposal, Retries, Seconds, Temperature, Tokens
+from langchain_moa.slots import MemberSlots, Slots
+from langchain_moa.types import Placement, Proposal, Temperature, Tokens
 
 ReferenceModels: TypeAlias = Sequence[MemberLike | Sequence[MemberLike]]
 """A flat list, used in every proposer layer, or one list per proposer layer; never both mixed.
@@ -30,9 +49,20 @@ ReferenceModels: TypeAlias = Sequence[MemberLike | Sequence[MemberLike]]
 One sequence type and not a union of two, which type checkers can't infer a list literal for.
 """
 
+Aggregators: TypeAlias = MemberLike | Sequence[MemberLike]
+"""One model, or several to be tried in order."""
+
+Fallbacks: TypeAlias = Mapping[str, MemberLike | Sequence[MemberLike]]
+"""Fallbacks of reference models, by the names that these are asked for by."""
+
 DEFAULT_LAYERS: Final = 2
 _MIN_LAYERS: Final = 2
-_STATE_KEYS: Final = ("messages", "moa_proposals")
+FILTER_NODE: Final = "proposal_filter"
+_STATE_KEYS: Final = ("messages", "moa_proposals", FILTER_NODE)
+_FENCE_TOKENS: Final = 40
+"""What stands around one proposal."""
+_SAFE_SHARE: Final = 0.9
+"""Of a context window: tokens are estimated, and by each tokenizer counted otherwise."""
 _NOT_IN_NODE_NAMES = re.compile(r"[:|\s]+")
 
 
@@ -45,7 +75,12 @@ class Mixture:
         aggregator: The model of the last layer.
         prompt: Template with the variable `proposals`.
         placement: Where proposals are put.
-        min_proposals: How many usable proposals each layer must give.
+        policy: How long to wait, how often to try, what to do with too little.
+        budget: What a call may cost.
+        slots: The limits of simultaneous calls.
+        prices: What tokens cost, or `None`.
+        keep: The filter of proposals, or `None`.
+        max_input_tokens: How much members read, where it is not as their profiles say.
         proposal_arguments: Call arguments of every proposer.
         final_arguments: Call arguments of the aggregator.
         include_proposals: Whether the record holds the proposals' texts.
@@ -57,7 +92,12 @@ class Mixture:
     aggregator: Member
     prompt: StringPromptTemplate
     placement: Placement
-    min_proposals: int
+    policy: Policy
+    budget: Budget
+    slots: MemberSlots
+    prices: Prices | None
+    keep: FilterFunction | None
+    max_input_tokens: int | Mapping[str, int] | None
     proposal_arguments: Mapping[str, Any]
     final_arguments: Mapping[str, Any]
     include_proposals: bool
@@ -70,6 +110,12 @@ class Mixture:
         return len(self.proposers) + 1
 
     @cached_property
+    def members(self) -> list[Member]:
+        """Everybody who may be asked: proposers, the aggregator, and all fallbacks."""
+        firsts = [*(member for layer in self.proposers for member in layer), self.aggregator]
+        return [candidate for member in firsts for candidate in member.candidates]
+
+    @cached_property
     def names(self) -> tuple[tuple[str, ...], ...]:
         """Per proposer layer, a short name for each proposer, unique in its layer."""
         return tuple(_unique([_short(m.model) for m in layer]) for layer in self.proposers)
@@ -79,34 +125,74 @@ class Mixture:
         """A hash that tells any two different mixtures apart."""
         return fingerprint(
             [
-                [[member.runnable for member in layer] for layer in self.proposers],
-                self.aggregator.runnable,
+                [[[c.runnable for c in m.candidates] for m in layer] for layer in self.proposers],
+                [candidate.runnable for candidate in self.aggregator.candidates],
                 self.prompt,
                 self.placement,
-                self.min_proposals,
+                self.policy.min_proposals,
                 dict(sorted(self.proposal_arguments.items())),
                 dict(sorted(self.final_arguments.items())),
                 self.include_proposals,
+                self.keep,
+                self.max_input_tokens,
             ]
         )
 
     def proposing(self, member: Member) -> Runnable[Any, Any]:
         """What is called when a member proposes: quiet, or streaming for listeners."""
         streams = self.stream_proposals and member.streams
-        return with_arguments(member.counting if streams else member.quiet, self.proposal_arguments)
+        runnable = member.counting if streams else member.quiet
+        limited = member.limited(runnable, self.policy.proposer_timeout)
+        return with_arguments(limited, self.proposal_arguments)
 
-    def aggregating(self, arguments: Mapping[str, Any]) -> Runnable[Any, Any]:
+    def aggregating(self, member: Member, arguments: Mapping[str, Any]) -> Runnable[Any, Any]:
         """What is called for the answer, with a call's arguments over the mixture's own.
 
         Raises:
             MoAConfigurationError: The aggregator holds no model that could take them.
         """
-        return with_arguments(self.aggregator.counting, {**self.final_arguments, **arguments})
+        limited = member.limited(member.counting, self.policy.aggregator_timeout)
+        return with_arguments(limited, {**self.final_arguments, **arguments})
+
+    def limits(self, member: Member) -> list[Slots]:
+        """The limits of simultaneous calls that a call of a member falls under."""
+        return self.slots.of(member.model)
+
+    def breaker(self, member: Member) -> Breaker | None:
+        """The circuit breaker of a member, where there are any."""
+        if self.policy.circuit_breaker is None:
+            return None
+        known = self._breakers.get(member)
+        if known is None:
+            known = shared_breaker(member.fingerprint, self.policy.circuit_breaker)
+            self._breakers[member] = known
+        return known
+
+    @cached_property
+    def _breakers(self) -> dict[Member, Breaker]:
+        return {}
+
+    def _room(self, member: Member, messages: Sequence[BaseMessage], proposals: int) -> int | None:
+        """Estimated tokens that a member has left for proposals, `None` where it has no limit."""
+        limits, profile = self.max_input_tokens, member.profile
+        own = limits.get(member.model) if isinstance(limits, Mapping) else limits
+        limit = own or profile.get("max_input_tokens")
+        if limit is None:
+            return None
+        taken = input_tokens(messages) + self.tokens_around(proposals)
+        return max(0, int(limit * _SAFE_SHARE) - taken)
+
+    def tokens_around(self, proposals: int) -> int:
+        """Estimated tokens of the prompt and the fences around so many proposals."""
+        return self._prompt_tokens + proposals * _FENCE_TOKENS
+
+    @cached_property
+    def _prompt_tokens(self) -> int:
+        return estimated_tokens(self.prompt.format(**{PROPOSALS_VARIABLE: ""}))
 
     @cached_property
     def _secrets(self) -> list[str]:
-        members = [self.aggregator, *(member for layer in self.proposers for member in layer)]
-        found = frozenset[str]().union(*(member.secrets for member in members))
+        found = frozenset[str]().union(*(member.secrets for member in self.members))
         return sorted(found, key=len, reverse=True)  # one may begin with another
 
     def redacted(self, text: str) -> str:
@@ -115,15 +201,19 @@ class Mixture:
             text = text.replace(secret, "***")
         return text
 
-    def conversation_with(
-        self, messages: Sequence[BaseMessage], proposals: Sequence[Proposal]
+    def read_by(
+        self, member: Member, messages: Sequence[BaseMessage], proposals: Sequence[Proposal]
     ) -> list[BaseMessage]:
-        """The conversation as the next layer reads it: with the usable proposals in it."""
+        """The conversation as a member reads it: with the usable proposals in it."""
         texts = [proposal.text for proposal in proposals if proposal.usable]
+        room = self._room(member, messages, len(texts))
+        if room is not None:
+            # what is left of none is left out; the conversation itself is never cut
+            texts = [text for text in shortened(texts, room) if text]
         return with_proposals(messages, texts, self.prompt, self.placement)
 
 
-class MixtureOptions(TypedDict, total=False):
+class MixtureOptions(PolicyOptions, BudgetOptions, total=False):
     """The settings of a mixture beside its members; `MoAChatModel` documents them."""
 
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)  # type: ignore[misc]
@@ -131,7 +221,6 @@ class MixtureOptions(TypedDict, total=False):
     layers: int | None
     placement: SkipValidation[Placement]
     aggregator_prompt: SkipValidation[str | StringPromptTemplate]
-    min_proposals: int
     include_proposals: bool
     stream_proposals: bool
     on_progress: OnProgress | None
@@ -141,13 +230,15 @@ class MixtureOptions(TypedDict, total=False):
     proposal_temperature: Temperature | None
     proposal_max_tokens: Tokens | None
     proposal_kwargs: dict[str, Any]
+    fallbacks: SkipValidation[Fallbacks]
+    prices: SkipValidation[Prices | None]
+    proposal_filter: SkipValidation[ProposalFilter]
+    max_input_tokens: SkipValidation[int | dict[str, int] | None]
     api_key: SecretStr | str | None
     base_url: str | None
-    timeout: Seconds | None
-    max_retries: Retries | None
 
 
-OPTION_NAMES: Final = tuple(k for k in MixtureOptions.__annotations__ if not k.startswith("_"))
+OPTION_NAMES: Final = tuple(get_type_hints(MixtureOptions, include_extras=True))
 
 
 @cache
@@ -170,7 +261,7 @@ def checked_options(options: Mapping[str, Any]) -> MixtureOptions:
 
 
 def build_mixture(
-    reference_models: ReferenceModels, aggregator: MemberLike, **options: Unpack[MixtureOptions]
+    reference_models: ReferenceModels, aggregator: Aggregators, **options: Unpack[MixtureOptions]
 ) -> Mixture:
     """Check the parts of a mixture and put them together.
 
@@ -179,13 +270,20 @@ def build_mixture(
         MissingExtraError: A string names a provider whose package is not installed.
     """
     builder = model_builder(options)
-    proposers = _proposer_layers(reference_models, options.get("layers"), builder)
+    layers = _proposer_layers(reference_models, options.get("layers"), builder)
+    proposers = _with_fallbacks(layers, options.get("fallbacks", {}), builder)
+    policy = build_policy(options, proposers)
     mixture = Mixture(
         proposers=proposers,
-        aggregator=_member(aggregator, "aggregator", builder),
+        aggregator=_aggregator(aggregator, builder),
         prompt=parse_prompt(options.get("aggregator_prompt", AGGREGATOR_PROMPT)),
         placement=_placement(options.get("placement", "user")),
-        min_proposals=_min_proposals(options.get("min_proposals", 1), proposers),
+        policy=policy,
+        budget=build_budget(options),
+        prices=checked_prices(options.get("prices")),
+        keep=checked_filter(options.get("proposal_filter")),
+        max_input_tokens=_max_input_tokens(options.get("max_input_tokens")),
+        slots=MemberSlots(policy.max_concurrency, policy.member_concurrency),
         proposal_arguments=_proposal_arguments(options),
         final_arguments=_given(
             temperature=options.get("temperature"),
@@ -197,6 +295,7 @@ def build_mixture(
         on_progress=options.get("on_progress"),
     )
     _check_arguments(mixture)
+    _check_prices(mixture)
     return mixture
 
 
@@ -206,9 +305,15 @@ def model_builder(options: Mapping[str, Any]) -> ModelBuilder:
     return ModelBuilder(
         api_key=SecretStr(key) if isinstance(key, str) else key,
         base_url=options.get("base_url"),
-        timeout=options.get("timeout"),
-        max_retries=options.get("max_retries"),
+        timeout=_longest(options),
     )
+
+
+def _longest(options: Mapping[str, Any]) -> float | None:
+    """The longest time that any member may take; `None` where one has no limit."""
+    defaults = {"proposer_timeout": PROPOSER_TIMEOUT, "aggregator_timeout": AGGREGATOR_TIMEOUT}
+    limits = [options.get(name, default) for name, default in defaults.items()]
+    return None if None in limits else max(limits)
 
 
 def check_names(given: Iterable[str], known: Collection[str]) -> None:
@@ -312,17 +417,6 @@ def _placement(placement: Placement) -> Placement:
     return placement
 
 
-def _min_proposals(number: int, proposers: tuple[tuple[Member, ...], ...]) -> int:
-    smallest = min(map(len, proposers))
-    if not 1 <= number <= smallest:
-        msg = (
-            f"min_proposals={number} must be from 1 to {smallest}, "
-            "the number of reference models in the smallest layer."
-        )
-        raise MoAConfigurationError(msg)
-    return number
-
-
 def _proposal_arguments(options: MixtureOptions) -> dict[str, Any]:
     named = _given(
         temperature=options.get("proposal_temperature"),
@@ -348,12 +442,76 @@ def _member(value: Any, field: str, builder: ModelBuilder) -> Member:
     return Member(build_member_model(value, field, builder), field=field)
 
 
+def _aggregator(value: Any, builder: ModelBuilder) -> Member:
+    """The aggregator; the others of a list are its fallbacks."""
+    if not isinstance(value, list | tuple):
+        return _member(value, "aggregator", builder)
+    if not value:
+        msg = "aggregator=[] is empty; give one model, or a list to be tried in order."
+        raise MoAConfigurationError(msg)
+    first, *others = _members(value, "aggregator", builder)
+    return replace(first, fallbacks=tuple(others))
+
+
+def _with_fallbacks(
+    layers: tuple[tuple[Member, ...], ...], given: Any, builder: ModelBuilder
+) -> tuple[tuple[Member, ...], ...]:
+    """The reference models with the fallbacks that are given by their names."""
+    if not isinstance(given, Mapping):
+        msg = f"fallbacks={_shown(given)} is no dict; give {{'model name': fallback, ...}}."
+        raise MoAConfigurationError(msg)
+    names = {member.model for layer in layers for member in layer}
+    fallbacks: dict[str, tuple[Member, ...]] = {}
+    for name, value in given.items():
+        if name not in names:
+            known = ", ".join(sorted(names))
+            msg = f"fallbacks[{name!r}] is no reference model; give one of: {known}."
+            raise MoAConfigurationError(msg)
+        values = value if isinstance(value, list | tuple) else [value]
+        fallbacks[name] = _members(values, f"fallbacks[{name!r}]", builder)
+    return tuple(
+        tuple(
+            replace(m, fallbacks=fallbacks[m.model]) if m.model in fallbacks else m for m in layer
+        )
+        for layer in layers
+    )
+
+
 def _check_arguments(mixture: Mixture) -> None:
     """Find members that cannot take the configured call arguments now, not at the first call."""
-    mixture.aggregating({})
+    for candidate in mixture.aggregator.candidates:
+        mixture.aggregating(candidate, {})
     for layer in mixture.proposers:
         for member in layer:
-            mixture.proposing(member)
+            for candidate in member.candidates:
+                mixture.proposing(candidate)
+
+
+def _check_prices(mixture: Mixture) -> None:
+    """A cost can be bounded only where it is known."""
+    if mixture.budget.max_cost is None:
+        return
+    probe = UsageMetadata(input_tokens=1, output_tokens=1, total_tokens=2)
+    for member in mixture.members:
+        if cost_of({member.model: probe}, mixture.prices, member.model) is None:
+            msg = (
+                f"max_cost={mixture.budget.max_cost:g} needs the price of every member, and "
+                f"{member.model!r} has none; give prices={{{member.model!r}: (in, out)}}, in USD "
+                "per million tokens."
+            )
+            raise MoAConfigurationError(msg)
+
+
+def _max_input_tokens(given: Any) -> int | dict[str, int] | None:
+    limits = given if isinstance(given, Mapping) else {None: given}
+    for name, limit in limits.items():
+        if limit is None and name is None:
+            return None
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            field = "max_input_tokens" if name is None else f"max_input_tokens[{name!r}]"
+            msg = f"{field}={_shown(limit)} must be a whole number of tokens, 1 or more."
+            raise MoAConfigurationError(msg)
+    return dict(given) if isinstance(given, Mapping) else given
 
 
 def _short(model: str) -> str:

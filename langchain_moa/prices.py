@@ -14,10 +14,8 @@ from typing import Any, Final, NamedTuple, TypeGuard, cast
 
 from langchain_core.messages.ai import UsageMetadata
 
-# typing.TypedDict below Python 3.12 leaves graph schemas empty
-from typing_extensions import TypedDict
-
 from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.types import CostReport
 
 Price = tuple[float, float]
 """USD per million input tokens, USD per million output tokens."""
@@ -40,17 +38,6 @@ _MEND: Final = (
 _SHAPE: Final = "give a dict of prices per model, or a function of a model and its usage."
 
 logger = logging.getLogger(__name__)
-
-
-class CostReport(TypedDict):
-    """USD over all calls of the mixture, each call counted once."""
-
-    usd: float
-    """The known part of the cost; all of it where `unknown` is empty."""
-    by_layer: list[float | None]
-    """The known part per layer, the aggregator's the last; `None` where nothing is known."""
-    unknown: list[str]
-    """Models that were called and whose cost is not known; the sums lack them."""
 
 
 class MemberCost(NamedTuple):

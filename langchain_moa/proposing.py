@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -15,36 +15,37 @@ from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
+from langchain_moa.admission import proposer_estimate, refusal
+from langchain_moa.attempts import Turn, is_retryable, raised
 from langchain_moa.callbacks import deaf_handlers, isolated, proposer_config
 from langchain_moa.calls import MemberCall, prepare_call
-from langchain_moa.layers import CallInProgress, own_proposals, require_enough
+from langchain_moa.judging import judge
+from langchain_moa.layers import (
+    CallInProgress,
+    own_proposals,
+    require_enough,
+    shown_proposals,
+)
 from langchain_moa.members import Member, as_chunk, as_message
 from langchain_moa.prompts import strip_reasoning, without_tool_turns
+from langchain_moa.racing import Ending, Result, acarried_out, carried_out
 from langchain_moa.stepping import astepped, stepped
-from langchain_moa.types import EventName, Proposal, ProposalStatus
-from langchain_moa.usage import is_cached, sum_usage
+from langchain_moa.types import EventName, Proposal, ProposalStatus, slot
+from langchain_moa.usage import sum_usage
 
 logger = logging.getLogger(__name__)
 
 LayerState = Mapping[str, Any]
 """`messages` and `moa_proposals` of a graph in progress."""
 
-_FINISH_KEYS: Final = ("finish_reason", "stop_reason", "stopReason")
-"""Where OpenAI and Gemini, Anthropic, and Bedrock say why a model stopped."""
-_FILTERS: Final = frozenset(
-    (
-        "content_filter",
-        "content_filtered",
-        "guardrail_intervened",
-        "refusal",
-        "safety",
-        "blocklist",
-        "prohibited_content",
-        "recitation",
-        "spii",
-    )
-)
-"""The reasons that mean a filter, in lower case."""
+_STATUS: Final[dict[Ending, ProposalStatus]] = {
+    "answered": "empty",
+    "raised": "failed",
+    "timed_out": "timed_out",
+    "cut": "cut",
+    "refused": "skipped",
+}
+"""The status of a turn that ended without an answer."""
 
 _Outcome: TypeAlias = tuple[EventName, dict[str, Any]]
 """An event and its values."""
@@ -60,47 +61,69 @@ class Proposing:
 
     def run(self, state: LayerState, config: RunnableConfig) -> Proposal:
         """Ask the proposer; a failure is a proposal that is not usable."""
-        request = self._prepare(state, config)
-        self._emit("member_started")
-        try:
-            proposal = self._finished(request, as_message(self._ask(request)))
-        except GraphBubbleUp:  # an interrupt is an exception too, and the graph's business
-            raise
-        except Exception as error:  # noqa: BLE001 - no member may end its siblings
-            proposal = self._failed(request, error)
+        turn = self._turn(state, config, self._ask)
+        proposal = turn if isinstance(turn, Proposal) else self._proposed(turn)
         event, values = _outcome(proposal)
         self._emit(event, **values)
         return proposal
 
     async def arun(self, state: LayerState, config: RunnableConfig) -> Proposal:
         """The async twin of `run`."""
-        request = self._prepare(state, config)
-        await self._aemit("member_started")
-        try:
-            proposal = self._finished(request, as_message(await self._aask(request)))
-        except GraphBubbleUp:
-            raise
-        except asyncio.CancelledError as error:
-            await request.cancelled(error)
-            await self._aemit("member_cut", seconds=request.seconds)
-            raise
-        except Exception as error:  # noqa: BLE001 - as above
-            proposal = self._failed(request, error)
+        turn = self._turn(state, config, self._aask)
+        proposal = turn if isinstance(turn, Proposal) else await self._aproposed(turn)
         event, values = _outcome(proposal)
         await self._aemit(event, **values)
         return proposal
 
-    def _ask(self, request: MemberCall) -> Any:
+    def _proposed(self, turn: Turn) -> Proposal:
+        try:
+            result = carried_out(turn.plan())
+        finally:
+            turn.end()
+        return self._proposal(turn, result)
+
+    async def _aproposed(self, turn: Turn) -> Proposal:
+        try:
+            result = await acarried_out(turn.plan())
+        except asyncio.CancelledError:
+            await self._aemit("member_cut", seconds=turn.seconds)
+            raise
+        finally:
+            turn.end()
+        return self._proposal(turn, result)
+
+    def _ask(self, request: MemberCall) -> Result:
+        try:
+            return self._judged(request, as_message(self._answer(request)))
+        except GraphBubbleUp:  # an interrupt is an exception too, and the graph's business
+            raise
+        except Exception as error:  # noqa: BLE001 - no member may end its siblings
+            return raised(request, error)
+
+    async def _aask(self, request: MemberCall) -> Result:
+        try:
+            return self._judged(request, as_message(await self._aanswer(request)))
+        except GraphBubbleUp:
+            raise
+        except asyncio.CancelledError as error:
+            await request.cancelled(error)
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            return raised(request, error)
+
+    def _answer(self, request: MemberCall) -> Any:
         if not self._streams:
             with isolated(deaf_handlers(request.config)):
                 return request.runnable.invoke(request.input, request.config)
         answer, scope = _StreamedProposal(request), partial(isolated, deaf_handlers(request.config))
         for piece in stepped(request.runnable.stream(request.input, request.config), scope):
+            if request.over:  # a thread can't be ended from outside, but it can see that it is
+                break
             for event, values in answer.take(as_chunk(piece)):
                 self._emit(event, **values)
         return answer.whole()
 
-    async def _aask(self, request: MemberCall) -> Any:
+    async def _aanswer(self, request: MemberCall) -> Any:
         if not self._streams:
             with isolated(deaf_handlers(request.config)):
                 return await request.runnable.ainvoke(request.input, request.config)
@@ -135,63 +158,96 @@ class Proposing:
     async def _aemit(self, event: EventName, **values: Any) -> None:
         await self.call.progress.aemit(event, **self._about, **values)
 
-    def _prepare(self, state: LayerState, config: RunnableConfig) -> MemberCall:
-        mixture = self.call.mixture
+    def _turn(
+        self, state: LayerState, config: RunnableConfig, ask: Callable[[MemberCall], Any]
+    ) -> Turn | Proposal:
+        """The turn, or the record of why there is none."""
+        mixture, layer = self.call.mixture, self.call.layer(self.layer)
         proposals = own_proposals(mixture, state.get("moa_proposals", {}))
-        before = [p for p in proposals if p.layer == self.layer - 1]
+        before = [p for p in proposals if p.layer < self.layer]
         if self.layer > 1:
-            require_enough(self.call, before, [p for p in proposals if p.layer < self.layer])
+            require_enough(self.call, [p for p in before if p.layer == self.layer - 1], before)
         history = without_tool_turns(state["messages"])
-        return prepare_call(
-            self._member,
-            mixture.proposing(self._member),
-            mixture.conversation_with(history, before),
-            proposer_config(config, layer=self.layer, index=self.index, tokens=not self._streams),
+        refused = refusal(self.call, self.layer, self.index, history, before)
+        if refused is not None:
+            return self._left_out(refused)
+        shown = shown_proposals(before, self.layer)
+        own = proposer_config(config, layer=self.layer, index=self.index, tokens=not self._streams)
+        return Turn(
+            call=self.call,
+            member=self._member,
+            about=self._about,
+            prepare=lambda member: prepare_call(
+                member, mixture.proposing(member), mixture.read_by(member, history, shown), own
+            ),
+            ask=ask,
+            timeout=mixture.policy.proposer_timeout,
+            limit=f"proposer_timeout={mixture.policy.proposer_timeout:g} s",
+            until=layer.until,
+            gate=layer.gate,
+            estimate=proposer_estimate(mixture, self._member, history, shown),
         )
 
-    def _finished(self, request: MemberCall, message: AIMessage) -> Proposal:
-        text = strip_reasoning(message.text)
-        status, error = _judge(message, text)
-        return self._proposal(
-            request,
-            model_name=request.model_name(message),
-            status=status,
-            error=error,
-            usage_by_model=request.usage(message),
-            text=text if status in ("ok", "cached") else "",
-        )
-
-    def _failed(self, request: MemberCall, error: Exception) -> Proposal:
-        text = _said(error)
-        reason = self.call.mixture.redacted(text)
-        proposal = self._proposal(
-            request,
-            status="failed",
-            error=reason,
-            is_retryable=bool(getattr(error, "is_retryable", False)),
-            usage_by_model=dict(request.meter.usage_metadata) if request.meter else {},
-        )
-        if reason == text:  # an original that quotes a key is not handed on
-            self.call.causes[proposal.key] = error
-        return proposal
-
-    def _proposal(self, request: MemberCall, **values: Any) -> Proposal:
+    def _left_out(self, reason: str) -> Proposal:
+        self.call.layer(self.layer).gate.leave_out()
         proposal = Proposal(
             layer=self.layer,
             index=self.index,
-            model=request.model,
-            seconds=request.seconds,
-            **values,
+            model=self._member.model,
+            status="over_budget",
+            error=reason,
+            attempts=0,
         )
-        if not proposal.usable:
-            logger.warning(
-                "layer %d, reference model %d (%s) gave no usable proposal: %s",
-                proposal.layer,
-                proposal.index,
-                proposal.model,
-                proposal.reason,
-            )
+        _log(proposal)
         return proposal
+
+    def _judged(self, request: MemberCall, message: AIMessage) -> Result:
+        request.answered(message)
+        text = strip_reasoning(message.text)
+        status, error = judge(message, text)
+        good = status in ("ok", "cached")
+        value = {
+            "model_name": request.model_name(message),
+            "status": status,
+            "text": text if good else "",
+        }
+        return Result(good=good, value=value, reason=error, request=request)
+
+    def _proposal(self, turn: Turn, result: Result) -> Proposal:
+        slot_key = slot(self.layer, self.index)
+        if result.error is not None and result.reason == self._redacted(result.reason):
+            self.call.causes[slot_key] = result.error  # one that quotes a key is not handed on
+        reason = None if result.good else "; ".join([*turn.failures, result.reason or ""])
+        asked = result.request or (turn.requests[-1] if turn.requests else None)
+        proposal = Proposal(
+            layer=self.layer,
+            index=self.index,
+            seconds=turn.seconds if turn.requests else 0.0,
+            attempts=len(turn.requests),
+            model=asked.model if asked else self._member.model,
+            error=reason and self._redacted(reason),
+            is_retryable=is_retryable(result),
+            usage_by_model=turn.usage,
+            unknown=turn.unknown,
+            **(result.value or {"status": _STATUS[result.ended]}),
+        )
+        self.call.layer(self.layer).gate.count(usable=proposal.usable)
+        _log(proposal)
+        return proposal
+
+    def _redacted(self, text: str | None) -> str:
+        return self.call.mixture.redacted(text or "")
+
+
+def _log(proposal: Proposal) -> None:
+    if not proposal.usable:
+        logger.warning(
+            "layer %d, reference model %d (%s) gave no usable proposal: %s",
+            proposal.layer,
+            proposal.index,
+            proposal.model,
+            proposal.reason,
+        )
 
 
 def _outcome(proposal: Proposal) -> _Outcome:
@@ -201,7 +257,9 @@ def _outcome(proposal: Proposal) -> _Outcome:
         "usage": sum_usage(proposal.usage_by_model.values()),
         "error": None if proposal.usable else proposal.reason,
     }
-    return ("member_finished" if proposal.usable else "member_failed"), values
+    if proposal.usable:
+        return "member_finished", values
+    return ("member_cut" if proposal.status == "cut" else "member_failed"), values
 
 
 class _StreamedProposal:
@@ -225,42 +283,6 @@ class _StreamedProposal:
     def whole(self) -> AIMessageChunk:
         """All pieces as one message."""
         first, *others = self._chunks or [AIMessageChunk(content="")]
-        return add_ai_message_chunks(first, *others)
-
-
-def _said(error: Exception) -> str:
-    if isinstance(error, KeyError) and "__pregel" in str(error):
-        return "the member called interrupt() or another function of LangGraph's context"
-    return f"{type(error).__name__}: {error}"
-
-
-def _judge(message: AIMessage, text: str) -> tuple[ProposalStatus, str | None]:
-    """Whether an answer may be passed on, and why not."""
-    metadata = message.response_metadata
-    finish_reason = next((metadata[key] for key in _FINISH_KEYS if metadata.get(key)), None)
-    if str(finish_reason).lower() in _FILTERS:
-        return "filtered", f"finish_reason is {finish_reason}"
-    if text:
-        return ("cached" if is_cached(message) else "ok"), None
-    refusal = message.additional_kwargs.get("refusal") or _block(message, "refusal")
-    if refusal:
-        return "filtered", f"refused: {refusal}"
-    if _has_reasoning(message):
-        return "reasoning_only", "the answer holds only reasoning"
-    if message.tool_calls or message.invalid_tool_calls:
-        return "empty", "the answer holds only tool calls"
-    return "empty", f"no text; finish_reason is {finish_reason}"
-
-
-def _has_reasoning(message: AIMessage) -> bool:
-    blocks = ("reasoning", "thinking", "redacted_thinking")
-    return bool(message.text.strip()) or any(_block(message, kind) for kind in blocks)
-
-
-def _block(message: AIMessage, kind: str) -> Any:
-    """The first content block of a kind, as the provider gave it, or `None`."""
-    content = message.content if isinstance(message.content, list) else []
-    for block in content:
-        if isinstance(block, dict) and block.get("type") == kind:
-            return block.get(kind) or block
-    return None
+        whole = add_ai_message_chunks(first, *others)
+        self._request.require_end(whole)
+        return whole

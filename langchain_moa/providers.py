@@ -26,8 +26,10 @@ class ModelBuilder:
         api_key: Together key; by default the environment's `TOGETHER_API_KEY`.
         base_url: Address of the Together API; by default the environment's
             `TOGETHER_API_BASE`, else Together's own.
-        timeout: Seconds that one request may take; by default the provider's.
-        max_retries: How often the client repeats a failed request; by default the provider's.
+        timeout: Seconds that one request may take; by default the provider's. Those to
+            Together get their own at each request.
+
+    The clients repeat no request: the mixture does, within its deadlines.
     """
 
     def __init__(
@@ -36,11 +38,10 @@ class ModelBuilder:
         api_key: SecretStr | None = None,
         base_url: str | None = None,
         timeout: float | None = None,
-        max_retries: int | None = None,
     ) -> None:
         self._api_key = api_key
         self._base_url = base_url
-        self._client_options: dict[str, Any] = _set(timeout=timeout, max_retries=max_retries)
+        self._timeout = timeout
         self._together: ChatTogether | None = None
 
     def build(self, name: str, field: str) -> BaseChatModel:
@@ -88,8 +89,8 @@ class ModelBuilder:
             model=model,
             api_key=key,
             stream_usage=True,  # unset, a stream reports no usage
+            max_retries=0,
             **address,
-            **self._client_options,
         )
 
     def _build_other(self, name: str, field: str) -> BaseChatModel:
@@ -102,7 +103,9 @@ class ModelBuilder:
             )
             raise MissingExtraError(msg) from error
         try:
-            model: BaseChatModel = init_chat_model(name, **self._client_options)
+            model: BaseChatModel = init_chat_model(
+                name, max_retries=0, **_set(timeout=self._timeout)
+            )
         except ImportError as error:
             msg = f"{field}={name!r}: {error}."
             raise MissingExtraError(msg) from error

@@ -6,11 +6,11 @@ speed, closes at once, and has the same run tree in `invoke`, `stream` and `batc
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
-from functools import cached_property
-from time import perf_counter
+from functools import cached_property, partial
+from time import monotonic, perf_counter
 from typing import Any, Self, TypeVar
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -26,10 +26,12 @@ from langchain_moa.callbacks import (
     layers_config,
 )
 from langchain_moa.final import FinalCall
-from langchain_moa.graph import shared_layer_graph
+from langchain_moa.graph import CompiledGraph, shared_layer_graph
 from langchain_moa.layers import CallInProgress, own_proposals, require_enough
+from langchain_moa.members import Member
 from langchain_moa.mixture import Mixture
 from langchain_moa.progress import Progress
+from langchain_moa.threads import in_thread
 from langchain_moa.types import EventName, Proposal, UsageReport
 
 _Message = TypeVar("_Message", bound=AIMessage)
@@ -57,8 +59,9 @@ class MoARun:
         _ = self._aggregating  # arguments that it can't take are found before anything is paid
 
     @cached_property
-    def _aggregating(self) -> Runnable[Any, Any]:
-        return self.mixture.aggregating(self.arguments)
+    def _aggregating(self) -> dict[Member, Runnable[Any, Any]]:
+        candidates = self.mixture.aggregator.candidates
+        return {member: self.mixture.aggregating(member, self.arguments) for member in candidates}
 
     def invoke(self, messages: Conversation) -> AIMessage:
         """The answer, each layer's members asked in threads.
@@ -69,17 +72,17 @@ class MoARun:
         """
         with _Told(self._call.progress) as told:
             with isolated():
-                final = self._final_call(messages, self._run_layers(messages))
-            with final.isolated():
-                return told.finished(final.invoke())
+                proposals = self._run_layers(messages)
+            final = self._final_call(messages, proposals)
+            return told.finished(final.invoke())
 
     async def ainvoke(self, messages: Conversation) -> AIMessage:
         """The async twin of `invoke`: each layer's members are asked concurrently."""
         async with _Told(self._call.progress) as told:
             with isolated():
-                final = self._final_call(messages, await self._arun_layers(messages))
-            with final.isolated():
-                return told.finished(await final.ainvoke())
+                proposals = await self._arun_layers(messages)
+            final = self._final_call(messages, proposals)
+            return told.finished(await final.ainvoke())
 
     def stream(self, messages: Conversation) -> Generator[AIMessageChunk, None, None]:
         """The answer's chunks as the aggregator gives them; the last one has the record."""
@@ -105,7 +108,10 @@ class MoARun:
             started = perf_counter()
             self._call.progress.emit("layer_started", layer=layer)
             config = self._layer_config(layer, names)
-            layers.take(layer, shared_layer_graph(layer, names).invoke(layers.state, config))
+            graph = self._layer_graph(layer, names)
+            layers.take(
+                layer, self._interruptibly(layer, partial(graph.invoke, layers.state, config))
+            )
             self._call.progress.emit("layer_finished", layer=layer, seconds=_since(started))
         return layers.proposals
 
@@ -115,16 +121,32 @@ class MoARun:
             started = perf_counter()
             await self._call.progress.aemit("layer_started", layer=layer)
             config = self._layer_config(layer, names)
-            output = await shared_layer_graph(layer, names).ainvoke(layers.state, config)
-            layers.take(layer, output)
+            graph = self._layer_graph(layer, names)
+            layers.take(layer, await graph.ainvoke(layers.state, config))
             await self._call.progress.aemit("layer_finished", layer=layer, seconds=_since(started))
         return layers.proposals
+
+    def _interruptibly(self, layer: int, run: Callable[[], Any]) -> Any:
+        """Run a layer in a thread, for Ctrl-C to end the wait for all its members at once.
+
+        LangGraph would wait for every member before it hands the interrupt on.
+        """
+        running = in_thread(run)
+        try:
+            return running.result()
+        except BaseException:
+            self._call.layer(layer).gate.open("the call was interrupted")
+            raise
+
+    def _layer_graph(self, layer: int, names: tuple[str, ...]) -> CompiledGraph:
+        return shared_layer_graph(layer, names, self.mixture.keep is not None)
 
     @cached_property
     def _call(self) -> CallInProgress:
         callbacks = child_callbacks(self.manager, streaming=True)
         run_id = self.manager.run_id if self.manager else None
-        return CallInProgress(self.mixture, Progress(run_id, callbacks, self.mixture.on_progress))
+        progress = Progress(run_id, callbacks, self.mixture.on_progress)
+        return CallInProgress(self.mixture, progress, monotonic() + self.mixture.policy.timeout)
 
     def _layer_config(self, layer: int, names: tuple[str, ...]) -> RunnableConfig:
         config = layers_config(self.manager, self.configurable, self._call)
@@ -136,7 +158,8 @@ class MoARun:
 
     def _final_call(self, messages: Conversation, proposals: Sequence[Proposal]) -> FinalCall:
         config = final_config(self.manager, self.configurable, self.mixture.layers)
-        return FinalCall.prepare(self._call, messages, proposals, config, self._aggregating)
+        aggregating = self._aggregating.__getitem__
+        return FinalCall(self._call, messages, proposals, config, aggregating)
 
 
 class _Told:
@@ -188,7 +211,7 @@ class _LayersInTurn:
         self._call = call
 
     def take(self, layer: int, output: dict[str, Any]) -> None:
-        """Keep a layer's proposals; the next layer is shown these and no earlier ones.
+        """Keep a layer's proposals.
 
         Raises:
             NotEnoughProposalsError: They are too few.
@@ -197,7 +220,7 @@ class _LayersInTurn:
         own = [p for p in own_proposals(self._call.mixture, slots) if p.layer == layer]
         self.proposals += own
         require_enough(self._call, own, self.proposals)
-        self.state["moa_proposals"] = {proposal.key: slots[proposal.key] for proposal in own}
+        self.state["moa_proposals"] = {p.key: slots[p.key] for p in self.proposals}
 
 
 def _since(started: float) -> float:

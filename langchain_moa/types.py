@@ -16,13 +16,28 @@ from pydantic import Field
 # typing.TypedDict below Python 3.12 leaves graph schemas empty
 from typing_extensions import TypedDict
 
-ProposalStatus = Literal["ok", "cached", "failed", "empty", "filtered", "reasoning_only"]
+ProposalStatus = Literal[
+    "ok",
+    "cached",
+    "failed",
+    "empty",
+    "filtered",
+    "reasoning_only",
+    "timed_out",
+    "cut",
+    "skipped",
+    "over_budget",
+    "outlier",
+]
 """What became of one proposer's call.
 
 `ok`: a usable proposal. `cached`: a usable one from LangChain's LLM cache, which cost nothing.
 `failed`: the call raised. `empty`: the model answered without
 any text. `filtered`: the provider's filter or the model itself refused. `reasoning_only`:
-the answer held nothing but reasoning.
+the answer held nothing but reasoning. `timed_out`: there was no answer in time. `cut`: the layer
+went on without it. `skipped`: no request was made, for a circuit breaker is open or there was no
+time left. `over_budget`: none was made, for the call's budget does not admit it. `outlier`: the
+proposal filter left it out.
 """
 
 Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -43,6 +58,7 @@ EventName = Literal[
     "member_started",
     "first_token",
     "token",
+    "member_retried",
     "member_finished",
     "member_failed",
     "member_cut",
@@ -55,9 +71,10 @@ EventName = Literal[
 
 `first_token` and `token` come from members that stream: the aggregator when the call is
 streamed (`first_token` alone; its tokens are the answer), proposers with
-`stream_proposals=True`. `member_failed` tells of an unusable proposal, too. `member_cut` tells
-of a member whose call was cancelled. `call_failed` ends a call that raises, `call_cut` one that
-is cancelled, or whose stream is left early.
+`stream_proposals=True`. `member_retried` tells that a request failed and is made again `seconds`
+later. `member_failed` tells of an unusable proposal, too. `member_cut` tells of a member whose
+call was cancelled, or whose layer went on without it. `call_failed` ends a call that raises,
+`call_cut` one that is cancelled, or whose stream is left early.
 """
 
 
@@ -103,8 +120,12 @@ class ProposalRecord(TypedDict):
     error: str | None
     """Why the proposal is not usable; `None` when it is."""
     seconds: float
+    attempts: int
+    """Requests that were made: retries, hedges and fallbacks are counted."""
     usage: UsageMetadata | None
     """Tokens of this member's calls; `None` where the member reports none."""
+    cost: float | None
+    """USD of these tokens; `None` where no price is known."""
     text: NotRequired[str]
     """The proposal itself; only with `include_proposals=True`."""
 
@@ -114,10 +135,17 @@ class AggregatorRecord(TypedDict):
 
     model: str
     model_name: str | None
-    status: Literal["ok", "cached"]
+    status: Literal["ok", "cached", "failed"]
+    """`failed` only where `best_proposal` is the answer."""
+    error: str | None
+    """Why aggregators that were tried gave no answer; `None` when the first one did."""
     seconds: float
+    attempts: int
+    """Requests that were made: retries, hedges and fallbacks are counted."""
     usage: UsageMetadata | None
     """Its own tokens; of a cached answer those that it once took, which count in no total."""
+    cost: float | None
+    """USD of all its requests; `None` where no price is known."""
 
 
 class UsageReport(TypedDict):
@@ -129,7 +157,18 @@ class UsageReport(TypedDict):
     by_model: dict[str, UsageMetadata]
     """The same per model that answered."""
     unknown: list[str]
-    """Models that answered or failed without saying what they used; the totals lack them."""
+    """Models of which at least one request did not say what it used; the totals lack those."""
+
+
+class CostReport(TypedDict):
+    """USD over all calls of the mixture, each call counted once."""
+
+    usd: float
+    """The known part of the cost; all of it where `unknown` is empty."""
+    by_layer: list[float | None]
+    """The known part per layer, the aggregator's the last; `None` where nothing is known."""
+    unknown: list[str]
+    """Models that were called and whose cost is not known; the sums lack them."""
 
 
 class MoARecord(TypedDict):
@@ -141,8 +180,12 @@ class MoARecord(TypedDict):
     """In (layer, index) order."""
     aggregator: AggregatorRecord
     usage: UsageReport
+    cost: CostReport | None
+    """What it cost; `None` without `prices`."""
     degraded: bool
-    """True exactly when a proposal is missing."""
+    """True exactly when a proposal or the aggregator's answer is missing."""
+    best_proposal: str | None
+    """The proposal that is the answer because no aggregator gave one, as `"layer.index"`."""
     cached: bool
     """Whether the whole answer came from an LLM cache of the mixture; then nothing was paid."""
 
@@ -159,8 +202,10 @@ class Proposal:
         status: What became of the call.
         error: Why the proposal is not usable, or `None`.
         seconds: Wall time of the call.
+        attempts: Requests that were made.
         is_retryable: Whether the failure says of itself that a retry may help.
-        usage_by_model: Tokens of the call per model that answered. Empty where unknown.
+        usage_by_model: Known tokens of the call per model that answered.
+        unknown: Models of the requests of whose tokens nothing is known.
         text: The answer without reasoning; empty unless the proposal is usable.
     """
 
@@ -171,8 +216,10 @@ class Proposal:
     status: ProposalStatus = "ok"
     error: str | None = None
     seconds: float = 0.0
+    attempts: int = 1
     is_retryable: bool = False
     usage_by_model: dict[str, UsageMetadata] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
     text: str = ""
 
     @property

@@ -10,7 +10,7 @@ from langchain_core.messages.ai import AIMessage, UsageMetadata, add_usage
 from langchain_core.outputs import LLMResult
 from typing_extensions import override
 
-from langchain_moa.types import AggregatorRecord, Proposal, UsageReport
+from langchain_moa.types import Proposal, UsageReport
 
 
 def sum_usage(usages: Iterable[UsageMetadata | None]) -> UsageMetadata | None:
@@ -63,22 +63,20 @@ def answering_model(message: AIMessage) -> str | None:
 def usage_report(
     proposals: Sequence[Proposal],
     final: Mapping[str, UsageMetadata],
-    aggregator: AggregatorRecord,
+    unknown: Sequence[str] = (),
 ) -> UsageReport:
     """Totals over all calls of one mixture.
 
     Args:
         proposals: All proposals of the call.
         final: Usage of the final call per model.
-        aggregator: The record of the final call.
+        unknown: Models of the final call's requests of which nothing is known.
 
     Returns:
         Input, output and total tokens, the same per model that answered, and the models
-        of which nothing is known.
+        of which something is not known.
     """
-    unknown = [p.model for p in proposals if not p.usage_by_model and p.status != "cached"]
-    if not final and aggregator["status"] != "cached":
-        unknown.append(aggregator["model"])
+    lacking = {*unknown, *(name for p in proposals for name in p.unknown)}
     by_model: dict[str, UsageMetadata] = {}
     for usages in [*(p.usage_by_model for p in proposals), final]:
         for name, usage in usages.items():
@@ -89,5 +87,5 @@ def usage_report(
         "output_tokens": total["output_tokens"] if total else 0,
         "total_tokens": total["total_tokens"] if total else 0,
         "by_model": by_model,
-        "unknown": sorted(set(unknown)),
+        "unknown": sorted(lacking),
     }

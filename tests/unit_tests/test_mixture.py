@@ -81,7 +81,8 @@ def test_a_wrong_mixture_is_an_error(
     ("aggregator", "options", "told"),
     [
         (None, {}, "aggregator=None is neither a chat model"),
-        ([A], {}, "aggregator=<list> is neither"),
+        ([], {}, "aggregator=[] is empty"),
+        ([A, 3], {}, "aggregator[1]=3 is neither"),
         (str.upper, {}, "wrap it in RunnableLambda"),
         (" ", {}, "aggregator=' ' names no model"),
         (CHAIN, {"max_tokens": 5, "stop": ["x"]}, "max_tokens, stop: "),
@@ -204,7 +205,7 @@ def test_runnables_without_a_model_are_members_too() -> None:
 
 def test_defaults() -> None:
     made = mixture()
-    assert (made.placement, made.min_proposals, made.include_proposals) == ("user", 1, False)
+    assert (made.placement, made.policy.min_proposals, made.include_proposals) == ("user", 1, False)
 
 
 def test_the_next_layer_reads_usable_proposals_only() -> None:
@@ -214,7 +215,7 @@ def test_the_next_layer_reads_usable_proposals_only() -> None:
         Proposal(layer=1, index=2, model="c", text="third"),
     ]
     made = mixture(placement="system", aggregator_prompt="Read:\n{proposals}")
-    system, human = made.conversation_with([HumanMessage("q")], proposals)
+    system, human = made.read_by(made.aggregator, [HumanMessage("q")], proposals)
     assert (system.type, human.text) == ("system", "q")
     assert system.text.startswith("Read:\n")
     assert [word in system.text for word in ("first", "broken", "third")] == [True, False, True]

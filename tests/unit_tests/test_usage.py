@@ -15,7 +15,7 @@ from langchain_moa import Proposal
 from langchain_moa.calls import prepare_call
 from langchain_moa.members import Member, as_message, with_arguments
 from langchain_moa.testing import ScriptedChatModel
-from langchain_moa.types import AggregatorRecord, proposals_from_state
+from langchain_moa.types import proposals_from_state
 from langchain_moa.usage import answering_model, sum_usage, usage_of_message, usage_report
 
 
@@ -25,15 +25,6 @@ def usage(read: int, written: int) -> UsageMetadata:
 
 def proposal(index: int = 0, **values: Any) -> Proposal:
     return Proposal(**{"layer": 1, "index": index, "model": "asked", **values})
-
-
-FINAL: AggregatorRecord = {
-    "model": "judge",
-    "model_name": None,
-    "status": "ok",
-    "seconds": 0.1,
-    "usage": None,
-}
 
 
 @pytest.mark.parametrize(
@@ -84,14 +75,14 @@ def test_a_message_without_usage_counts_nothing() -> None:
     ("proposals", "aggregator", "by_model"),
     [
         ([], {}, {}),
-        ([proposal()], {}, {}),
+        ([proposal(unknown=["a"])], {}, {}),
         ([proposal()], {"c": usage(3, 4)}, {"c": usage(3, 4)}),
         ([proposal(usage_by_model={"a": usage(1, 2)})], {}, {"a": usage(1, 2)}),
         (
             [
                 proposal(0, usage_by_model={"a": usage(1, 2)}),
                 proposal(1, usage_by_model={"a": usage(1, 2), "b": usage(5, 6)}),
-                proposal(2, status="failed"),
+                proposal(2, status="failed", unknown=["x", "y"]),
                 proposal(3, status="empty", usage_by_model={"b": usage(1, 0)}),
             ],
             {"a": usage(10, 20)},
@@ -104,8 +95,8 @@ def test_the_report_counts_every_call_once(
     aggregator: dict[str, UsageMetadata],
     by_model: dict[str, UsageMetadata],
 ) -> None:
-    report = usage_report(proposals, aggregator, FINAL)
-    silent = {p.model for p in proposals if not p.usage_by_model}
+    report = usage_report(proposals, aggregator, [] if aggregator else ["judge"])
+    silent = {name for p in proposals for name in p.unknown}
     assert report["unknown"] == sorted(silent | (set() if aggregator else {"judge"}))
     assert report["by_model"] == by_model
     assert report["input_tokens"] == sum(used["input_tokens"] for used in by_model.values())
@@ -115,7 +106,7 @@ def test_the_report_counts_every_call_once(
 
 def test_a_report_changes_no_proposal() -> None:
     given = [proposal(index, usage_by_model={"a": usage(1, 2)}) for index in (0, 1)]
-    usage_report(given, {"a": usage(10, 20)}, FINAL)
+    usage_report(given, {"a": usage(10, 20)})
     assert [p.usage_by_model for p in given] == [{"a": usage(1, 2)}] * 2
 
 
@@ -179,7 +170,8 @@ def test_each_members_call_tells_its_usage(
     called = member.quiet if quiet else member.runnable
     call = prepare_call(member, called, [HumanMessage("hi")], config)
     message = as_message(call.runnable.invoke(call.input, call.config))
-    assert (call.usage(message), call.model_name(message)) == (by_model, name)
+    call.answered(message)
+    assert (call.used, call.model_name(message)) == (by_model, name)
     assert callers.usage_metadata == by_model
     assert config.get("callbacks") == [callers]
 

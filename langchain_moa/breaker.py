@@ -1,0 +1,114 @@
+"""Circuit breakers: a member that keeps failing is left alone for a while.
+
+Own code, because the libraries for it either hold a lock during the call or know one event loop
+only; members are called from many threads and loops at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final
+from weakref import WeakValueDictionary
+
+from langchain_moa.errors import MoAConfigurationError
+
+
+@dataclass(frozen=True)
+class CircuitBreaker:
+    """When a member is left alone, and for how long.
+
+    Failures are errors and timeouts. What is the request's own fault (400, a context overflow) or
+    an answer (empty, filtered) is none. The state is shared by all mixtures in the process that
+    use an equal member.
+
+    Attributes:
+        failures: So many in a row open the breaker; the member is then skipped.
+        reset_after: Seconds after which one call is let through as a probe. It closes the breaker
+            when it succeeds, and starts the wait anew when it fails.
+
+    Raises:
+        MoAConfigurationError: A value is not above zero.
+
+    Example:
+        >>> from langchain_moa import CircuitBreaker, MoAChatModel
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> llm = MoAChatModel(
+        ...     reference_models=[ScriptedChatModel.saying("4"), ScriptedChatModel.saying("5")],
+        ...     aggregator=ScriptedChatModel.saying("It is 4."),
+        ...     circuit_breaker=CircuitBreaker(failures=3, reset_after=60),
+        ... )
+    """
+
+    failures: int = 5
+    reset_after: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name in ("failures", "reset_after"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+                msg = f"circuit_breaker.{name}={value!r} must be a number above 0."
+                raise MoAConfigurationError(msg)
+
+
+class Breaker:
+    """The state of one member's circuit breaker.
+
+    Args:
+        setting: When it opens and for how long.
+        clock: Seconds, as `time.monotonic` gives them.
+    """
+
+    def __init__(self, setting: CircuitBreaker, clock: Callable[[], float] = monotonic) -> None:
+        self._setting = setting
+        self._clock = clock
+        self._failures = 0
+        self._retry_at = 0.0
+        self._lock = threading.Lock()
+
+    def refuses(self) -> str | None:
+        """Why the member is not to be called now, or `None`.
+
+        `None` from an open breaker makes the caller its probe: others are refused meanwhile.
+        """
+        with self._lock:
+            if self._failures < self._setting.failures:
+                return None
+            now = self._clock()
+            if now >= self._retry_at:
+                self._retry_at = now + self._setting.reset_after
+                return None
+            wait = self._retry_at - now
+            return f"circuit breaker open after {self._failures} failures, {wait:.0f} s to go"
+
+    def succeeded(self) -> None:
+        """Note an answer."""
+        with self._lock:
+            self._failures = 0
+
+    def failed(self) -> None:
+        """Note a failure."""
+        with self._lock:
+            self._failures += 1
+            if self._failures >= self._setting.failures:
+                self._retry_at = self._clock() + self._setting.reset_after
+
+
+_shared: Final[WeakValueDictionary[tuple[str, CircuitBreaker], Breaker]] = WeakValueDictionary()
+_lock: Final = threading.Lock()
+
+
+def shared_breaker(member: str, setting: CircuitBreaker) -> Breaker:
+    """The breaker of a member, which lives as long as any mixture holds it.
+
+    Args:
+        member: The member's fingerprint.
+        setting: Different settings have different states.
+    """
+    with _lock:
+        breaker = _shared.get((member, setting))
+        if breaker is None:
+            breaker = _shared[(member, setting)] = Breaker(setting)
+        return breaker

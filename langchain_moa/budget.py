@@ -1,0 +1,135 @@
+"""What a call may cost, and what would break that."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from pydantic import SkipValidation
+
+# typing.TypedDict below Python 3.12 leaves graph schemas empty
+from typing_extensions import TypedDict
+
+from langchain_moa.errors import MoAConfigurationError
+
+OnBudget: TypeAlias = Literal["degrade", "raise"]
+"""What to do with reference models that the budget does not admit: leave them out, or raise."""
+
+
+class BudgetOptions(TypedDict, total=False):
+    """The settings of a mixture for what a call may cost; `MoAChatModel` documents them."""
+
+    max_calls: int | None
+    max_total_tokens: int | None
+    max_cost: float | None
+    on_budget: SkipValidation[OnBudget]
+
+
+class Amount(NamedTuple):
+    """What requests cost: their number, tokens of input and output together, and USD."""
+
+    calls: int = 1
+    tokens: int = 0
+    usd: float = 0.0
+
+    def plus(self, other: Amount) -> Amount:
+        """The sum of two amounts."""
+        return Amount(self.calls + other.calls, self.tokens + other.tokens, self.usd + other.usd)
+
+
+NOTHING: Final = Amount(calls=0)
+ONE_CALL: Final = Amount()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """The most that a call may cost; `None` is no limit."""
+
+    max_calls: int | None = None
+    max_total_tokens: int | None = None
+    max_cost: float | None = None
+    on_budget: OnBudget = "degrade"
+
+    @property
+    def limits(self) -> bool:
+        """Whether there is any limit."""
+        return any(x is not None for x in (self.max_calls, self.max_total_tokens, self.max_cost))
+
+    def excess(self, amount: Amount) -> str | None:
+        """Which limit an amount breaks, in words, or `None`."""
+        limits = {
+            "max_calls": (self.max_calls, amount.calls),
+            "max_total_tokens": (self.max_total_tokens, amount.tokens),
+            "max_cost": (self.max_cost, amount.usd),
+        }
+        for name, (limit, needed) in limits.items():
+            if limit is not None and needed > limit:
+                return f"{name}={limit:g} would be exceeded"
+        return None
+
+    def refused(
+        self, spent: Amount, wanted: Sequence[Amount], reserve: Amount
+    ) -> tuple[dict[int, str], Amount]:
+        """Which of the wanted requests do not fit, when something is kept for later.
+
+        Args:
+            spent: What the call has cost so far.
+            wanted: What each request may cost, in the order in which they are admitted.
+            reserve: What the aggregator's call may cost.
+
+        Returns:
+            The limit that each refused request would break, by its place; and what is spent and
+            promised with all others.
+        """
+        total, refused = spent.plus(reserve), dict[int, str]()
+        for place, amount in enumerate(wanted):
+            excess = self.excess(total.plus(amount))
+            if excess is None:
+                total = total.plus(amount)
+            else:
+                refused[place] = excess
+        return refused, total
+
+
+def build_budget(options: Mapping[str, Any]) -> Budget:
+    """Check the settings and put them together.
+
+    Raises:
+        MoAConfigurationError: A setting is wrong; the message names it and the mend.
+    """
+    given = {name: options[name] for name in Budget.__dataclass_fields__ if name in options}
+    for name in ("max_calls", "max_total_tokens", "max_cost"):
+        value = given.get(name)
+        if value is not None and not value > 0:
+            msg = f"{name}={value!r} must be above 0; leave it out for no limit."
+            raise MoAConfigurationError(msg)
+    if given.get("on_budget", "degrade") not in ("degrade", "raise"):
+        msg = f"on_budget={given['on_budget']!r} is unknown; give 'degrade' or 'raise'."
+        raise MoAConfigurationError(msg)
+    return Budget(**given)
+
+
+class Ledger:
+    """What one call has spent and promised, for requests that nobody planned."""
+
+    def __init__(self) -> None:
+        self._committed = NOTHING
+        self._lock = threading.Lock()
+
+    def commit(self, amount: Amount) -> None:
+        """Say anew what is spent and promised, when a layer starts."""
+        with self._lock:
+            self._committed = amount
+
+    def take(self, amount: Amount, budget: Budget) -> bool:
+        """Whether a retry, a hedge or a fallback may be made; it counts as promised then."""
+        if not budget.limits:
+            return True
+        with self._lock:
+            total = self._committed.plus(amount)
+            if budget.excess(total) is not None:
+                return False
+            self._committed = total
+            return True

@@ -1,0 +1,79 @@
+"""How many calls may be made at the same time, in threads and event loops alike."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+
+@dataclass(eq=False)
+class Slots:
+    """A limit of simultaneous calls; who comes first is let in first.
+
+    A semaphore of `threading` would block an event loop, one of `asyncio` belongs to one loop.
+
+    Example:
+        >>> slots = Slots(1)
+        >>> first, second = slots.ask(), slots.ask()
+        >>> first.done(), second.done()
+        (True, False)
+        >>> slots.give_back(first)
+        >>> second.done()
+        True
+    """
+
+    limit: int
+    _taken: int = 0
+    _queue: deque[Future[None]] = field(default_factory=deque)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def ask(self) -> Future[None]:
+        """A ticket, done as soon as there is a place; it has to be given back in any case."""
+        ticket: Future[None] = Future()
+        with self._lock:
+            if self._taken == self.limit:
+                self._queue.append(ticket)
+                return ticket
+            self._taken += 1
+        ticket.set_result(None)
+        return ticket
+
+    def give_back(self, ticket: Future[None]) -> None:
+        """Give up the place, or the wait for one."""
+        with self._lock:
+            if not ticket.done():
+                self._queue.remove(ticket)
+                return
+            if not self._queue:
+                self._taken -= 1
+                return
+            heir = self._queue.popleft()
+            # within the lock, for a ticket that is given back meanwhile must be found done
+            heir.set_result(None)
+
+
+class MemberSlots:
+    """The limits of one mixture: one over all its calls, one per model.
+
+    Args:
+        total: Calls of all members at the same time, or `None`.
+        per_model: Calls of each model, or of those named, or `None`.
+    """
+
+    def __init__(self, total: int | None, per_model: int | Mapping[str, int] | None) -> None:
+        self._total = None if total is None else Slots(total)
+        self._per_model = per_model
+        self._models: dict[str, Slots] = {}
+
+    def of(self, model: str) -> list[Slots]:
+        """The limits that a call of a model falls under, always in this order."""
+        own = self._own(model)
+        return [slots for slots in (own, self._total) if slots is not None]
+
+    def _own(self, model: str) -> Slots | None:
+        given = self._per_model
+        limit = given.get(model) if isinstance(given, Mapping) else given
+        return None if limit is None else self._models.setdefault(model, Slots(limit))
