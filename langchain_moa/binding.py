@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableParallel, RunnableSequence
@@ -34,6 +35,39 @@ def rebound(
         )
         raise MoAConfigurationError(msg)
     return result
+
+
+@dataclass(frozen=True)
+class FallbackBindings:
+    """What tools or a schema mean for an aggregator's fallbacks, which may be of other providers.
+
+    Attributes:
+        own: Names of the arguments that the aggregator's own binding has.
+        others: The arguments of each fallback's binding.
+    """
+
+    own: frozenset[str] = frozenset()
+    others: tuple[dict[str, Any], ...] = ()
+
+    def arguments(self, place: int, given: dict[str, Any]) -> dict[str, Any]:
+        """A call's arguments for one candidate: the aggregator is the first."""
+        if not place or not self.others:
+            return given
+        free = {name: value for name, value in given.items() if name not in self.own}
+        return {**free, **self.others[place - 1]}
+
+
+def bound_arguments(binding: Runnable[Any, Any], model: Runnable[Any, Any]) -> dict[str, Any]:
+    """The arguments that a composition binds to a model; none where it does not hold it."""
+    if isinstance(binding, RunnableBinding):
+        own = dict(binding.kwargs) if binding.bound is model else {}
+        return {**bound_arguments(binding.bound, model), **own}
+    if isinstance(binding, RunnableSequence):
+        return bound_arguments(binding.first, model)
+    if isinstance(binding, RunnableParallel):
+        found = [bound_arguments(step, model) for step in binding.steps__.values()]
+        return next(filter(None, found), {})
+    return {}
 
 
 def _replaced(

@@ -26,6 +26,7 @@ from pydantic import (
 from typing_extensions import override
 
 from langchain_moa.answer import without_usage
+from langchain_moa.binding import FallbackBindings
 from langchain_moa.breaker import CircuitBreaker
 from langchain_moa.budget import OnBudget
 from langchain_moa.callbacks import RunManager, get_current_run
@@ -33,7 +34,7 @@ from langchain_moa.delegation import DelegatingChatModel
 from langchain_moa.errors import MoAConfigurationError, MoAError, from_validation
 from langchain_moa.filtering import ProposalFilter
 from langchain_moa.graph import CompiledGraph, mixture_graph
-from langchain_moa.members import MemberLike, model_of
+from langchain_moa.members import MemberLike, holds, model_of
 from langchain_moa.mixture import (
     OPTION_NAMES,
     Aggregators,
@@ -217,6 +218,7 @@ class MoAChatModel(DelegatingChatModel):
     streaming: bool = False
 
     _built: tuple[tuple[Any, ...], Mixture] | None = PrivateAttr(default=None)
+    _bindings: FallbackBindings = PrivateAttr(default_factory=FallbackBindings)
     _graph: tuple[Mixture, CompiledGraph] | None = PrivateAttr(default=None)
 
     is_mixture: ClassVar[bool] = True
@@ -325,10 +327,17 @@ class MoAChatModel(DelegatingChatModel):
         )
         if self._built is not None and all(map(operator.is_, self._built[0], values)):
             return self._built[1]
+        self._check_recursion()
         options = dict(zip(OPTION_NAMES, values[2:], strict=True))
         mixture = build_mixture(self.reference_models, self.aggregator, **options)
         self._built = (values, mixture)
         return mixture
+
+    def _check_recursion(self) -> None:
+        for field in ("reference_models", "aggregator", "fallbacks"):
+            if holds(getattr(self, field), self):
+                msg = f"{field} holds the mixture itself; give another model, or a copy of it."
+                raise MoAConfigurationError(msg)
 
     @property
     def graph(self) -> CompiledGraph:
@@ -400,7 +409,14 @@ class MoAChatModel(DelegatingChatModel):
         self, manager: RunManager | None, stop: list[str] | None, kwargs: dict[str, Any]
     ) -> MoARun:
         arguments = kwargs if stop is None else {**kwargs, "stop": stop}
-        return MoARun(self._mixture, manager or get_current_run(), arguments)
+        run = manager or get_current_run()
+        return MoARun(self._mixture, run, arguments, self._bindings)
+
+    @override
+    def _with_bindings(self, bindings: FallbackBindings) -> Self:
+        copy = self.model_copy()
+        copy._bindings = bindings  # noqa: SLF001 - of its own class
+        return copy
 
     # --- who this is ---
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable
+from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel
 from typing_extensions import override
 
-from langchain_moa.binding import rebound
+from langchain_moa.binding import FallbackBindings, bound_arguments, rebound
 from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.members import Member
 from langchain_moa.mixture import Mixture
 from langchain_moa.outer_run import CompositeChatModel
 
@@ -48,8 +50,7 @@ class DelegatingChatModel(CompositeChatModel, ABC):
         """
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
-        model = self._aggregator_model("bind_tools")
-        return rebound(model.bind_tools(tools, **kwargs), model, self)
+        return self._bound("bind_tools", lambda model: model.bind_tools(tools, **kwargs))
 
     @override
     def with_structured_output(
@@ -65,17 +66,27 @@ class DelegatingChatModel(CompositeChatModel, ABC):
         Raises:
             MoAConfigurationError: The aggregator is no chat model.
         """
-        model = self._aggregator_model("with_structured_output")
-        bound = model.with_structured_output(schema, include_raw=include_raw, **kwargs)
-        return rebound(bound, model, self)
+        return self._bound(
+            "with_structured_output",
+            lambda model: model.with_structured_output(schema, include_raw=include_raw, **kwargs),
+        )
 
-    def _aggregator_model(self, use: str) -> BaseChatModel:
-        member = self._mixture.aggregator
-        if member.chat_model is None:
-            kind = type(member.runnable).__name__
-            msg = f"aggregator=<{kind}> is no chat model, which {use} needs; give a chat model."
-            raise MoAConfigurationError(msg)
-        return member.chat_model
+    def _bound(
+        self, use: str, bind: Callable[[BaseChatModel], Runnable[Any, Any]]
+    ) -> Runnable[Any, Any]:
+        """What the aggregator makes of a binding, with the mixture in its place."""
+        candidates = self._mixture.aggregator.candidates
+        model, *fallbacks = [_chat_model(member, use) for member in candidates]
+        binding = bind(model)
+        bindings = FallbackBindings(
+            own=frozenset(bound_arguments(binding, model)),
+            others=tuple(bound_arguments(bind(fallback), fallback) for fallback in fallbacks),
+        )
+        return rebound(binding, model, self._with_bindings(bindings) if fallbacks else self)
+
+    @abstractmethod
+    def _with_bindings(self, bindings: FallbackBindings) -> Self:
+        """A copy that knows what a binding means for the aggregator's fallbacks."""
 
     @override
     def get_token_ids(self, text: str) -> list[int]:
@@ -113,3 +124,13 @@ class DelegatingChatModel(CompositeChatModel, ABC):
         if limits:
             profile["max_input_tokens"] = min(limits)
         return profile
+
+
+def _chat_model(member: Member, use: str) -> BaseChatModel:
+    if member.chat_model is None:
+        kind = type(member.runnable).__name__
+        msg = f"{member.field}=<{kind}> is no chat model, which {use} needs; give a chat model."
+        if isinstance(member.runnable, RunnableWithFallbacks):
+            msg += " Fallbacks can be given as a list: aggregator=[first, second]."
+        raise MoAConfigurationError(msg)
+    return member.chat_model

@@ -257,6 +257,20 @@ def language_models(runnable: Any) -> Iterator[BaseLanguageModel[Any]]:
         yield from language_models(part)
 
 
+def holds(value: Any, wanted: Runnable[Any, Any]) -> bool:
+    """Whether a runnable, or a list or dict of them, has another one somewhere inside."""
+    left, seen = [value], set[int]()
+    while left:
+        item = left.pop()
+        if item is wanted:
+            return True
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        left += _runnables_in(item) if isinstance(item, list | tuple | dict) else _parts(item)
+    return False
+
+
 def _parts(runnable: Any) -> Iterable[Any]:
     """What a runnable is composed of."""
     parts: Iterable[Any] = ()
@@ -286,6 +300,8 @@ def _runnables_in(value: Any) -> Iterator[Runnable[Any, Any]]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _runnables_in(item)
+    elif isinstance(value, dict):
+        yield from _runnables_in(list(value.values()))
 
 
 def _repeats(runnable: Any) -> bool:

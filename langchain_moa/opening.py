@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from concurrent import futures
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -82,24 +82,75 @@ class AsyncOpenedStream:
     async def chunks(self, until: float) -> AsyncGenerator[AIMessageChunk, None]:
         """All chunks; see `OpenedStream.chunks`."""
         async with aclosing(self.rest):
-            paused = monotonic()
-            for chunk in self.head:
-                yield chunk
-            while True:
-                until += monotonic() - paused
-                try:
-                    async with asyncio.timeout(_left(until)):
-                        piece = await anext(self.rest, _END)
-                except TimeoutError as error:
-                    raise ModelTimeoutError(_LATE) from error
-                if piece is _END:
-                    return
-                paused = monotonic()
-                yield as_chunk(piece)
+            watchdog = _Watchdog(until)
+            with closing(watchdog):
+                for chunk in self.head:
+                    yield chunk
+                while (piece := await watchdog.step(self.rest)) is not _END:
+                    yield as_chunk(piece)
 
     async def aclose(self) -> None:
         """Close a stream that nobody reads."""
         await self.rest.aclose()
+
+
+class _Watchdog:
+    """Ends a stream that is out of time.
+
+    One timer for the whole stream: `asyncio.timeout` around each token would cost more than
+    passing the token on does.
+
+    Args:
+        until: The deadline, on the clock of `time.monotonic`.
+    """
+
+    def __init__(self, until: float) -> None:
+        self._until = until
+        self._paused = monotonic()
+        self._task: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._fired = False
+
+    async def step(self, steps: AsyncGenerator[Any, None]) -> Any:
+        """The next item, or `_END`.
+
+        Raises:
+            ModelTimeoutError: The time is over.
+        """
+        self._until += monotonic() - self._paused
+        self._task = task = asyncio.current_task()
+        before = task.cancelling() if task is not None else 0
+        if self._timer is None:
+            self._wait()
+        try:
+            return await anext(steps, _END)
+        except asyncio.CancelledError as error:
+            if self._fired and task is not None and task.uncancel() <= before:
+                raise ModelTimeoutError(_LATE) from error
+            raise
+        finally:
+            self._task = None
+            self._paused = monotonic()
+
+    def close(self) -> None:
+        """Watch no longer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _wait(self) -> None:
+        if self._until < OPEN:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(0.0, self._until - monotonic()), self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._task is None:  # the consumer pauses; the next step waits anew
+            return
+        if monotonic() < self._until:
+            self._wait()
+            return
+        self._fired = True
+        self._task.cancel()
 
 
 def opened(request: MemberCall) -> Result:
@@ -164,10 +215,6 @@ def _nothing(request: MemberCall, head: list[AIMessageChunk]) -> Result:
     message = cast("AIMessage", message_chunk_to_message(add_ai_message_chunks(first, *others)))
     request.answered(message)
     return Result(reason=judge_answer(message) or "no text", request=request)
-
-
-def _left(until: float) -> float | None:
-    return None if until == OPEN else until - monotonic()
 
 
 def _pieces(call: MemberCall) -> Iterator[Any]:

@@ -17,6 +17,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_moa.answer import RECORD_KEY
+from langchain_moa.binding import FallbackBindings
 from langchain_moa.callbacks import (
     RunManager,
     caller_configurable,
@@ -47,12 +48,14 @@ class MoARun:
         mixture: The mixture that is called.
         manager: The run that the chat model opened, or `None` when nobody listens.
         arguments: Call arguments of the final answer.
+        bindings: What of them is otherwise for the aggregator's fallbacks.
         configurable: The caller's own `configurable` keys, for members that have use for them.
     """
 
     mixture: Mixture
     manager: RunManager | None
     arguments: dict[str, Any]
+    bindings: FallbackBindings = field(default_factory=FallbackBindings)
     configurable: dict[str, Any] = field(default_factory=caller_configurable)
 
     def __post_init__(self) -> None:
@@ -60,8 +63,10 @@ class MoARun:
 
     @cached_property
     def _aggregating(self) -> dict[Member, Runnable[Any, Any]]:
-        candidates = self.mixture.aggregator.candidates
-        return {member: self.mixture.aggregating(member, self.arguments) for member in candidates}
+        return {
+            member: self.mixture.aggregating(member, self.bindings.arguments(place, self.arguments))
+            for place, member in enumerate(self.mixture.aggregator.candidates)
+        }
 
     def invoke(self, messages: Conversation) -> AIMessage:
         """The answer, each layer's members asked in threads.
