@@ -150,7 +150,7 @@ class Turn:
         granted = yield from self._places(member)
         if not granted.good:
             return self._explained(granted, OPEN)
-        if not place:
+        if not self.requests:
             self._started = perf_counter()
             yield self._tell("member_started")
         until = monotonic() + self.timeout
