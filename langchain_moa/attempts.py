@@ -155,8 +155,8 @@ class Turn:
             yield self._tell("member_started")
         until = monotonic() + self.timeout
         result = yield from self._tries(place, member, until)
-        if breaker is not None and result.good:
-            breaker.succeeded()
+        if breaker is not None and result.good and result.request.member is member:
+            breaker.succeeded()  # a hedge that was answered by a fallback tells nothing of it
         elif breaker is not None and _is_members_fault(result):
             breaker.failed()
         return self._explained(result, until)
