@@ -118,4 +118,9 @@ def _data(event: dict[str, Any]) -> str:
 
 
 def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair travels escaped or not at all
+        return json.dumps(value)
+    return text
