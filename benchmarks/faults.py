@@ -29,7 +29,7 @@ SHARE_OF_FAULTS: Final = 0.2
 
 _STANDARD_SCORE_OF_P99: Final = 2.326
 _CALL: Final = re.compile(r"Call (\d+)")
-_WORDS: Final = "Paris is the capital of France, as far as anybody knows. " * 3
+_WORDS: Final = "Paris is the capital of France, as far as anybody knows."
 
 FAULTS: Final = (
     ModelBehavior(status=429, retry_after=0.1),

@@ -68,7 +68,7 @@ class Soaked:
         hung: Calls that took longer than `BOUND` and `MARGIN`.
         wrong_accounts: Records whose totals are not the sum of what they consist of.
         known_tokens: Tokens in all records; `served_tokens` are those that the server counted.
-        errors: What was raised, by class.
+        errors: What was raised, by class and cause.
         seconds: Wall seconds of each call.
         p50: Percentiles of these, in seconds.
         mib_warm: This process's memory in MiB after `WARM_UP`, and `mib_end` at the end.
@@ -202,7 +202,7 @@ def _total(usages: Iterable[Mapping[str, int] | None]) -> int:
 
 
 def _count_error(error: Exception, seen: _Answered, chunks: list[Any], soaked: Soaked) -> None:
-    soaked.errors[type(error).__name__] += 1
+    soaked.errors[f"{type(error).__name__} from {type(error.__cause__).__name__}"] += 1
     if any(chunk.text for chunk in chunks):
         soaked.broken += 1
     elif seen.seen:
