@@ -50,8 +50,9 @@ class _Answered(BaseCallbackHandler):
         """Look at a member's answer."""
         del kwargs
         for generation in response.generations[0][:1]:
+            # a stream that was cut off ends here, too, but without a reason
             reason = (generation.generation_info or {}).get("finish_reason")
-            self.seen |= bool(generation.text.strip()) and reason != "content_filter"
+            self.seen |= bool(generation.text.strip()) and reason == "stop"
 
 
 @dataclass
@@ -63,7 +64,7 @@ class Soaked:
         answered: Calls that gave an answer.
         degraded: Those of them that say that they lack a proposal or the aggregator's answer.
         nobody: Calls that raised because no member at all had answered.
-        lost: Calls that raised although one had.
+        lost: Calls that raised although one had, and `lost_errors` with what.
         broken: Streams that raised after their first token, which cannot be taken back.
         hung: Calls that took longer than `BOUND` and `MARGIN`.
         wrong_accounts: Records whose totals are not the sum of what they consist of.
@@ -81,6 +82,7 @@ class Soaked:
     degraded: int = 0
     nobody: int = 0
     lost: int = 0
+    lost_errors: list[str] = field(default_factory=list)
     broken: int = 0
     hung: int = 0
     wrong_accounts: int = 0
@@ -207,6 +209,7 @@ def _count_error(error: Exception, seen: _Answered, chunks: list[Any], soaked: S
         soaked.broken += 1
     elif seen.seen:
         soaked.lost += 1
+        soaked.lost_errors.append(f"{error}")
     else:
         soaked.nobody += 1
 
