@@ -126,11 +126,14 @@ ENDLESS: Final = {
     "letters of many scripts": "\u0434\u6f22\u00e9" * 350_000,
     "closing tags": "</proposal>" * 90_000,
     "brackets": "<" * 1_000_000,
-    "blanks after a bracket": "x<" + " " * 1_000_000 + "y",
-    "lines": "x" + "\n" * 1_000_000 + "y",
+    "blanks after a bracket": "x<" + " " * 80_000 + "y",
+    "lines": "x" + "\n" * 150_000 + "y",
     "zero-width spaces": "x<" + "\u200b" * 1_000_000 + "y",
     "zero-width spaces in the word": "x<p" + "\u200b" * 1_000_000 + "y",
-    "reasoning opened": "x" + "<think>" * 150_000,
+    "reasoning opened": "x" + "<think>" * 30_000,
     "reasoning closed in backticks": "`</think>" * 110_000,
 }
-"""Texts of 1 MB that are read in no time, unless the reading goes back at each character."""
+"""Texts that are read in no time, unless the reading goes back at each character.
+
+They take 1 MB, or what such a reading needs half a minute for: no limit stops it in a thread.
+"""

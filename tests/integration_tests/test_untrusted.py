@@ -115,7 +115,7 @@ def test_attackers_together_get_no_further(attack: str, hostile: LoopbackServer)
     assert fenced.text.count(fenced.key) == 2 * 4
 
 
-@pytest.mark.timeout(30)  # a reading that goes back at each character takes hours
+@pytest.mark.timeout(15)
 @pytest.mark.parametrize("text", ENDLESS)
 def test_a_huge_text_is_read_in_no_time(text: str) -> None:
     models = {ALPHA: says(HARMLESS), BETA: says(ENDLESS[text]), AGGREGATOR: says("Paris.")}
