@@ -131,7 +131,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize("make", MAKERS)
-@pytest.mark.parametrize(("options", "told"), WRONG, ids=lambda x: repr(x)[:50])
+@pytest.mark.parametrize(("options", "told"), WRONG)
 def test_a_wrong_setting_is_an_error(make: Any, options: dict[str, Any], told: list[str]) -> None:
     with pytest.raises(MoAConfigurationError) as caught:
         make(reference_models=[A, B], aggregator=JUDGE, **options)
