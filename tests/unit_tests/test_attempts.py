@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from langchain_core.caches import InMemoryCache
 from langchain_core.exceptions import (
     ContextOverflowError,
     ModelAPIError,
@@ -29,7 +30,7 @@ from langchain_core.exceptions import (
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableLambda
 
-from langchain_moa import AggregationError, MoAChatModel
+from langchain_moa import AggregationError, CircuitBreaker, MoAChatModel
 from langchain_moa.attempts import _pause, is_retryable
 from langchain_moa.racing import Result
 from langchain_moa.testing import ScriptedChatModel
@@ -448,6 +449,25 @@ async def test_the_best_proposal_answers_where_no_aggregator_does(way: str) -> N
     assert "ValueError: no" in record["aggregator"]["error"]
 
 
+def test_a_stopgap_is_not_given_again_from_the_cache() -> None:
+    """Not to a mixture that would raise, and not once the aggregator is back."""
+    cache, script = InMemoryCache(), Script(ValueError("no"), "It is 4.")
+    judge, proposer = model(script, "judge"), model("4", "first")
+
+    def ask(choice: str) -> str:
+        llm = mixture(
+            "",
+            reference_models=[proposer],
+            aggregator=judge,
+            cache=cache,
+            on_aggregator_failure=choice,
+        )
+        return llm.invoke("Go").text
+
+    assert ask("best_proposal") == "4"
+    assert ask("raise") == "It is 4."
+
+
 # --- hedging ---
 
 
@@ -616,6 +636,28 @@ def test_a_fallback_is_admitted_by_its_own_price(who: str) -> None:
     record = llm.invoke("Go").response_metadata["moa"]
     assert record["cost"]["usd"] <= 1.0
     assert dear.calls == []
+
+
+def test_a_request_that_a_breaker_refused_is_not_taken_from_the_budget() -> None:
+    gone = Script(ModelNotFoundError("gone"))
+    sick = [model(gone, "first"), model(gone, "second")]
+
+    def ask(max_calls: int) -> Any:
+        llm = mixture(
+            "",
+            reference_models=sick[:1],
+            fallbacks={"first": [sick[1], model("4", "third")]},
+            circuit_breaker=breaker,
+            max_calls=max_calls,
+        )
+        kept.append(llm)  # breakers live as long as their mixtures
+        return llm.invoke("Go").response_metadata["moa"]["proposals"][0]
+
+    kept: list[MoAChatModel] = []
+    breaker = CircuitBreaker(failures=1, reset_after=3600)
+    assert (ask(4)["status"], gone.calls) == ("ok", 2)
+    again = ask(3)  # one request is left beside the aggregator's and the first member's
+    assert (again["status"], again["model"], gone.calls) == ("ok", "third", 2)
 
 
 # --- what is raised within ---

@@ -129,3 +129,14 @@ def test_all_of_many_threads_are_counted() -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(count, range(8)))
     assert gate.opened.done()
+
+
+def test_who_is_left_out_last_decides_too() -> None:
+    """One of two admitted members has failed, both are needed, so the other is asked in vain."""
+    gate = counted(Gate(3, needed=3), "")
+    gate.leave_out()
+    counted(gate, "-")
+    assert gate.opened.done()
+    late = counted(Gate(3, needed=2), "-")
+    late.leave_out()
+    assert late.opened.done()
