@@ -494,7 +494,7 @@ async def test_a_second_request_to_the_same_member(way: str) -> None:
     free.set()
     (proposal,) = record["proposals"]
     assert (proposal["status"], proposal["attempts"]) == ("ok", 2)
-    assert record["usage"]["unknown"] == ["first"]  # the request that came second
+    assert "first" in record["usage"]["unknown"]  # the request that came second
 
 
 @pytest.mark.parametrize("way", WAYS)
