@@ -54,30 +54,29 @@ def refusal(
 
 def commit_final(
     call: CallInProgress, messages: Sequence[BaseMessage], proposals: Sequence[Proposal]
-) -> tuple[Amount, str | None]:
+) -> str | None:
     """Promise the aggregator's call.
 
     Returns:
-        What it may cost; and why it must not be made, where a proposal can be the answer.
+        Why it must not be made, where a proposal can be the answer; else `None`.
 
     Raises:
         BudgetExceededError: It must not be made, and none can.
     """
     mixture = call.mixture
     if not mixture.budget.limits:
-        return ONE_CALL, None
+        return None
     shown = shown_proposals(proposals, mixture.layers)
-    read = mixture.read_by(mixture.aggregator, messages, shown)
-    own = final_estimate(mixture, read)
+    own = final_estimate(mixture, mixture.aggregator, messages, shown)
     total = _spent(mixture, proposals).plus(own)
     excess = mixture.budget.excess(total)
     if excess is not None and shown and mixture.policy.on_aggregator_failure != "raise":
-        return own, excess
+        return excess
     if excess is not None:
         msg = f"the aggregator was not called: {excess}; {_KEPT}"
         raise BudgetExceededError(msg, proposals=proposals, causes=call.causes)
     call.ledger.commit(total)
-    return own, None
+    return None
 
 
 def proposer_estimate(
@@ -95,11 +94,27 @@ def proposer_estimate(
 
 
 def final_estimate(
-    mixture: Mixture, conversation: Sequence[BaseMessage], *, around: int = 0
+    mixture: Mixture,
+    member: Member,
+    messages: Sequence[BaseMessage],
+    shown: Sequence[Proposal],
+    *,
+    around: int = 0,
 ) -> Amount:
-    """What the aggregator's request may cost, with so many tokens around the proposals."""
-    limit = mixture.final_arguments.get("max_tokens") or mixture.aggregator.max_tokens
-    return _amount(mixture, mixture.aggregator, input_tokens(conversation) + around, limit)
+    """What a request to the aggregator or a fallback may cost.
+
+    Args:
+        mixture: The mixture.
+        member: Who is asked.
+        messages: The conversation.
+        shown: The proposals that there are.
+        around: Estimated tokens around those that are still to come.
+    """
+    if not mixture.budget.limits:
+        return ONE_CALL
+    limit = mixture.final_arguments.get("max_tokens") or member.max_tokens
+    conversation = mixture.read_by(member, messages, shown)
+    return _amount(mixture, member, input_tokens(conversation) + around, limit)
 
 
 def _refused(
@@ -115,7 +130,8 @@ def _refused(
         proposer_estimate(mixture, member, messages, shown).plus(_reading(mixture, member))
         for member in members
     ]
-    reserve = final_estimate(mixture, messages, around=mixture.tokens_around(len(members)))
+    around = mixture.tokens_around(len(members))
+    reserve = final_estimate(mixture, mixture.aggregator, messages, (), around=around)
     spent = _spent(mixture, proposals)
     refused, promised = mixture.budget.refused(spent, wanted, reserve)
     if refused and mixture.budget.on_budget == "raise":

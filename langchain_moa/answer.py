@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar, cast
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 
-from langchain_moa.attempts import Turn
+from langchain_moa.attempts import Accounts, Turn
 from langchain_moa.calls import MemberCall
 from langchain_moa.mixture import Mixture
 from langchain_moa.prices import MemberCost, cost_of, cost_report
@@ -33,6 +33,7 @@ def finished_answer(
     proposals: Sequence[Proposal],
 ) -> AIMessage:
     """The aggregator's message with a model name and the record on it; the given one is kept."""
+    accounts = turn.accounts()
     aggregator: AggregatorRecord = {
         "model": request.model,
         "model_name": request.model_name(message),
@@ -41,12 +42,12 @@ def finished_answer(
         "seconds": turn.seconds,
         "attempts": len(turn.requests),
         "usage": sum_usage(request.used.values()) or _own_usage(message),
-        "cost": cost_of(turn.usage, mixture.prices, request.model),
+        "cost": cost_of(accounts.usage, mixture.prices, request.model),
     }
     metadata = {
         **{k: v for k, v in message.response_metadata.items() if k not in _USAGE_KEYS},
         "model_name": aggregator["model_name"] or aggregator["model"],
-        RECORD_KEY: _record(mixture, proposals, aggregator, turn),
+        RECORD_KEY: _record(mixture, proposals, aggregator, accounts),
     }
     return message.model_copy(
         update={"response_metadata": metadata, "usage_metadata": aggregator["usage"]}
@@ -63,6 +64,7 @@ def best_proposal_answer(
     """The proposal that is nearest to the others as the answer, where no aggregator gave one."""
     best = shown[most_central([proposal.text for proposal in shown])]
     asked = turn.requests[-1] if turn.requests else None
+    accounts = turn.accounts()
     aggregator: AggregatorRecord = {
         "model": asked.model if asked else turn.member.model,
         "model_name": None,
@@ -70,10 +72,10 @@ def best_proposal_answer(
         "error": error,
         "seconds": turn.seconds if asked else 0.0,
         "attempts": len(turn.requests),
-        "usage": sum_usage(turn.usage.values()),
-        "cost": cost_of(turn.usage, mixture.prices, turn.member.model),
+        "usage": sum_usage(accounts.usage.values()),
+        "cost": cost_of(accounts.usage, mixture.prices, turn.member.model),
     }
-    record = _record(mixture, proposals, aggregator, turn)
+    record = _record(mixture, proposals, aggregator, accounts)
     record["degraded"] = True
     record["best_proposal"] = best.key
     metadata = {"model_name": best.model_name or best.model, RECORD_KEY: record}
@@ -179,15 +181,15 @@ def _record(
     mixture: Mixture,
     proposals: Sequence[Proposal],
     aggregator: AggregatorRecord,
-    turn: Turn,
+    accounts: Accounts,
 ) -> MoARecord:
     records = [_proposal_record(mixture, p) for p in proposals]
     return {
         "layers": mixture.layers,
         "proposals": records,
         "aggregator": aggregator,
-        "usage": usage_report(proposals, turn.usage, turn.unknown),
-        "cost": _cost(mixture, proposals, records, aggregator, turn),
+        "usage": usage_report(proposals, accounts.usage, accounts.unknown),
+        "cost": _cost(mixture, proposals, records, aggregator, accounts),
         "degraded": not all(p.usable for p in proposals),
         "best_proposal": None,
         "cached": False,
@@ -199,7 +201,7 @@ def _cost(
     proposals: Sequence[Proposal],
     records: Sequence[ProposalRecord],
     aggregator: AggregatorRecord,
-    turn: Turn,
+    accounts: Accounts,
 ) -> CostReport | None:
     if mixture.prices is None:
         return None
@@ -207,10 +209,10 @@ def _cost(
         MemberCost(p.layer, p.model, record["cost"], free=p.status == "cached" or not p.attempts)
         for p, record in zip(proposals, records, strict=True)
     ]
-    free = aggregator["status"] == "cached" or not turn.requests
+    free = aggregator["status"] == "cached" or not aggregator["attempts"]
     costs.append(MemberCost(mixture.layers, aggregator["model"], aggregator["cost"], free=free))
     report = cost_report(costs)
-    lacking = {*report["unknown"], *turn.unknown, *(m for p in proposals for m in p.unknown)}
+    lacking = {*report["unknown"], *accounts.unknown, *(m for p in proposals for m in p.unknown)}
     return {**report, "unknown": sorted(lacking)}
 
 

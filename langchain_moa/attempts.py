@@ -5,6 +5,7 @@ The turn is a plan of steps, which sync and async code carry out alike (see `rac
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from functools import partial
 from time import monotonic, perf_counter, time
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from langchain_core.exceptions import (
     ContextOverflowError,
@@ -21,7 +22,7 @@ from langchain_core.exceptions import (
 )
 from langchain_core.messages.ai import UsageMetadata, add_usage
 
-from langchain_moa.budget import ONE_CALL, Amount
+from langchain_moa.budget import NOTHING, ONE_CALL, Amount
 from langchain_moa.calls import MemberCall
 from langchain_moa.gate import OPEN, Gate
 from langchain_moa.layers import CallInProgress
@@ -32,6 +33,18 @@ from langchain_moa.types import EventName
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 8.0
+
+
+class Accounts(NamedTuple):
+    """What requests used.
+
+    Attributes:
+        usage: Known tokens per model that answered.
+        unknown: Models of the requests of whose tokens nothing is known.
+    """
+
+    usage: dict[str, UsageMetadata]
+    unknown: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +77,12 @@ class Turn:
         limit: The name of that setting, for the record.
         until: When the layer or the call ends, on the clock of `time.monotonic`.
         gate: The layer's gate, or `None`.
-        estimate: What a further request would cost.
+        estimate: What a request to a candidate may cost.
         refused: Why no request may be made at all, or `None`.
         discard: Gets good results that come too late.
         adiscard: The same in async code.
         requests: The requests made so far.
-        failures: Why each candidate before the last gave nothing.
+        failures: Why each candidate so far gave nothing.
     """
 
     call: CallInProgress
@@ -81,47 +94,53 @@ class Turn:
     limit: str
     until: float = OPEN
     gate: Gate | None = None
-    estimate: Amount = ONE_CALL
+    estimate: Callable[[Member], Amount] = lambda _: ONE_CALL
     refused: str | None = None
     discard: Callable[[Result], object] | None = None
     adiscard: Callable[[Result], Awaitable[object]] | None = None
     requests: list[MemberCall] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    _promised: Amount | None = None
     _started: float = field(default_factory=perf_counter)
     _held: list[tuple[Slots, Future[None]]] = field(default_factory=list)
 
     def plan(self) -> Plan[Result]:
         """The steps of the turn; gives the first good result, or the last one."""
         result = Result(ended="refused", reason=self.refused)
-        for place, member in enumerate(() if self.refused else self.member.candidates):
-            if place and not self._may_ask_more():
-                break
-            if place:
-                self.failures.append(f"{self._name(place - 1)}: {result.reason}")
-                self._give_back()
-            result = yield from self._candidate(place, member)
-            if result.good or result.ended == "cut" or monotonic() >= self.until:
+        for member in () if self.refused else self.member.candidates:
+            self._give_back()
+            tried = yield from self._candidate(member)
+            if tried.good:
+                return tried
+            self.failures.append(f"{member.model}: {tried.reason}")
+            if tried.ended != "refused" or not self.requests:  # what was asked tells more
+                result = tried
+            if tried.ended == "cut" or monotonic() >= self.until:
                 break
         return result
+
+    def why(self, result: Result) -> str:
+        """Why the turn gave nothing: of several candidates, what became of each."""
+        if len(self.failures) > 1:
+            return "; ".join(self.failures)
+        return result.reason or result.ended
 
     @property
     def seconds(self) -> float:
         """Seconds since the first request was made, to the microsecond."""
         return round(perf_counter() - self._started, 6)
 
-    @property
-    def usage(self) -> dict[str, UsageMetadata]:
-        """Known tokens of all requests, per model that answered."""
+    def accounts(self) -> Accounts:
+        """What is known now of the tokens of all requests; one that was given up may still end."""
         total: dict[str, UsageMetadata] = {}
+        unknown: list[str] = []
         for request in self.requests:
-            for name, usage in request.used.items():
+            used = request.used
+            if not used and not request.free:
+                unknown.append(request.model)
+            for name, usage in used.items():
                 total[name] = add_usage(total.get(name), usage)
-        return total
-
-    @property
-    def unknown(self) -> list[str]:
-        """Models of the requests of whose tokens nothing is known."""
-        return [r.model for r in self.requests if not r.used and not r.free]
+        return Accounts(total, unknown)
 
     @property
     def told(self) -> dict[str, Any]:
@@ -139,10 +158,7 @@ class Turn:
             slots, ticket = self._held.pop()
             slots.give_back(ticket)
 
-    def _name(self, place: int) -> str:
-        return self.member.candidates[place].model
-
-    def _candidate(self, place: int, member: Member) -> Plan[Result]:
+    def _candidate(self, member: Member) -> Plan[Result]:
         breaker = self.call.mixture.breaker(member)
         refusal = breaker.refuses() if breaker is not None else None
         if refusal is not None:
@@ -154,7 +170,7 @@ class Turn:
             self._started = perf_counter()
             yield self._tell("member_started")
         until = monotonic() + self.timeout
-        result = yield from self._tries(place, member, until)
+        result = yield from self._tries(member, until)
         if breaker is not None and result.good and result.request.member is member:
             breaker.succeeded()  # a hedge that was answered by a fallback tells nothing of it
         elif breaker is not None and _is_members_fault(result):
@@ -172,16 +188,20 @@ class Turn:
                     return granted
         return Result(good=True)
 
-    def _tries(self, place: int, member: Member, until: float) -> Plan[Result]:
+    def _tries(self, member: Member, until: float) -> Plan[Result]:
         until = min(until, self.until)
         retries = 0 if member.retries_itself else self.call.mixture.policy.max_retries
+        if not self._may_ask(member):
+            return Result(ended="refused", reason="the call's budget does not admit it")
         result = Result(ended="timed_out")
         for attempt in range(retries + 1):
-            if monotonic() >= until or (attempt and not self._may_ask_more()):
+            if monotonic() >= until:
                 break
-            result = yield self._request(place, member, until)
+            result = yield self._request(member, until)
             pause = _pause(result, attempt)
             if pause is None or attempt == retries or monotonic() + pause >= until:
+                break
+            if not self._may_ask(member):
                 break
             yield self._tell("member_retried", error=result.reason, seconds=pause)
             paused: Result = yield WaitFor(until=monotonic() + pause, gate=self.gate)
@@ -189,15 +209,16 @@ class Turn:
                 return paused
         return result
 
-    def _request(self, place: int, member: Member, until: float) -> Step:
+    def _request(self, member: Member, until: float) -> Step:
         after = self.call.mixture.policy.hedge_after
-        others = self.member.candidates[place + 1 :]
-        hedge = partial(self._start, others[0] if others else member)
+        place = self.member.candidates.index(member) + 1
+        other = [*self.member.candidates, member][place]
+        hedge = [partial(self._start, other)] if after < OPEN else []
         return Ask(
-            starts=[partial(self._start, member), *([hedge] if after < OPEN else [])],
+            starts=[partial(self._start, member), *hedge],
             until=until,
             hedge_at=monotonic() + after,
-            may_hedge=self._may_ask_more,
+            may_hedge=partial(self._may_hedge, other),
             gate=self.gate,
             **{
                 name: given
@@ -206,8 +227,19 @@ class Turn:
             },
         )
 
-    def _may_ask_more(self) -> bool:
-        return self.call.ledger.take(self.estimate, self.call.mixture.budget)
+    def _may_ask(self, member: Member) -> bool:
+        """Whether the budget admits a request; the turn's first was promised to it beforehand."""
+        budget = self.call.mixture.budget
+        if not budget.limits:
+            return True
+        promised, self._promised = self._promised or self.estimate(self.member), NOTHING
+        return self.call.ledger.take(self.estimate(member).beyond(promised), budget)
+
+    def _may_hedge(self, member: Member) -> bool:
+        """Whether there is a place and money for a second request now; it waits for neither."""
+        tickets = [(slots, slots.ask()) for slots in self.call.mixture.limits(member)]
+        self._held += tickets
+        return all(ticket.done() for _, ticket in tickets) and self._may_ask(member)
 
     def _start(self, member: Member) -> Any:
         request = self.prepare(member)
@@ -279,10 +311,15 @@ def _retry_after(error: Exception | None) -> float | None:
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
     value = str(headers.get("retry-after", ""))
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        pass
+        seconds = _seconds_until(value)
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _seconds_until(date: str) -> float:
+    """Seconds until an HTTP date; not a number where it is none."""
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
-    except ValueError:  # there is none, or one that can't be read
-        return None
+        return float(parsedate_to_datetime(date).timestamp()) - time()
+    except (ValueError, OverflowError):
+        return math.nan

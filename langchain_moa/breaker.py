@@ -7,11 +7,11 @@ only; members are called from many threads and loops at once.
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
-from weakref import WeakValueDictionary
 
 from langchain_moa.errors import MoAConfigurationError
 
@@ -48,8 +48,10 @@ class CircuitBreaker:
     def __post_init__(self) -> None:
         for name in ("failures", "reset_after"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-                msg = f"circuit_breaker.{name}={value!r} must be a number above 0."
+            kinds = int if name == "failures" else int | float
+            if isinstance(value, bool) or not isinstance(value, kinds) or not value > 0:
+                kind = "whole number" if name == "failures" else "number of seconds"
+                msg = f"circuit_breaker.{name}={value!r} must be a {kind} above 0."
                 raise MoAConfigurationError(msg)
 
 
@@ -96,19 +98,21 @@ class Breaker:
                 self._retry_at = self._clock() + self._setting.reset_after
 
 
-_shared: Final[WeakValueDictionary[tuple[str, CircuitBreaker], Breaker]] = WeakValueDictionary()
+_MOST: Final = 1024
+_shared: Final[OrderedDict[tuple[str, CircuitBreaker], Breaker]] = OrderedDict()
 _lock: Final = threading.Lock()
 
 
 def shared_breaker(member: str, setting: CircuitBreaker) -> Breaker:
-    """The breaker of a member, which lives as long as any mixture holds it.
+    """The breaker of a member: of the latest thousand, for mixtures may be made for each call.
 
     Args:
         member: The member's fingerprint.
         setting: Different settings have different states.
     """
     with _lock:
-        breaker = _shared.get((member, setting))
-        if breaker is None:
-            breaker = _shared[(member, setting)] = Breaker(setting)
+        breaker = _shared.setdefault((member, setting), Breaker(setting))
+        _shared.move_to_end((member, setting))
+        while len(_shared) > _MOST:
+            _shared.popitem(last=False)
         return breaker

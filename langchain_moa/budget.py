@@ -38,6 +38,14 @@ class Amount(NamedTuple):
         """The sum of two amounts."""
         return Amount(self.calls + other.calls, self.tokens + other.tokens, self.usd + other.usd)
 
+    def beyond(self, credit: Amount) -> Amount:
+        """What is left to pay when so much is promised already."""
+        return Amount(
+            max(0, self.calls - credit.calls),
+            max(0, self.tokens - credit.tokens),
+            max(0.0, self.usd - credit.usd),
+        )
+
 
 NOTHING: Final = Amount(calls=0)
 ONE_CALL: Final = Amount()

@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
-from langchain_moa.admission import commit_final
+from langchain_moa.admission import commit_final, final_estimate
 from langchain_moa.answer import (
     RECORD_KEY,
     AnswerStream,
@@ -109,7 +109,8 @@ class FinalCall:
 
     def _turn(self, ask: Callable[[MemberCall], Any]) -> Turn:
         mixture = self.call.mixture
-        estimate, refused = commit_final(self.call, self.messages, self.proposals)
+        refused = commit_final(self.call, self.messages, self.proposals)
+        shown = shown_proposals(self.proposals, mixture.layers)
         return Turn(
             call=self.call,
             member=mixture.aggregator,
@@ -119,7 +120,7 @@ class FinalCall:
             timeout=mixture.policy.aggregator_timeout,
             limit=f"aggregator_timeout={mixture.policy.aggregator_timeout:g} s",
             until=self.call.until,
-            estimate=estimate,
+            estimate=lambda member: final_estimate(mixture, member, self.messages, shown),
             refused=refused,
             discard=close_late,
             adiscard=aclose_late,
@@ -172,8 +173,7 @@ class FinalCall:
         return best_proposal_answer(mixture, turn, shown, self.proposals, str(error))
 
     def _error(self, turn: Turn, result: Result) -> AggregationError:
-        reason = "; ".join([*turn.failures, result.reason or result.ended])
-        return self.error(turn, reason, result.error)
+        return self.error(turn, turn.why(result), result.error)
 
     def error(self, turn: Turn, text: str, cause: Exception | None) -> AggregationError:
         """What the caller gets when the aggregator gave nothing: the proposals are kept."""

@@ -25,6 +25,7 @@ class Gate:
             waited for; 0 never gives up.
         cut_at: When the others are cut, on the clock of `time.monotonic`.
         reason: Why they are cut.
+        opened: Done once that is decided.
     """
 
     members: int
@@ -33,7 +34,8 @@ class Gate:
     needed: int = 0
     cut_at: float = OPEN
     reason: str = ""
-    _opened: Future[None] = field(default_factory=Future)
+    opened: Future[None] = field(default_factory=Future)
+    _shut: Future[None] = field(default_factory=Future)
     _usable: int = 0
     _lost: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -43,12 +45,7 @@ class Gate:
         with self._lock:
             self._usable += usable
             self._lost += not usable
-            enough = self.quorum is not None and self._usable >= self.quorum
-            hopeless = self.members - self._lost < self.needed
-        if enough:
-            self.open(f"the quorum of {self.quorum} proposals was reached", self.grace)
-        elif hopeless:
-            self.open(f"{self.needed} usable proposals could no longer be reached")
+        self._decide()
 
     def leave_out(self) -> None:
         """Expect one proposal less than there are members."""
@@ -56,18 +53,26 @@ class Gate:
             self.members -= 1
             self.needed = min(self.needed, self.members)
             if self.quorum is not None:
-                self.quorum = min(self.quorum, self.members)
+                self.quorum = min(self.quorum, max(1, self.members))
+        self._decide()
 
     def open(self, reason: str, grace: float = 0.0) -> None:
         """Go on, `grace` seconds from now; the first reason and the earliest time count."""
         with self._lock:
             self.cut_at = min(self.cut_at, monotonic() + grace)
             self.reason = self.reason or reason
-            first = not self._opened.done() and self._opened.set_running_or_notify_cancel()
-        if first:
-            self._opened.set_result(None)
+            signals = [self.opened] if grace else [self.opened, self._shut]
+            new = [s for s in signals if not s.done() and s.set_running_or_notify_cancel()]
+        for signal in new:
+            signal.set_result(None)
 
     @property
-    def opened(self) -> Future[None]:
-        """Done once the gate is open."""
-        return self._opened
+    def signals(self) -> list[Future[None]]:
+        """What to wait for: the gate's opening, and its end if that may still come earlier."""
+        return [signal for signal in (self.opened, self._shut) if not signal.done()]
+
+    def _decide(self) -> None:
+        if self.quorum is not None and self._usable >= self.quorum:
+            self.open(f"the quorum of {self.quorum} proposals was reached", self.grace)
+        elif self.members - self._lost < self.needed:
+            self.open(f"{self.needed} usable proposals could no longer be reached")

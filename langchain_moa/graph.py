@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import lru_cache
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import AnyMessage, BaseMessage
@@ -89,6 +89,19 @@ CompiledGraph: TypeAlias = CompiledStateGraph[Any, Any, Any, Any]
 _Resolve: TypeAlias = Callable[[RunnableConfig], CallInProgress]
 
 
+class _Shape(NamedTuple):
+    """What the graph of one layer depends on."""
+
+    names: tuple[str, ...]
+    in_turn: bool
+    filters: bool
+
+
+def _shape(mixture: Mixture, layer: int) -> _Shape:
+    one_by_one = mixture.policy.max_concurrency == 1
+    return _Shape(mixture.names[layer - 1], one_by_one, mixture.keep is not None)
+
+
 class _Node(Runnable[Any, Any]):
     """A graph node with a sync and an async body that opens no run of its own."""
 
@@ -159,9 +172,7 @@ def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
     for layer in range(1, mixture.layers):
         node = f"layer_{layer}"
         names = mixture.names[layer - 1]
-        subgraph = _layer_graph(
-            resolve, layer, names, filters=mixture.keep is not None, checkpointer=None
-        )
+        subgraph = _layer_graph(resolve, layer, _shape(mixture, layer), checkpointer=None)
         # LangGraph sizes its pool by the machine's cores, but members only wait
         settings = RunnableConfig(metadata={"moa_layer": layer}, max_concurrency=len(names))
         graph.add_node(node, subgraph.with_config(settings))
@@ -174,9 +185,13 @@ def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
 
 
 @lru_cache(maxsize=256)
-def shared_layer_graph(layer: int, names: tuple[str, ...], filters: bool) -> CompiledGraph:  # noqa: FBT001 - a part of the cache's key
+def _shared_layer_graph(layer: int, shape: _Shape) -> CompiledGraph:
+    return _layer_graph(_call_of, layer, shape, checkpointer=False)
+
+
+def shared_layer_graph(mixture: Mixture, layer: int) -> CompiledGraph:
     """A layer's graph for the chat model; compiling costs as much as running it."""
-    return _layer_graph(_call_of, layer, names, filters=filters, checkpointer=False)
+    return _shared_layer_graph(layer, _shape(mixture, layer))
 
 
 def _call_of(config: RunnableConfig) -> CallInProgress:
@@ -221,20 +236,18 @@ def _node_call(mixture: Mixture, config: RunnableConfig) -> CallInProgress:
 
 
 def _layer_graph(
-    resolve: _Resolve,
-    layer: int,
-    names: tuple[str, ...],
-    *,
-    filters: bool,
-    checkpointer: bool | None,
+    resolve: _Resolve, layer: int, shape: _Shape, *, checkpointer: bool | None
 ) -> CompiledGraph:
     graph = StateGraph(LayerState, output_schema=LayerOutput)
-    for index, name in enumerate(names):
+    before = START
+    for index, name in enumerate(shape.names):
         graph.add_node(name, _proposer_node(resolve, layer, index, name))
-        graph.add_edge(START, name)
-    if filters:
+        graph.add_edge(before, name)
+        if shape.in_turn:  # LangGraph would start them in the order of their names
+            before = name
+    if shape.filters:
         graph.add_node(FILTER_NODE, _filter_node(resolve, layer))
-        graph.add_edge(list(names), FILTER_NODE)
+        graph.add_edge(before if shape.in_turn else list(shape.names), FILTER_NODE)
     return graph.compile(checkpointer=checkpointer, name=f"layer_{layer}")
 
 

@@ -12,7 +12,7 @@ from langchain_moa.usage import is_cached
 
 _FINISH_KEYS: Final = ("finish_reason", "stop_reason", "stopReason")
 """Where OpenAI and Gemini, Anthropic, and Bedrock say why a model stopped."""
-_REASONING: Final = ("reasoning", "thinking", "redacted_thinking")
+_REASONING: Final = ("reasoning", "thinking", "redacted_thinking", "reasoning_content")
 _NO_ANSWER: Final = ("text", "refusal", *_REASONING)
 """Content blocks that are no answer without text."""
 _FILTERS: Final = frozenset(
@@ -57,7 +57,9 @@ def judge(message: AIMessage, text: str) -> tuple[ProposalStatus, str | None]:
 
 
 def _has_reasoning(message: AIMessage) -> bool:
-    return bool(message.text.strip()) or any(_block(message, kind) for kind in _REASONING)
+    if message.text.strip() or message.additional_kwargs.get("reasoning_content"):
+        return True
+    return any(_block(message, kind) for kind in _REASONING)
 
 
 def _block(message: AIMessage, kind: str) -> Any:

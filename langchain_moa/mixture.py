@@ -129,7 +129,8 @@ class Mixture:
                 [candidate.runnable for candidate in self.aggregator.candidates],
                 self.prompt,
                 self.placement,
-                self.policy.min_proposals,
+                repr(self.policy.shaping),
+                repr(self.budget),
                 dict(sorted(self.proposal_arguments.items())),
                 dict(sorted(self.final_arguments.items())),
                 self.include_proposals,
@@ -294,6 +295,8 @@ def build_mixture(
         stream_proposals=options.get("stream_proposals", False),
         on_progress=options.get("on_progress"),
     )
+    _check_names_of(mixture, "member_concurrency", policy.member_concurrency)
+    _check_names_of(mixture, "max_input_tokens", mixture.max_input_tokens)
     _check_arguments(mixture)
     _check_prices(mixture)
     return mixture
@@ -313,7 +316,9 @@ def _longest(options: Mapping[str, Any]) -> float | None:
     """The longest time that any member may take; `None` where one has no limit."""
     defaults = {"proposer_timeout": PROPOSER_TIMEOUT, "aggregator_timeout": AGGREGATOR_TIMEOUT}
     limits = [options.get(name, default) for name, default in defaults.items()]
-    return None if None in limits else max(limits)
+    # what is no number is found out when the options are checked
+    known = [limit for limit in limits if isinstance(limit, int | float)]
+    return max(known) if len(known) == len(limits) else None
 
 
 def check_names(given: Iterable[str], known: Collection[str]) -> None:
@@ -468,6 +473,9 @@ def _with_fallbacks(
             msg = f"fallbacks[{name!r}] is no reference model; give one of: {known}."
             raise MoAConfigurationError(msg)
         values = value if isinstance(value, list | tuple) else [value]
+        if not values:
+            msg = f"fallbacks[{name!r}]=[] is empty; give a model, or leave the name out."
+            raise MoAConfigurationError(msg)
         fallbacks[name] = _members(values, f"fallbacks[{name!r}]", builder)
     return tuple(
         tuple(
@@ -485,6 +493,16 @@ def _check_arguments(mixture: Mixture) -> None:
         for member in layer:
             for candidate in member.candidates:
                 mixture.proposing(candidate)
+
+
+def _check_names_of(mixture: Mixture, field: str, limits: object) -> None:
+    """Refuse limits of members that there are not."""
+    names = {member.model for member in mixture.members}
+    for name in limits if isinstance(limits, Mapping) else ():
+        if name not in names:
+            known = ", ".join(sorted(names))
+            msg = f"{field}[{name!r}] is no member of the mixture; give some of: {known}."
+            raise MoAConfigurationError(msg)
 
 
 def _check_prices(mixture: Mixture) -> None:

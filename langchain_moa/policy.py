@@ -96,12 +96,19 @@ class Policy:
         """Whether too few proposals end the call."""
         return self.on_no_proposals == "raise"
 
+    @property
+    def shaping(self) -> tuple[Any, ...]:
+        """What of it decides which answer is given, beside how fast members are."""
+        decisions = (self.on_no_proposals, self.on_aggregator_failure)
+        return (self.min_proposals, self.quorum, self.grace, *decisions)
+
     def gate(self, members: int) -> Gate:
         """The gate of a layer with so many reference models."""
         quorum = self.quorum
         return Gate(
             members,
-            quorum=math.ceil(quorum * members) if isinstance(quorum, float) else quorum,
+            # rounded first: 0.28 * 25 is a little more than 7
+            quorum=math.ceil(round(quorum * members, 9)) if isinstance(quorum, float) else quorum,
             grace=self.grace,
             needed=self.min_proposals if self.raises_below_minimum else 0,
         )

@@ -185,7 +185,7 @@ class Proposing:
             limit=f"proposer_timeout={mixture.policy.proposer_timeout:g} s",
             until=layer.until,
             gate=layer.gate,
-            estimate=proposer_estimate(mixture, self._member, history, shown),
+            estimate=lambda member: proposer_estimate(mixture, member, history, shown),
         )
 
     def _left_out(self, reason: str) -> Proposal:
@@ -203,7 +203,8 @@ class Proposing:
 
     def _judged(self, request: MemberCall, message: AIMessage) -> Result:
         request.answered(message)
-        text = strip_reasoning(message.text)
+        # half a surrogate pair, which a model may write as an escape, can be sent to nobody
+        text = strip_reasoning(message.text).encode(errors="replace").decode()
         status, error = judge(message, text)
         good = status in ("ok", "cached")
         value = {
@@ -217,8 +218,9 @@ class Proposing:
         slot_key = slot(self.layer, self.index)
         if result.error is not None and result.reason == self._redacted(result.reason):
             self.call.causes[slot_key] = result.error  # one that quotes a key is not handed on
-        reason = None if result.good else "; ".join([*turn.failures, result.reason or ""])
+        reason = None if result.good else turn.why(result)
         asked = result.request or (turn.requests[-1] if turn.requests else None)
+        accounts = turn.accounts()
         proposal = Proposal(
             layer=self.layer,
             index=self.index,
@@ -227,8 +229,8 @@ class Proposing:
             model=asked.model if asked else self._member.model,
             error=reason and self._redacted(reason),
             is_retryable=is_retryable(result),
-            usage_by_model=turn.usage,
-            unknown=turn.unknown,
+            usage_by_model=accounts.usage,
+            unknown=accounts.unknown,
             **(result.value or {"status": _STATUS[result.ended]}),
         )
         self.call.layer(self.layer).gate.count(usable=proposal.usable)

@@ -117,7 +117,7 @@ class WaitFor:
         return result
 
     def _awaited(self) -> list[Future[None]]:
-        gates = [] if self.gate is None else [self.gate.opened]
+        gates = [] if self.gate is None else self.gate.signals
         return gates if self.ticket is None else [self.ticket, *gates]
 
     def _result(self) -> Result | None:
@@ -159,12 +159,12 @@ class Ask:
         """Ask in threads."""
         race = _Race(self)
         flights: set[Future[Result]] = set()
-        opened = [self.gate.opened] if self.gate is not None and self.gate.cut_at == OPEN else []
+        signals = [] if self.gate is None else self.gate.signals
         try:
             while True:
                 if (start := race.due()) is not None:
                     flights.add(in_thread(start))
-                awaited: list[Future[Any]] = [*flights, *(f for f in opened if not f.done())]
+                awaited: list[Future[Any]] = [*flights, *(s for s in signals if not s.done())]
                 futures.wait(awaited, race.timeout(), futures.FIRST_COMPLETED)
                 done = {flight for flight in flights if flight.done()}
                 flights -= done
@@ -180,14 +180,13 @@ class Ask:
         """Ask in an event loop."""
         race = _Race(self)
         flights: set[asyncio.Task[Result]] = set()
-        watched = self.gate is not None and self.gate.cut_at == OPEN
-        opened = [woken_by(self.gate.opened)] if self.gate is not None and watched else []
+        signals = [] if self.gate is None else [woken_by(s) for s in self.gate.signals]
         try:
             while True:
                 if (start := race.due()) is not None:
                     flights.add(asyncio.ensure_future(start()))
                 awaited: list[asyncio.Future[Any]] = [*flights]
-                awaited += [f for f in opened if not f.done()]
+                awaited += [s for s in signals if not s.done()]
                 wait = race.timeout()
                 await asyncio.wait(awaited, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
                 done = {flight for flight in flights if flight.done()}

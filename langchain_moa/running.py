@@ -27,7 +27,7 @@ from langchain_moa.callbacks import (
     layers_config,
 )
 from langchain_moa.final import FinalCall
-from langchain_moa.graph import CompiledGraph, shared_layer_graph
+from langchain_moa.graph import shared_layer_graph
 from langchain_moa.layers import CallInProgress, own_proposals, require_enough
 from langchain_moa.members import Member
 from langchain_moa.mixture import Mixture
@@ -113,7 +113,7 @@ class MoARun:
             started = perf_counter()
             self._call.progress.emit("layer_started", layer=layer)
             config = self._layer_config(layer, names)
-            graph = self._layer_graph(layer, names)
+            graph = shared_layer_graph(self.mixture, layer)
             layers.take(
                 layer, self._interruptibly(layer, partial(graph.invoke, layers.state, config))
             )
@@ -126,7 +126,7 @@ class MoARun:
             started = perf_counter()
             await self._call.progress.aemit("layer_started", layer=layer)
             config = self._layer_config(layer, names)
-            graph = self._layer_graph(layer, names)
+            graph = shared_layer_graph(self.mixture, layer)
             layers.take(layer, await graph.ainvoke(layers.state, config))
             await self._call.progress.aemit("layer_finished", layer=layer, seconds=_since(started))
         return layers.proposals
@@ -142,9 +142,6 @@ class MoARun:
         except BaseException:
             self._call.layer(layer).gate.open("the call was interrupted")
             raise
-
-    def _layer_graph(self, layer: int, names: tuple[str, ...]) -> CompiledGraph:
-        return shared_layer_graph(layer, names, self.mixture.keep is not None)
 
     @cached_property
     def _call(self) -> CallInProgress:

@@ -32,12 +32,11 @@ ProposalStatus = Literal[
 """What became of one proposer's call.
 
 `ok`: a usable proposal. `cached`: a usable one from LangChain's LLM cache, which cost nothing.
-`failed`: the call raised. `empty`: the model answered without
-any text. `filtered`: the provider's filter or the model itself refused. `reasoning_only`:
-the answer held nothing but reasoning. `timed_out`: there was no answer in time. `cut`: the layer
-went on without it. `skipped`: no request was made, for a circuit breaker is open or there was no
-time left. `over_budget`: none was made, for the call's budget does not admit it. `outlier`: the
-proposal filter left it out.
+`failed`: the call raised. `empty`: the model answered without any text. `filtered`: the provider's
+filter or the model itself refused. `reasoning_only`: the answer held nothing but reasoning.
+`timed_out`: there was no answer in time. `cut`: the layer went on without it. `skipped`: no request
+was made, for a circuit breaker is open. `over_budget`: none was made, for the call's budget does
+not admit it. `outlier`: the proposal filter left it out.
 """
 
 Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -143,7 +142,8 @@ class AggregatorRecord(TypedDict):
     attempts: int
     """Requests that were made: retries, hedges and fallbacks are counted."""
     usage: UsageMetadata | None
-    """Its own tokens; of a cached answer those that it once took, which count in no total."""
+    """Tokens of the request that was answered, which tell the size of the conversation; of a cached
+    answer those that it once took, which count in no total."""
     cost: float | None
     """USD of all its requests; `None` where no price is known."""
 

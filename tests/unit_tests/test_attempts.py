@@ -392,7 +392,7 @@ async def test_all_failures_are_told_in_order(way: str) -> None:
     proposal = (await record_of(mixture(script, fallbacks=fallbacks), way))["proposals"][0]
     assert (proposal["status"], proposal["attempts"]) == ("failed", 3)
     assert proposal["error"] == (
-        "first: ModelNotFoundError: gone; second: no text; finish_reason is None; KeyError: 'x'"
+        "first: ModelNotFoundError: gone; second: no text; finish_reason is None; third: KeyError: 'x'"
     )
 
 
@@ -429,7 +429,7 @@ async def test_a_slow_aggregator_is_followed_by_the_next(hanging: Hanging, way: 
 @pytest.mark.parametrize("way", WAYS)
 async def test_when_all_aggregators_fail_every_reason_is_told(way: str) -> None:
     judges = [model(Script(ValueError("no")), "judge"), model("", "spare")]
-    with pytest.raises(AggregationError, match=r"judge: ValueError: no; no text") as caught:
+    with pytest.raises(AggregationError, match=r"judge: ValueError: no; spare: no text") as caught:
         await record_of(mixture("4", aggregator=judges), way)
     assert [p.text for p in caught.value.proposals] == ["4", "4"]
 
@@ -585,7 +585,7 @@ async def test_who_waits_for_a_place_until_the_end_made_no_request(
     )
     proposals = (await record_of(llm, way))["proposals"]
     assert sorted((p["attempts"], p["status"]) for p in proposals) == [
-        (0, "skipped"),
+        (0, "timed_out"),
         (1, "timed_out"),
     ]
 

@@ -20,9 +20,9 @@ from langchain_core.messages import (
 from langchain_core.prompts import PromptTemplate
 
 from langchain_moa import MoAConfigurationError
+from langchain_moa.fences import fence
 from langchain_moa.prompts import (
     AGGREGATOR_PROMPT,
-    fence,
     parse_prompt,
     strip_reasoning,
     with_proposals,
