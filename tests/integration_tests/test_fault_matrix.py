@@ -16,12 +16,11 @@ from typing import Any, Final
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_together import ChatTogether
 
 from langchain_moa import AggregationError, MoAChatModel, NotEnoughProposalsError
 from langchain_moa.testing import BehaviorFunction, LoopbackServer, ModelBehavior, Reply
 from langchain_moa.types import Proposal, ProposalStatus
-from tests.wire import AGGREGATOR, PROPOSERS, counted, mixture, says, served, together, until
+from tests.wire import AGGREGATOR, PROPOSERS, Stage, counted, says, served, until
 
 SECOND: Final = "acme/second"
 """The aggregator's fallback."""
@@ -178,14 +177,6 @@ PLACES: Final = {
 WAYS: Final = ("invoke", "ainvoke", "stream", "astream")
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A server, and its models as members."""
-
-    server: LoopbackServer
-    members: Mapping[str, ChatTogether]
-
-
 @dataclass
 class Outcome:
     """What came of a call."""
@@ -265,10 +256,9 @@ class Cell:
         seconds = SHORT if self.fault.late else LONG
         on_time = {"proposer_timeout": LONG, "aggregator_timeout": LONG}
         short = "proposer_timeout" if self.place.proposes else "aggregator_timeout"
-        return mixture(
-            stage.server,
-            reference_models=[stage.members[name] for name in PROPOSERS],
-            aggregator=[stage.members[name] for name in self.place.aggregators],
+        return stage.mixture(
+            PROPOSERS,
+            *self.place.aggregators,
             max_retries=1,
             include_proposals=True,
             stream_proposals=self.streams and self.place.proposes,
@@ -279,18 +269,16 @@ class Cell:
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    """One for all cells: a client takes a tenth of a second to be made."""
     with LoopbackServer({}) as server:
-        yield Stage(server, {name: together(server, name) for name in ANSWERS})
+        yield Stage(server, ANSWERS)
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_cell(stage: Stage, fault: str, place: str, way: str) -> None:
-    cell, server = Cell(FAULTS[fault], PLACES[place], way), stage.server
-    server.requests.clear()
-    server.models = cell.behaviors()
+    cell = Cell(FAULTS[fault], PLACES[place], way)
+    server = stage.plays(cell.behaviors())
     before = running()
     outcome = await call(cell.model(stage), way)
     await until(lambda: running() <= before and not server.open_requests)
