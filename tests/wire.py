@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from langchain_together import ChatTogether
 from pydantic import SecretStr
 
 from langchain_moa import MoAChatModel
-from langchain_moa.testing import LoopbackServer, ModelBehavior
+from langchain_moa.testing import BehaviorFunction, LoopbackServer, ModelBehavior
 
 ALPHA, BETA, GAMMA = "acme/alpha", "acme/beta", "acme/gamma"
 PROPOSERS = (ALPHA, BETA, GAMMA)
@@ -43,6 +43,31 @@ def mixture(server: LoopbackServer, **fields: Any) -> MoAChatModel:
         "max_retries": 0,
     }
     return MoAChatModel(**{**defaults, **fields})
+
+
+class Stage:
+    """A server for many tests, and its models as members: a client takes a while to be made."""
+
+    def __init__(self, server: LoopbackServer, names: Iterable[str]) -> None:
+        self.server = server
+        self.members = {name: together(server, name) for name in names}
+
+    def plays(self, models: Mapping[str, ModelBehavior | BehaviorFunction]) -> LoopbackServer:
+        """The server with other models, and no requests so far."""
+        self.server.models = dict(models)
+        self.server.requests.clear()
+        return self.server
+
+    def mixture(
+        self, proposers: Iterable[str] = (ALPHA, BETA), *aggregators: str, **fields: Any
+    ) -> MoAChatModel:
+        """A mixture of the members with these names."""
+        answering = aggregators or (AGGREGATOR,)
+        members: dict[str, Any] = {
+            "reference_models": [self.members[name] for name in proposers],
+            "aggregator": [self.members[name] for name in answering],
+        }
+        return mixture(self.server, **{**members, **fields})
 
 
 def bodies(server: LoopbackServer, model: str) -> list[dict[str, Any]]:
