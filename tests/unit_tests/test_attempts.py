@@ -392,7 +392,8 @@ async def test_all_failures_are_told_in_order(way: str) -> None:
     proposal = (await record_of(mixture(script, fallbacks=fallbacks), way))["proposals"][0]
     assert (proposal["status"], proposal["attempts"]) == ("failed", 3)
     assert proposal["error"] == (
-        "first: ModelNotFoundError: gone; second: no text; finish_reason is None; third: KeyError: 'x'"
+        "first: ModelNotFoundError: gone; second: no text; finish_reason is None; "
+        "third: KeyError: 'x'"
     )
 
 
