@@ -30,7 +30,7 @@ ANSWERS: Final = {
     SECOND: "Paris, says the second one.",
 }
 RETRY_AFTER: Final = 0.05
-SHORT: Final = 0.4
+SHORT: Final = 0.8
 """Seconds that a member has whose fault is that it takes too long."""
 LONG: Final = 20.0
 """Seconds that the others have; none may need them."""
