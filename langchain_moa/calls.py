@@ -13,9 +13,10 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_moa.callbacks import has_handlers, with_handler
+from langchain_moa.composition import model_of
 from langchain_moa.handlers import OpenRuns
 from langchain_moa.judging import is_cut_off
-from langchain_moa.members import Member, model_of
+from langchain_moa.members import Member
 from langchain_moa.usage import UsageMeter, answering_model, is_cached, usage_of_message
 
 

@@ -29,17 +29,10 @@ from langchain_moa.answer import without_usage
 from langchain_moa.binding import FallbackBindings
 from langchain_moa.breaker import CircuitBreaker
 from langchain_moa.budget import OnBudget
-from langchain_moa.callbacks import RunManager, get_current_run
-from langchain_moa.delegation import DelegatingChatModel
-from langchain_moa.errors import MoAConfigurationError, MoAError, from_validation
-from langchain_moa.filtering import ProposalFilter
-from langchain_moa.graph import CompiledGraph, mixture_graph
-from langchain_moa.members import MemberLike, holds, model_of
-from langchain_moa.mixture import (
+from langchain_moa.building import (
     OPTION_NAMES,
     Aggregators,
     Fallbacks,
-    Mixture,
     ReferenceModels,
     build_member_model,
     build_mixture,
@@ -47,6 +40,14 @@ from langchain_moa.mixture import (
     is_layered,
     model_builder,
 )
+from langchain_moa.callbacks import RunManager, get_current_run
+from langchain_moa.composition import holds, model_of
+from langchain_moa.delegation import DelegatingChatModel
+from langchain_moa.errors import MoAConfigurationError, MoAError, from_validation
+from langchain_moa.filtering import ProposalFilter
+from langchain_moa.graph import CompiledGraph, mixture_graph
+from langchain_moa.members import MemberLike
+from langchain_moa.mixture import Mixture
 from langchain_moa.policy import (
     AGGREGATOR_TIMEOUT,
     GRACE,

@@ -27,6 +27,13 @@ from langgraph.graph.state import CompiledStateGraph
 from typing_extensions import TypedDict, Unpack
 
 from langchain_moa.budget import Ledger
+from langchain_moa.building import (
+    Aggregators,
+    MixtureOptions,
+    ReferenceModels,
+    build_mixture,
+    checked_options,
+)
 from langchain_moa.callbacks import CALL_KEY, aggregator_config
 from langchain_moa.filtering import without_outliers
 from langchain_moa.final import FinalCall
@@ -36,15 +43,7 @@ from langchain_moa.layers import (
     own_proposals,
     require_enough,
 )
-from langchain_moa.mixture import (
-    FILTER_NODE,
-    Aggregators,
-    Mixture,
-    MixtureOptions,
-    ReferenceModels,
-    build_mixture,
-    checked_options,
-)
+from langchain_moa.mixture import FILTER_NODE, Mixture
 from langchain_moa.progress import Progress
 from langchain_moa.proposing import Proposing
 from langchain_moa.types import Proposal

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, TypeAlias, cast
 
-from langchain_core.language_models import BaseChatModel, BaseLanguageModel
+from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.messages import (
     AIMessage,
@@ -28,18 +28,22 @@ from langchain_core.prompts.chat import (
 from langchain_core.runnables import (
     Runnable,
     RunnableBinding,
-    RunnableBranch,
-    RunnableLambda,
-    RunnableParallel,
-    RunnableSequence,
 )
 from langchain_core.runnables.base import RunnableBindingBase
-from langchain_core.runnables.fallbacks import RunnableWithFallbacks
-from langchain_core.runnables.passthrough import RunnableAssign
-from langchain_core.runnables.retry import RunnableRetry
 from langgraph.pregel.protocol import PregelProtocol
 from pydantic import SecretStr
 
+from langchain_moa.composition import (
+    counting,
+    holds_graph,
+    is_openai,
+    language_models,
+    model_of,
+    quiet,
+    repeats,
+    root_of,
+    with_arguments,
+)
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.identity import fingerprint
 
@@ -48,7 +52,6 @@ MemberLike: TypeAlias = str | Runnable[Any, Any]
 
 Conversation: TypeAlias = Sequence[BaseMessage]
 
-_NAME_ATTRIBUTES: Final = ("model_name", "model", "model_id", "deployment_name")
 _MIN_SECRET: Final = 4
 """Shorter values would redact ordinary words."""
 
@@ -90,7 +93,7 @@ class Member:
         model = self.chat_model
         if model is None or getattr(model, "is_mixture", False):
             return True
-        return getattr(model, "max_retries", 0) != 0 or _repeats(self.runnable)
+        return getattr(model, "max_retries", 0) != 0 or repeats(self.runnable)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -130,24 +133,24 @@ class Member:
     @cached_property
     def streams(self) -> bool:
         """Whether `stream` yields the answer's pieces (graphs yield state updates)."""
-        return not _holds_graph(self.runnable)
+        return not holds_graph(self.runnable)
 
     @cached_property
     def marks_end(self) -> bool:
         """Whether its streams always say why they ended, so that one that doesn't is cut off."""
-        return isinstance(self.runnable, BaseChatModel | RunnableBinding) and _is_openai(
+        return isinstance(self.runnable, BaseChatModel | RunnableBinding) and is_openai(
             self.chat_model
         )
 
     @cached_property
     def quiet(self) -> Runnable[Any, Any]:
         """The runnable with streaming off, so that no handler upstream turns it on."""
-        return _quiet(self.runnable)
+        return quiet(self.runnable)
 
     @cached_property
     def counting(self) -> Runnable[Any, Any]:
         """The runnable with usage asked for in streams, where its owner left that open."""
-        return _counting(self.runnable)
+        return counting(self.runnable)
 
     def limited(self, runnable: Runnable[Any, Any], seconds: float) -> Runnable[Any, Any]:
         """The runnable with a timeout for the client, where that is known and was left open.
@@ -168,29 +171,6 @@ class Member:
             if isinstance(value, SecretStr)
         }
         return frozenset(secret for secret in found if len(secret) >= _MIN_SECRET)
-
-
-def with_arguments(
-    runnable: Runnable[Any, Any], arguments: Mapping[str, Any]
-) -> Runnable[Any, Any]:
-    """The runnable with call arguments bound to the model (the last one) inside.
-
-    Arguments given to a chain's `invoke` reach its first step, which is not the model.
-
-    Raises:
-        MoAConfigurationError: There is no model inside that could take them.
-    """
-    if not arguments:
-        return runnable
-    bound = _replace_model(runnable, lambda model: model.bind(**arguments))
-    if bound is None:
-        names = ", ".join(sorted(arguments))
-        msg = (
-            f"{names}: {model_of(runnable)!r} is a {type(runnable).__name__} without a chat model "
-            "that could take call arguments; set them inside it, or leave them out here."
-        )
-        raise MoAConfigurationError(msg)
-    return bound
 
 
 def as_message(output: Any) -> AIMessage:
@@ -229,114 +209,13 @@ def as_chunk(output: Any) -> AIMessageChunk:
     return AIMessageChunk(**message.model_dump(exclude={"type"}))
 
 
-def model_of(runnable: Runnable[Any, Any]) -> str:
-    """The name of the model that a runnable asks for, or the runnable's own name.
-
-    Of a chain it is the last model, of a model with fallbacks the first choice.
-    """
-    if isinstance(runnable, RunnableBindingBase):
-        bound = runnable.kwargs.get("model")
-        return bound if isinstance(bound, str) else model_of(runnable.bound)
-    if isinstance(runnable, RunnableWithFallbacks):
-        return model_of(runnable.runnable)
-    if isinstance(runnable, RunnableSequence):
-        models = [step for step in runnable.steps if any(language_models(step))]
-        return model_of(models[-1]) if models else runnable.get_name()
-    for attribute in _NAME_ATTRIBUTES:
-        name = getattr(runnable, attribute, None)
-        if isinstance(name, str) and name:
-            return name
-    return runnable.get_name()
-
-
-def language_models(runnable: Any) -> Iterator[BaseLanguageModel[Any]]:
-    """The language models inside a runnable, as far as its composition is known."""
-    if isinstance(runnable, BaseLanguageModel):
-        yield runnable
-    for part in _parts(runnable):
-        yield from language_models(part)
-
-
-def holds(value: Any, wanted: Runnable[Any, Any]) -> bool:
-    """Whether a runnable, or a list or dict of them, has another one somewhere inside."""
-    left, seen = [value], set[int]()
-    while left:
-        item = left.pop()
-        if item is wanted:
-            return True
-        if id(item) in seen:
-            continue
-        seen.add(id(item))
-        left += _runnables_in(item) if isinstance(item, list | tuple | dict) else _parts(item)
-    return False
-
-
-def _parts(runnable: Any) -> Iterable[Any]:
-    """What a runnable is composed of."""
-    parts: Iterable[Any] = ()
-    match runnable:
-        case RunnableBindingBase():
-            parts = [runnable.bound]
-        case RunnableWithFallbacks():
-            parts = runnable.runnables
-        case RunnableSequence():
-            parts = runnable.steps
-        case RunnableParallel():
-            parts = runnable.steps__.values()
-        case RunnableAssign():
-            parts = [runnable.mapper]
-        case RunnableBranch():
-            parts = [*(branch for _, branch in runnable.branches), runnable.default]
-        case RunnableLambda():
-            parts = runnable.deps
-        case BaseLanguageModel():  # a mixture holds its members in fields
-            parts = [item for value in vars(runnable).values() for item in _runnables_in(value)]
-    return parts
-
-
-def _runnables_in(value: Any) -> Iterator[Runnable[Any, Any]]:
-    if isinstance(value, Runnable):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _runnables_in(item)
-    elif isinstance(value, dict):
-        yield from _runnables_in(list(value.values()))
-
-
-def _repeats(runnable: Any) -> bool:
-    return isinstance(runnable, RunnableRetry) or any(map(_repeats, _parts(runnable)))
-
-
 def _is_without_timeout(model: BaseChatModel | None) -> bool:
     """Whether it is one of OpenAI's family, whose requests take a timeout, and has none."""
-    return _is_openai(model) and getattr(model, "request_timeout", None) is None
-
-
-def _is_openai(model: BaseChatModel | None) -> bool:
-    """Whether it is of the family of langchain-openai's clients, which `ChatTogether` is too."""
-    return any(base.__name__ == "BaseChatOpenAI" for base in type(model).__mro__)
-
-
-def _root(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
-    """The runnable that receives the input first."""
-    if isinstance(runnable, RunnableBindingBase):
-        return _root(runnable.bound)
-    if isinstance(runnable, RunnableWithFallbacks):
-        return _root(runnable.runnable)
-    if isinstance(runnable, RunnableSequence):
-        return _root(runnable.first)
-    return runnable
-
-
-def _holds_graph(runnable: Any) -> bool:
-    if isinstance(runnable, BaseLanguageModel):
-        return False
-    return isinstance(runnable, PregelProtocol) or any(map(_holds_graph, _parts(runnable)))
+    return is_openai(model) and getattr(model, "request_timeout", None) is None
 
 
 def _adapter(runnable: Runnable[Any, Any], field: str) -> Callable[[Conversation], Any]:
-    root = _root(runnable)
+    root = root_of(runnable)
     if isinstance(root, PregelProtocol):
         return lambda messages: {"messages": list(messages)}
     if isinstance(root, BasePromptTemplate):
@@ -392,64 +271,3 @@ def _as_text(messages: Conversation) -> str:
     if len(messages) == 1 and isinstance(messages[0], HumanMessage):
         return messages[0].text
     return get_buffer_string(messages)
-
-
-def _quiet(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
-    """A copy in which no chat model streams."""
-    if isinstance(runnable, BaseChatModel):
-        update: dict[str, Any] = {"disable_streaming": True}
-        if "streaming" in type(runnable).model_fields:  # clients look at it on their own
-            update["streaming"] = False
-        return runnable.model_copy(update=update)
-    if isinstance(runnable, RunnableBindingBase):
-        return runnable.model_copy(update={"bound": _quiet(runnable.bound)})
-    if isinstance(runnable, RunnableWithFallbacks):
-        first, *others = map(_quiet, runnable.runnables)
-        return runnable.model_copy(update={"runnable": first, "fallbacks": others})
-    if isinstance(runnable, RunnableSequence):
-        return RunnableSequence(*map(_quiet, runnable.steps), name=runnable.name)
-    return runnable
-
-
-def _counting(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
-    """`ChatTogether` reports no usage in streams unless asked to; any other is left alone."""
-    if isinstance(runnable, RunnableBindingBase):
-        return runnable.model_copy(update={"bound": _counting(runnable.bound)})
-    is_together = any(base.__name__ == "ChatTogether" for base in type(runnable).__mro__)
-    if is_together and getattr(runnable, "stream_usage", False) is None:
-        return cast("BaseChatModel", runnable).model_copy(update={"stream_usage": True})
-    return runnable
-
-
-def _replace_model(
-    runnable: Runnable[Any, Any], change: Callable[[Runnable[Any, Any]], Runnable[Any, Any]]
-) -> Runnable[Any, Any] | None:
-    """A copy of a composition with its (last) model changed; `None` if it holds none."""
-    bound_model = isinstance(runnable, RunnableBinding) and isinstance(
-        runnable.bound, BaseLanguageModel
-    )
-    if bound_model or isinstance(runnable, BaseLanguageModel):
-        return change(runnable)
-    if isinstance(runnable, RunnableBindingBase):
-        inner = _replace_model(runnable.bound, change)
-        return inner and runnable.model_copy(update={"bound": inner})
-    if isinstance(runnable, RunnableWithFallbacks):
-        options = [_replace_model(option, change) for option in runnable.runnables]
-        update = {"runnable": options[0], "fallbacks": options[1:]}
-        return runnable.model_copy(update=update) if all(options) else None
-    if isinstance(runnable, RunnableSequence):
-        return _replace_in_sequence(runnable, change)
-    return None
-
-
-def _replace_in_sequence(
-    sequence: RunnableSequence[Any, Any],
-    change: Callable[[Runnable[Any, Any]], Runnable[Any, Any]],
-) -> Runnable[Any, Any] | None:
-    steps = list(sequence.steps)
-    for place in range(len(steps) - 1, -1, -1):
-        changed = _replace_model(steps[place], change)
-        if changed is not None:
-            steps[place] = changed
-            return RunnableSequence(*steps, name=sequence.name)
-    return None

@@ -34,15 +34,9 @@ from langgraph.graph import MessagesState, StateGraph
 from pydantic import SecretStr
 
 from langchain_moa import MoAChatModel, MoAConfigurationError
-from langchain_moa.members import (
-    Member,
-    as_chunk,
-    as_message,
-    language_models,
-    model_of,
-    with_arguments,
-)
-from langchain_moa.mixture import build_mixture
+from langchain_moa.building import build_mixture
+from langchain_moa.composition import language_models, model_of, with_arguments
+from langchain_moa.members import Member, as_chunk, as_message
 from langchain_moa.testing import ScriptedChatModel
 
 Step = Runnable[Any, Any]

@@ -11,7 +11,8 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import SecretStr
 
 from langchain_moa import MoAChatModel, MoAConfigurationError, Proposal
-from langchain_moa.mixture import Mixture, build_mixture, checked_options
+from langchain_moa.building import build_mixture, checked_options
+from langchain_moa.mixture import Mixture
 from langchain_moa.testing import ScriptedChatModel
 
 A, B, C = (ScriptedChatModel.saying(name, model=f"acme/{name}") for name in "abc")

@@ -8,8 +8,8 @@ import pytest
 from langchain_core.runnables import RunnableLambda
 
 from langchain_moa import CircuitBreaker, MoAChatModel, MoAConfigurationError, create_moa_graph
+from langchain_moa.building import build_mixture
 from langchain_moa.gate import OPEN
-from langchain_moa.mixture import build_mixture
 from langchain_moa.policy import AGGREGATOR_TIMEOUT, PROPOSER_TIMEOUT, TIMEOUT
 from langchain_moa.testing import ScriptedChatModel
 

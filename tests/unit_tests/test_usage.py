@@ -13,7 +13,8 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 from langchain_moa import Proposal
 from langchain_moa.calls import prepare_call
-from langchain_moa.members import Member, as_message, with_arguments
+from langchain_moa.composition import with_arguments
+from langchain_moa.members import Member, as_message
 from langchain_moa.testing import ScriptedChatModel
 from langchain_moa.types import proposals_from_state
 from langchain_moa.usage import answering_model, sum_usage, usage_of_message, usage_report
