@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         MoAConfigurationError,
         MoAError,
         NotEnoughProposalsError,
+        UnsupportedContentError,
     )
     from langchain_moa.graph import create_moa_graph
     from langchain_moa.types import MoARecord, Proposal, ProposalRecord
@@ -32,6 +33,7 @@ _HOMES = {
     "NotEnoughProposalsError": "errors",
     "Proposal": "types",
     "ProposalRecord": "types",
+    "UnsupportedContentError": "errors",
     "create_moa_graph": "graph",
 }
 
@@ -48,6 +50,7 @@ __all__ = [
     "NotEnoughProposalsError",
     "Proposal",
     "ProposalRecord",
+    "UnsupportedContentError",
     "create_moa_graph",
 ]
 

@@ -10,6 +10,7 @@ from langchain_core.messages.ai import UsageMetadata
 
 from langchain_moa.attempts import Accounts, Turn
 from langchain_moa.calls import MemberCall
+from langchain_moa.layers import CallInProgress
 from langchain_moa.mixture import Mixture
 from langchain_moa.prices import MemberCost, cost_of, cost_report
 from langchain_moa.similarity import most_central
@@ -43,11 +44,12 @@ def finished_answer(
         "attempts": len(turn.requests),
         "usage": sum_usage(request.used.values()) or _own_usage(message),
         "cost": cost_of(accounts.usage, mixture.prices, request.model),
+        "left_out": request.left_out,
     }
     metadata = {
         **{k: v for k, v in message.response_metadata.items() if k not in _USAGE_KEYS},
         "model_name": aggregator["model_name"] or aggregator["model"],
-        RECORD_KEY: _record(mixture, proposals, aggregator, accounts),
+        RECORD_KEY: _record(turn.call, proposals, aggregator, accounts),
     }
     return message.model_copy(
         update={"response_metadata": metadata, "usage_metadata": aggregator["usage"]}
@@ -74,8 +76,9 @@ def best_proposal_answer(
         "attempts": len(turn.requests),
         "usage": sum_usage(accounts.usage.values()),
         "cost": cost_of(accounts.usage, mixture.prices, turn.member.model),
+        "left_out": asked.left_out if asked else [],
     }
-    record = _record(mixture, proposals, aggregator, accounts)
+    record = _record(turn.call, proposals, aggregator, accounts)
     record["degraded"] = True
     record["best_proposal"] = best.key
     metadata = {"model_name": best.model_name or best.model, RECORD_KEY: record}
@@ -178,11 +181,12 @@ class AnswerStream:
 
 
 def _record(
-    mixture: Mixture,
+    call: CallInProgress,
     proposals: Sequence[Proposal],
     aggregator: AggregatorRecord,
     accounts: Accounts,
 ) -> MoARecord:
+    mixture = call.mixture
     records = [_proposal_record(mixture, p) for p in proposals]
     return {
         "layers": mixture.layers,
@@ -191,6 +195,7 @@ def _record(
         "usage": usage_report(proposals, accounts.usage, accounts.unknown),
         "cost": _cost(mixture, proposals, records, aggregator, accounts),
         "degraded": not all(p.usable for p in proposals),
+        "fan_out": call.fan_out,
         "best_proposal": None,
         "cached": False,
     }
@@ -228,6 +233,7 @@ def _proposal_record(mixture: Mixture, proposal: Proposal) -> ProposalRecord:
         "attempts": proposal.attempts,
         "usage": sum_usage(proposal.usage_by_model.values()),
         "cost": cost_of(proposal.usage_by_model, mixture.prices, proposal.model),
+        "left_out": proposal.left_out,
     }
     if mixture.include_proposals:
         record["text"] = proposal.text

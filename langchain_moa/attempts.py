@@ -5,6 +5,7 @@ The turn is a plan of steps, which sync and async code carry out alike (see `rac
 
 from __future__ import annotations
 
+import inspect
 import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
@@ -24,6 +25,7 @@ from langchain_core.messages.ai import UsageMetadata, add_usage
 
 from langchain_moa.budget import NOTHING, ONE_CALL, Amount
 from langchain_moa.calls import MemberCall
+from langchain_moa.errors import UnsupportedContentError
 from langchain_moa.gate import OPEN, Gate
 from langchain_moa.layers import CallInProgress
 from langchain_moa.members import Member
@@ -242,9 +244,20 @@ class Turn:
         return all(ticket.done() for _, ticket in tickets) and self._may_ask(member)
 
     def _start(self, member: Member) -> Any:
-        request = self.prepare(member)
+        try:
+            request = self.prepare(member)
+        except UnsupportedContentError as error:
+            if self.call.mixture.on_unsupported == "raise":
+                raise
+            return self._at_once(Result(ended="refused", reason=str(error)))
+        except Exception as error:  # noqa: BLE001 - a filter of the user's, say; others may answer
+            return self._at_once(Result(ended="raised", error=error, reason=_said(error)))
         self.requests.append(request)
         return self.ask(request)
+
+    def _at_once(self, result: Result) -> Any:
+        """A result without a request, as `ask` would give it."""
+        return _awaitable(result) if inspect.iscoroutinefunction(self.ask) else result
 
     def _explained(self, result: Result, until: float) -> Result:
         """A timeout with the setting that made it."""
@@ -260,6 +273,10 @@ class Turn:
             emit=partial(progress.emit, event, **told),
             aemit=partial(progress.aemit, event, **told),
         )
+
+
+async def _awaitable(result: Result) -> Result:
+    return result
 
 
 def _is_members_fault(result: Result) -> bool:

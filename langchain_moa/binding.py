@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableParallel, RunnableSequence
@@ -38,16 +39,23 @@ def rebound(
 
 
 @dataclass(frozen=True)
-class FallbackBindings:
-    """What tools or a schema mean for an aggregator's fallbacks, which may be of other providers.
+class Bindings:
+    """What tools or a schema mean for other members, which may be of other providers.
 
     Attributes:
         own: Names of the arguments that the aggregator's own binding has.
-        others: The arguments of each fallback's binding.
+        others: The arguments of the binding of each fallback of the aggregator.
+        proposers: The arguments of reference models' bindings, by layer and index; empty where
+            they answer in free text.
+        schema: Whether these are a schema's and not tools'.
+        vote: Fields of the schema that the members vote on.
     """
 
     own: frozenset[str] = frozenset()
     others: tuple[dict[str, Any], ...] = ()
+    proposers: Mapping[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
+    schema: bool = False
+    vote: tuple[str, ...] = ()
 
     def arguments(self, place: int, given: dict[str, Any]) -> dict[str, Any]:
         """A call's arguments for one candidate: the aggregator is the first."""

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any, Final, TypeAlias, cast, get_type_hints
 
+from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.prompts import StringPromptTemplate
 from langchain_core.runnables import Runnable
@@ -18,8 +19,10 @@ from langchain_moa.budget import BudgetOptions, build_budget
 from langchain_moa.composition import language_models
 from langchain_moa.errors import MoAConfigurationError, from_validation
 from langchain_moa.filtering import ProposalFilter, checked_filter
+from langchain_moa.gating import FanOut, checked_fan_out
 from langchain_moa.members import Member, MemberLike
-from langchain_moa.mixture import Mixture
+from langchain_moa.mixture import ContextFilter, Mixture, ToolsFor
+from langchain_moa.modalities import OnUnsupported
 from langchain_moa.policy import (
     AGGREGATOR_TIMEOUT,
     PROPOSER_TIMEOUT,
@@ -78,6 +81,14 @@ class MixtureOptions(PolicyOptions, BudgetOptions, total=False):
     prices: SkipValidation[Prices | None]
     proposal_filter: SkipValidation[ProposalFilter]
     max_input_tokens: SkipValidation[int | dict[str, int] | None]
+    fan_out: SkipValidation[FanOut]
+    reuse_proposals: bool
+    describe_tools: bool
+    tools_for: SkipValidation[ToolsFor]
+    structured_proposals: bool
+    on_unsupported: SkipValidation[OnUnsupported]
+    context_filter: SkipValidation[ContextFilter]
+    profiles: SkipValidation[dict[str, ModelProfile]]
     api_key: SecretStr | str | None
     base_url: str | None
 
@@ -137,9 +148,19 @@ def build_mixture(
         include_proposals=options.get("include_proposals", False),
         stream_proposals=options.get("stream_proposals", False),
         on_progress=options.get("on_progress"),
+        fan_out=checked_fan_out(options.get("fan_out", "user_turns")),
+        reuse_proposals=options.get("reuse_proposals", True),
+        describe_tools=options.get("describe_tools", True),
+        tools_for=_choice(options, "tools_for", ("aggregator", "all")),
+        structured_proposals=options.get("structured_proposals", False),
+        on_unsupported=_choice(options, "on_unsupported", ("drop_content", "skip_member", "raise")),
+        context_filter=_context_filter(options.get("context_filter")),
+        profiles=_profiles(options.get("profiles", {})),
     )
     _check_names_of(mixture, "member_concurrency", policy.member_concurrency)
     _check_names_of(mixture, "max_input_tokens", mixture.max_input_tokens)
+    _check_names_of(mixture, "context_filter", mixture.context_filter)
+    _check_names_of(mixture, "profiles", mixture.profiles)
     _check_arguments(mixture)
     _check_prices(mixture)
     return mixture
@@ -346,6 +367,35 @@ def _check_names_of(mixture: Mixture, field: str, limits: object) -> None:
             known = ", ".join(sorted(names))
             msg = f"{field}[{name!r}] is no member of the mixture; give some of: {known}."
             raise MoAConfigurationError(msg)
+
+
+def _choice(options: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> Any:
+    value = options.get(name, choices[0])
+    if value not in choices:
+        msg = f"{name}={_shown(value)} is unknown; give {' or '.join(map(repr, choices))}."
+        raise MoAConfigurationError(msg)
+    return value
+
+
+def _context_filter(given: Any) -> ContextFilter:
+    functions = given.values() if isinstance(given, Mapping) else [given]
+    if given is not None and not all(map(callable, functions)):
+        msg = (
+            f"context_filter={_shown(given)} is no filter; give a function of a model's name and "
+            "the messages, or a dict of functions of the messages per model name."
+        )
+        raise MoAConfigurationError(msg)
+    return given  # type: ignore[no-any-return]
+
+
+def _profiles(given: Any) -> Mapping[str, ModelProfile]:
+    if not isinstance(given, Mapping) or not all(isinstance(p, Mapping) for p in given.values()):
+        msg = (
+            f"profiles={_shown(given)} must be a dict of profiles per model name, such as "
+            "{'model': {'max_input_tokens': 32768, 'image_inputs': False}}."
+        )
+        raise MoAConfigurationError(msg)
+    return given
 
 
 def _check_prices(mixture: Mixture) -> None:

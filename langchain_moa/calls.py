@@ -35,6 +35,7 @@ class MemberCall:
         started: When the call was made ready, on the clock of `time.perf_counter`.
         used: Known tokens of the call per model that answered, once it has ended.
         free: Whether the answer came from a cache and cost nothing.
+        left_out: Kinds of content that the member cannot take and does not get.
         over: Whether nobody waits for the answer any more.
     """
 
@@ -48,6 +49,7 @@ class MemberCall:
     started: float = field(default_factory=perf_counter)
     used: dict[str, UsageMetadata] = field(default_factory=dict)
     free: bool = False
+    left_out: list[str] = field(default_factory=list)
     over: bool = False
 
     @property
@@ -105,6 +107,7 @@ def prepare_call(
     runnable: Runnable[Any, Any],
     messages: Sequence[BaseMessage],
     config: RunnableConfig,
+    left_out: Sequence[str] = (),
 ) -> MemberCall:
     """Make a member's call ready.
 
@@ -113,6 +116,7 @@ def prepare_call(
         runnable: The member's runnable, with the arguments of this call bound to it.
         messages: The conversation that it gets.
         config: The run's configuration.
+        left_out: Kinds of content that it does not get.
     """
     meter, open_runs = None, None
     if has_handlers(config):
@@ -129,4 +133,5 @@ def prepare_call(
         config=config,
         meter=meter,
         open_runs=open_runs,
+        left_out=list(left_out),
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models.base import LangSmithParams
+from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.prompts import StringPromptTemplate
@@ -26,7 +27,7 @@ from pydantic import (
 from typing_extensions import override
 
 from langchain_moa.answer import without_usage
-from langchain_moa.binding import FallbackBindings
+from langchain_moa.binding import Bindings
 from langchain_moa.breaker import CircuitBreaker
 from langchain_moa.budget import OnBudget
 from langchain_moa.building import (
@@ -45,9 +46,12 @@ from langchain_moa.composition import holds, model_of
 from langchain_moa.delegation import DelegatingChatModel
 from langchain_moa.errors import MoAConfigurationError, MoAError, from_validation
 from langchain_moa.filtering import ProposalFilter
+from langchain_moa.gating import FanOut
 from langchain_moa.graph import CompiledGraph, mixture_graph
 from langchain_moa.members import MemberLike
-from langchain_moa.mixture import Mixture
+from langchain_moa.memory import ProposalMemory
+from langchain_moa.mixture import ContextFilter, Mixture, ToolsFor
+from langchain_moa.modalities import OnUnsupported
 from langchain_moa.policy import (
     AGGREGATOR_TIMEOUT,
     GRACE,
@@ -157,6 +161,24 @@ class MoAChatModel(DelegatingChatModel):
         max_input_tokens: How many tokens a member reads, one number or one per model name; by
             default as its profile says. Proposals that don't fit are shortened, the longest
             first. The conversation never is.
+        fan_out: Which turns ask the reference models: `"user_turns"`, all but those that end on
+            tool results; `"always"`; `"every_3"`, the first turn after a user's message and every
+            third after it (any number); `"never"`; or a function of the messages. The others are
+            the aggregator's alone.
+        reuse_proposals: Whether a turn that does not ask them gets the proposals made for the same
+            user's turn, out of this process's memory, if tools are bound.
+        describe_tools: Whether reference models are told which tools the aggregator has.
+        tools_for: Whose calls tools are bound to: the `"aggregator"`'s, who acts, or `"all"`; the
+            calls that reference models would make are shown as text and never executed.
+        structured_proposals: Whether `with_structured_output` binds the schema to the reference
+            models, too.
+        on_unsupported: What to do when a member's profile says that it cannot take an image, audio,
+            video or PDF of the conversation: `"drop_content"` leaves a note in its place,
+            `"skip_member"`, or `"raise"` `UnsupportedContentError`.
+        context_filter: Which messages members may see: a function of a model's name and the
+            messages, or `{"model name": function of the messages}`, that returns those to send.
+        profiles: What is known of models, as LangChain's model profiles: `{"model name":
+            {"max_input_tokens": 32768, "image_inputs": False}}`; `langchain-together` has none.
         streaming: Whether `invoke` streams the final answer too, for handlers of tokens.
 
     Raises:
@@ -216,10 +238,19 @@ class MoAChatModel(DelegatingChatModel):
     on_budget: SkipValidation[OnBudget] = "degrade"
     proposal_filter: SkipValidation[ProposalFilter] = None
     max_input_tokens: SkipValidation[int | dict[str, int] | None] = None
+    fan_out: SkipValidation[FanOut] = "user_turns"
+    reuse_proposals: bool = True
+    describe_tools: bool = True
+    tools_for: SkipValidation[ToolsFor] = "aggregator"
+    structured_proposals: bool = False
+    on_unsupported: SkipValidation[OnUnsupported] = "drop_content"
+    context_filter: SkipValidation[ContextFilter] = None
+    profiles: SkipValidation[dict[str, ModelProfile]] = Field(default_factory=dict)
     streaming: bool = False
 
     _built: tuple[tuple[Any, ...], Mixture] | None = PrivateAttr(default=None)
-    _bindings: FallbackBindings = PrivateAttr(default_factory=FallbackBindings)
+    _bindings: Bindings = PrivateAttr(default_factory=Bindings)
+    _memory: ProposalMemory = PrivateAttr(default_factory=ProposalMemory)
     _graph: tuple[Mixture, CompiledGraph] | None = PrivateAttr(default=None)
 
     is_mixture: ClassVar[bool] = True
@@ -411,10 +442,10 @@ class MoAChatModel(DelegatingChatModel):
     ) -> MoARun:
         arguments = kwargs if stop is None else {**kwargs, "stop": stop}
         run = manager or get_current_run()
-        return MoARun(self._mixture, run, arguments, self._bindings)
+        return MoARun(self._mixture, run, arguments, self._bindings, self._memory)
 
     @override
-    def _with_bindings(self, bindings: FallbackBindings) -> Self:
+    def _with_bindings(self, bindings: Bindings) -> Self:
         copy = self.model_copy()
         copy._bindings = bindings  # noqa: SLF001 - of its own class
         return copy

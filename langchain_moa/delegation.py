@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.model_profile import ModelProfile
@@ -15,11 +15,14 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel
 from typing_extensions import override
 
-from langchain_moa.binding import FallbackBindings, bound_arguments, rebound
+from langchain_moa.binding import Bindings, bound_arguments, rebound
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.members import Member
 from langchain_moa.mixture import Mixture
 from langchain_moa.outer_run import CompositeChatModel
+from langchain_moa.voting import votable_fields
+
+_Bind: TypeAlias = Callable[[BaseChatModel], Runnable[Any, Any]]
 
 
 class DelegatingChatModel(CompositeChatModel, ABC):
@@ -50,42 +53,85 @@ class DelegatingChatModel(CompositeChatModel, ABC):
         """
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
-        return self._bound("bind_tools", lambda model: model.bind_tools(tools, **kwargs))
+        return self._bound(
+            "bind_tools",
+            lambda model: model.bind_tools(tools, **kwargs),
+            # nobody forces a reference model to call what is never executed
+            (lambda model: model.bind_tools(tools)) if self._mixture.tools_for == "all" else None,
+        )
 
     @override
     def with_structured_output(
-        self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
+        self,
+        schema: dict[str, Any] | type,
+        *,
+        include_raw: bool = False,
+        vote: bool = False,
+        **kwargs: Any,
     ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
-        """Answer in a schema, by the aggregator's own method; proposals stay free text.
+        """Answer in a schema, by the aggregator's own method.
+
+        Proposals stay free text, unless `structured_proposals` or `vote` is set.
 
         Args:
             schema: As the aggregator's own `with_structured_output` takes it.
             include_raw: Whether the result holds the raw message and a parsing error too.
+            vote: Whether each field gets the value that most proposals of the last layer have, and
+                the aggregator's where they are tied (self-consistency, arXiv 2203.11171). All
+                fields must be closed: Literal, enum, bool or number. The record tells the votes;
+                the answer then comes in one piece.
             **kwargs: Further arguments, such as `method` and `strict`.
 
         Raises:
             MoAConfigurationError: The aggregator is no chat model.
         """
+        fields = votable_fields(schema) if vote else ()
+
+        def bind(model: BaseChatModel) -> Runnable[Any, Any]:
+            return model.with_structured_output(schema, include_raw=include_raw, **kwargs)
+
+        all_in_schema = vote or self._mixture.structured_proposals
         return self._bound(
             "with_structured_output",
-            lambda model: model.with_structured_output(schema, include_raw=include_raw, **kwargs),
+            bind,
+            bind if all_in_schema else None,
+            schema=True,
+            vote=fields,
         )
 
     def _bound(
-        self, use: str, bind: Callable[[BaseChatModel], Runnable[Any, Any]]
+        self, use: str, bind: _Bind, propose: _Bind | None = None, **settings: Any
     ) -> Runnable[Any, Any]:
-        """What the aggregator makes of a binding, with the mixture in its place."""
+        """What the aggregator makes of a binding, with the mixture in its place.
+
+        Args:
+            use: The method, for errors.
+            bind: Makes the binding of the aggregator, or a fallback of it.
+            propose: The same for reference models; `None` leaves them alone.
+            **settings: Further fields of the `Bindings`.
+        """
         candidates = self._mixture.aggregator.candidates
         model, *fallbacks = [_chat_model(member, use) for member in candidates]
         binding = bind(model)
-        bindings = FallbackBindings(
+        bindings = Bindings(
             own=frozenset(bound_arguments(binding, model)),
             others=tuple(bound_arguments(bind(fallback), fallback) for fallback in fallbacks),
+            proposers={} if propose is None else self._proposers_bound(propose),
+            **settings,
         )
-        return rebound(binding, model, self._with_bindings(bindings) if fallbacks else self)
+        return rebound(binding, model, self._with_bindings(bindings))
+
+    def _proposers_bound(self, bind: _Bind) -> dict[tuple[int, int], dict[str, Any]]:
+        """The arguments of the reference models' own bindings; chains and agents have none."""
+        return {
+            (layer, index): bound_arguments(bind(member.chat_model), member.chat_model)
+            for layer, members in enumerate(self._mixture.proposers, start=1)
+            for index, member in enumerate(members)
+            if member.chat_model is not None
+        }
 
     @abstractmethod
-    def _with_bindings(self, bindings: FallbackBindings) -> Self:
+    def _with_bindings(self, bindings: Bindings) -> Self:
         """A copy that knows what a binding means for the aggregator's fallbacks."""
 
     @override
@@ -112,18 +158,33 @@ class DelegatingChatModel(CompositeChatModel, ABC):
 
     @override
     def _resolve_model_profile(self) -> ModelProfile | None:
-        """The aggregator's profile, with the smallest input that every member takes."""
+        """The aggregator's profile, with the input that every member takes beside the proposals."""
         mixture = self._mixture
-        aggregator = mixture.aggregator.chat_model
-        if aggregator is None or not aggregator.profile:
+        own = mixture.profile_of(mixture.aggregator)
+        if not own:
             return None
-        members = [mixture.aggregator, *(m for layer in mixture.proposers for m in layer)]
-        profiles = [m.chat_model.profile or {} for m in members if m.chat_model is not None]
-        limits = [p["max_input_tokens"] for p in profiles if p.get("max_input_tokens")]
-        profile: ModelProfile = {**aggregator.profile}
-        if limits:
-            profile["max_input_tokens"] = min(limits)
+        profile: ModelProfile = {**own}
+        room = self._room_for_input()
+        if room is not None:
+            profile["max_input_tokens"] = room
+        limit = mixture.final_arguments.get("max_tokens")
+        if limit is not None:
+            profile["max_output_tokens"] = limit
         return profile
+
+    def _room_for_input(self) -> int | None:
+        """The most input tokens that every member takes, with room left for the proposals."""
+        mixture = self._mixture
+        limits: list[int] = [
+            limit
+            for member in mixture.members
+            if (limit := mixture.profile_of(member).get("max_input_tokens"))
+        ]
+        if not limits:
+            return None
+        widest = max(map(len, mixture.proposers))
+        written: int = mixture.proposal_arguments.get("max_tokens", 0)
+        return max(1, min(limits) - mixture.tokens_around(widest) - widest * written)
 
 
 def _chat_model(member: Member, use: str) -> BaseChatModel:

@@ -2,6 +2,7 @@
 
     MoAError
     ├── MoAConfigurationError(ValueError)     bad arguments; raised at construction
+    ├── UnsupportedContentError(ValueError)   a member cannot take a picture, say
     ├── MissingExtraError(ImportError)        an optional package is not installed
     ├── NotEnoughProposalsError(ModelError)   too few reference models gave a usable proposal
     ├── BudgetExceededError(ModelError)       what would break the budget was not started
@@ -38,6 +39,10 @@ class MoAConfigurationError(MoAError, ValueError):
         ...
         langchain_moa.errors.MoAConfigurationError: reference_models=[] is empty; ...
     """
+
+
+class UnsupportedContentError(MoAError, ValueError):
+    """A member cannot take some content of the conversation, and `on_unsupported="raise"`."""
 
 
 class MissingExtraError(MoAError, ImportError):

@@ -129,7 +129,8 @@ class FinalCall:
     def _prepare(self, member: Member) -> MemberCall:
         shown = shown_proposals(self.proposals, self.call.mixture.layers)
         conversation = self.call.mixture.read_by(member, self.messages, shown)
-        return prepare_call(member, self.aggregating(member), conversation, self.config)
+        left_out = self.call.mixture.left_out(member, self.messages)
+        return prepare_call(member, self.aggregating(member), conversation, self.config, left_out)
 
     def _until(self, turn: Turn) -> float:
         """When the stream of the last request has to end."""

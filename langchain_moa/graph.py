@@ -37,6 +37,7 @@ from langchain_moa.building import (
 from langchain_moa.callbacks import CALL_KEY, aggregator_config
 from langchain_moa.filtering import without_outliers
 from langchain_moa.final import FinalCall
+from langchain_moa.gating import fans_out
 from langchain_moa.layers import (
     CallInProgress,
     LayerInProgress,
@@ -251,11 +252,18 @@ def _layer_graph(
 
 
 def _proposer_node(resolve: _Resolve, layer: int, index: int, name: str) -> _Node:
+    def start(state: Any, config: RunnableConfig) -> Proposing | None:
+        call = resolve(config)
+        asked = fans_out(call.mixture.fan_out, state["messages"])
+        return Proposing(call, layer, index) if asked else None
+
     def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        return _slot(Proposing(resolve(config), layer, index).run(state, config))
+        proposing = start(state, config)
+        return _slot(proposing.run(state, config)) if proposing else {}
 
     async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        return _slot(await Proposing(resolve(config), layer, index).arun(state, config))
+        proposing = start(state, config)
+        return _slot(await proposing.arun(state, config)) if proposing else {}
 
     return _Node(name, run, arun)
 
@@ -283,6 +291,8 @@ def _aggregator_node(mixture: Mixture) -> _Node:
     def start(state: Any, config: RunnableConfig) -> FinalCall:
         call = _node_call(mixture, config)
         proposals = own_proposals(mixture, state.get("moa_proposals", {}))
+        if not fans_out(mixture.fan_out, state["messages"]):
+            call.fan_out, proposals = "alone", []
         require_enough(call, [p for p in proposals if p.layer == mixture.layers - 1], proposals)
         own = aggregator_config(config, mixture.layers)
         return FinalCall(call, state["messages"], proposals, own, runnables.__getitem__)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
+from langchain_moa.binding import Bindings
 from langchain_moa.budget import Ledger
 from langchain_moa.errors import NotEnoughProposalsError
 from langchain_moa.gate import OPEN, Gate
 from langchain_moa.mixture import Mixture
 from langchain_moa.progress import Progress
-from langchain_moa.types import Proposal, proposals_from_state
+from langchain_moa.types import FanOutDecision, Proposal, proposals_from_state
 
 
 @dataclass(eq=False)
@@ -34,7 +35,7 @@ class LayerInProgress:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class CallInProgress:
     """What the nodes of one call share, apart from graph state, which is plain JSON.
 
@@ -45,6 +46,9 @@ class CallInProgress:
         causes: Exceptions of failed proposers, by slot.
         layers: The proposer layers that have begun.
         ledger: What the call has spent.
+        bindings: What the call's tools or schema mean for reference models.
+        advice: What to tell reference models of the tools, or `None`.
+        fan_out: What the fan-out gate decided.
     """
 
     mixture: Mixture
@@ -54,6 +58,9 @@ class CallInProgress:
     layers: dict[int, LayerInProgress] = field(default_factory=dict)
 
     ledger: Ledger = field(default_factory=Ledger)
+    bindings: Bindings = field(default_factory=Bindings)
+    advice: str | None = None
+    fan_out: FanOutDecision = "layers"
 
     def layer(self, number: int) -> LayerInProgress:
         """The state of a proposer layer, whose time begins when it is first asked for."""

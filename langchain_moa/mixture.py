@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
+from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.messages import BaseMessage
 from langchain_core.prompts import StringPromptTemplate
 from langchain_core.runnables import Runnable
@@ -16,13 +17,14 @@ from langchain_core.runnables import Runnable
 from langchain_moa.breaker import Breaker, shared_breaker
 from langchain_moa.budget import Budget
 from langchain_moa.composition import with_arguments
+from langchain_moa.errors import UnsupportedContentError
 from langchain_moa.filtering import FilterFunction
 from langchain_moa.fitting import estimated_tokens, input_tokens, shortened
+from langchain_moa.gating import FanOut
 from langchain_moa.identity import fingerprint
 from langchain_moa.members import Member
-from langchain_moa.policy import (
-    Policy,
-)
+from langchain_moa.modalities import OnUnsupported, unsupported, without_content
+from langchain_moa.policy import Policy
 from langchain_moa.prices import Prices
 from langchain_moa.progress import OnProgress
 from langchain_moa.prompts import (
@@ -39,6 +41,18 @@ _FENCE_TOKENS: Final = 40
 _SAFE_SHARE: Final = 0.9
 """Of a context window: tokens are estimated, and by each tokenizer counted otherwise."""
 _NOT_IN_NODE_NAMES = re.compile(r"[:|\s]+")
+
+
+ToolsFor: TypeAlias = Literal["aggregator", "all"]
+"""Whose calls tools are bound to. Only the aggregator's are ever executed."""
+
+ContextFilter: TypeAlias = (
+    Callable[[str, list[BaseMessage]], Sequence[BaseMessage]]
+    | Mapping[str, Callable[[list[BaseMessage]], Sequence[BaseMessage]]]
+    | None
+)
+"""Which messages members may see: a function of a model's name and the conversation, or one
+function of the conversation per model name."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -61,6 +75,14 @@ class Mixture:
         include_proposals: Whether the record holds the proposals' texts.
         stream_proposals: Whether proposers stream, for listeners to the call's progress.
         on_progress: Called with each event of a call, or `None`.
+        fan_out: Which turns ask the reference models.
+        reuse_proposals: Whether tool turns get the proposals of their user's turn.
+        describe_tools: Whether reference models are told of the aggregator's tools.
+        tools_for: Whose calls tools are bound to.
+        structured_proposals: Whether reference models answer in the schema, too.
+        on_unsupported: What to do with content that a member cannot take.
+        context_filter: Which messages members may see.
+        profiles: What is known of models that have no profile of their own.
     """
 
     proposers: tuple[tuple[Member, ...], ...]
@@ -78,6 +100,14 @@ class Mixture:
     include_proposals: bool
     stream_proposals: bool
     on_progress: OnProgress | None
+    fan_out: FanOut
+    reuse_proposals: bool
+    describe_tools: bool
+    tools_for: ToolsFor
+    structured_proposals: bool
+    on_unsupported: OnUnsupported
+    context_filter: ContextFilter
+    profiles: Mapping[str, ModelProfile]
 
     @property
     def layers(self) -> int:
@@ -111,6 +141,9 @@ class Mixture:
                 self.include_proposals,
                 self.keep,
                 self.max_input_tokens,
+                self.fan_out,
+                [self.describe_tools, self.tools_for, self.structured_proposals],
+                [self.on_unsupported, self.context_filter, dict(self.profiles)],
             ]
         )
 
@@ -148,9 +181,36 @@ class Mixture:
     def _breakers(self) -> dict[Member, Breaker]:
         return {}
 
+    def profile_of(self, member: Member) -> ModelProfile:
+        """What is known of a member: what the user says of it over what its package does."""
+        return {**member.profile, **self.profiles.get(member.model, {})}
+
+    def left_out(self, member: Member, messages: Sequence[BaseMessage]) -> list[str]:
+        """Kinds of content that a member cannot take.
+
+        Raises:
+            UnsupportedContentError: There are some, and it is not to go on without them.
+        """
+        kinds = unsupported(self.profile_of(member), self._seen_by(member, messages))
+        if kinds and self.on_unsupported != "drop_content":
+            msg = (
+                f"{member.field}={member.model!r} takes no {', '.join(kinds)}; leave it out, "
+                "give another model, or on_unsupported='drop_content'."
+            )
+            raise UnsupportedContentError(msg)
+        return kinds
+
+    def _seen_by(self, member: Member, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+        """The messages that a member may see."""
+        given = self.context_filter
+        if isinstance(given, Mapping):
+            own = given.get(member.model)
+            return list(messages) if own is None else list(own(list(messages)))
+        return list(messages) if given is None else list(given(member.model, list(messages)))
+
     def _room(self, member: Member, messages: Sequence[BaseMessage], proposals: int) -> int | None:
         """Estimated tokens that a member has left for proposals, `None` where it has no limit."""
-        limits, profile = self.max_input_tokens, member.profile
+        limits, profile = self.max_input_tokens, self.profile_of(member)
         own = limits.get(member.model) if isinstance(limits, Mapping) else limits
         limit = own or profile.get("max_input_tokens")
         if limit is None:
@@ -181,6 +241,8 @@ class Mixture:
         self, member: Member, messages: Sequence[BaseMessage], proposals: Sequence[Proposal]
     ) -> list[BaseMessage]:
         """The conversation as a member reads it: with the usable proposals in it."""
+        messages = self._seen_by(member, messages)
+        messages = without_content(messages, unsupported(self.profile_of(member), messages))
         texts = [proposal.text for proposal in proposals if proposal.usable]
         room = self._room(member, messages, len(texts))
         if room is not None:

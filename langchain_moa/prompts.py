@@ -126,29 +126,29 @@ def with_proposals(
     if not texts:
         return conversation
     text = template.format(**{PROPOSALS_VARIABLE: fence(texts)})
-    roles = [_role(message) for message in conversation]
+    roles = [role_of(message) for message in conversation]
     ends_on_user = bool(roles) and roles[-1] in ("user", "tool")
     if placement == "user" and not (ends_on_user and "user" in roles):
         return [*conversation, HumanMessage(text)]
     if placement == "user":
         place = len(roles) - 1 - roles[::-1].index("user")
-        conversation[place] = _appended(conversation[place], text)
+        conversation[place] = appended(conversation[place], text)
         return conversation
     if "system" in roles:
         place = roles.index("system")
-        conversation[place] = _appended(conversation[place], text)
+        conversation[place] = appended(conversation[place], text)
     else:
         conversation.insert(0, SystemMessage(text))
     return conversation if ends_on_user else [*conversation, HumanMessage(_GO_ON)]
 
 
-def _role(message: BaseMessage) -> str:
+def role_of(message: BaseMessage) -> str:
     """The role that a provider sees: user, assistant, system, tool or the message's own."""
     role = message.role if isinstance(message, ChatMessage) else message.type
     return _ROLES.get(role, role)
 
 
-def _appended(message: BaseMessage, text: str) -> BaseMessage:
+def appended(message: BaseMessage, text: str) -> BaseMessage:
     """A copy of a message with one more paragraph of text."""
     content = message.content
     if isinstance(content, str):

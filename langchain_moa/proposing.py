@@ -12,13 +12,14 @@ from typing import Any, Final, TypeAlias
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import add_ai_message_chunks
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.admission import proposer_estimate, refusal
 from langchain_moa.attempts import Turn, is_retryable, raised
 from langchain_moa.callbacks import deaf_handlers, isolated, proposer_config
 from langchain_moa.calls import MemberCall, prepare_call
+from langchain_moa.composition import with_arguments
 from langchain_moa.judging import judge
 from langchain_moa.layers import (
     CallInProgress,
@@ -30,6 +31,7 @@ from langchain_moa.members import Member, as_chunk, as_message
 from langchain_moa.prompts import strip_reasoning, without_tool_turns
 from langchain_moa.racing import Ending, Result, acarried_out, carried_out
 from langchain_moa.stepping import astepped, stepped
+from langchain_moa.tool_advice import arguments_text, calls_as_text, with_advice
 from langchain_moa.types import EventName, Proposal, ProposalStatus, slot
 from langchain_moa.usage import sum_usage
 
@@ -167,7 +169,8 @@ class Proposing:
         before = [p for p in proposals if p.layer < self.layer]
         if self.layer > 1:
             require_enough(self.call, [p for p in before if p.layer == self.layer - 1], before)
-        history = without_tool_turns(state["messages"])
+        told = without_tool_turns(state["messages"])
+        history = with_advice(told, self.call.advice)
         refused = refusal(self.call, self.layer, self.index, history, before)
         if refused is not None:
             return self._left_out(refused)
@@ -178,7 +181,11 @@ class Proposing:
             member=self._member,
             about=self._about,
             prepare=lambda member: prepare_call(
-                member, mixture.proposing(member), mixture.read_by(member, history, shown), own
+                member,
+                self._proposing(member),
+                mixture.read_by(member, history, shown),
+                own,
+                mixture.left_out(member, history),
             ),
             ask=ask,
             timeout=mixture.policy.proposer_timeout,
@@ -187,6 +194,12 @@ class Proposing:
             gate=layer.gate,
             estimate=lambda member: proposer_estimate(mixture, member, history, shown),
         )
+
+    def _proposing(self, member: Member) -> Runnable[Any, Any]:
+        """What is called, with the tools or the schema bound that it is to know."""
+        runnable = self.call.mixture.proposing(member)
+        bound = self.call.bindings.proposers.get((self.layer, self.index), {})
+        return with_arguments(runnable, bound) if member is self._member else runnable
 
     def _left_out(self, reason: str) -> Proposal:
         self.call.layer(self.layer).gate.leave_out()
@@ -204,7 +217,8 @@ class Proposing:
     def _judged(self, request: MemberCall, message: AIMessage) -> Result:
         request.answered(message)
         # half a surrogate pair, which a model may write as an escape, can be sent to nobody
-        text = strip_reasoning(message.text).encode(errors="replace").decode()
+        written = "\n".join(filter(None, [strip_reasoning(message.text), self._calls(message)]))
+        text = written.encode(errors="replace").decode()
         status, error = judge(message, text)
         good = status in ("ok", "cached")
         value = {
@@ -213,6 +227,14 @@ class Proposing:
             "text": text if good else "",
         }
         return Result(good=good, value=value, reason=error, request=request)
+
+    def _calls(self, message: AIMessage) -> str:
+        """The calls of a reference model that tools or a schema were bound to, as text."""
+        if not self.call.bindings.proposers or not message.tool_calls:
+            return ""
+        if self.call.bindings.vote or self.call.bindings.schema:
+            return arguments_text(message.tool_calls[0]["args"])
+        return calls_as_text(message)
 
     def _proposal(self, turn: Turn, result: Result) -> Proposal:
         slot_key = slot(self.layer, self.index)
@@ -231,6 +253,7 @@ class Proposing:
             is_retryable=is_retryable(result),
             usage_by_model=accounts.usage,
             unknown=accounts.unknown,
+            left_out=asked.left_out if asked else [],
             **(result.value or {"status": _STATUS[result.ended]}),
         )
         self.call.layer(self.layer).gate.count(usable=proposal.usable)

@@ -17,7 +17,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_moa.answer import RECORD_KEY
-from langchain_moa.binding import FallbackBindings
+from langchain_moa.binding import Bindings
 from langchain_moa.callbacks import (
     RunManager,
     caller_configurable,
@@ -27,13 +27,17 @@ from langchain_moa.callbacks import (
     layers_config,
 )
 from langchain_moa.final import FinalCall
+from langchain_moa.gating import fans_out
 from langchain_moa.graph import shared_layer_graph
-from langchain_moa.layers import CallInProgress, own_proposals, require_enough
-from langchain_moa.members import Member
+from langchain_moa.layers import CallInProgress, own_proposals, require_enough, shown_proposals
+from langchain_moa.members import Member, as_chunk
+from langchain_moa.memory import ProposalMemory
 from langchain_moa.mixture import Mixture
 from langchain_moa.progress import Progress
 from langchain_moa.threads import in_thread
+from langchain_moa.tool_advice import advice
 from langchain_moa.types import EventName, Proposal, UsageReport
+from langchain_moa.voting import voted
 
 _Message = TypeVar("_Message", bound=AIMessage)
 
@@ -48,14 +52,16 @@ class MoARun:
         mixture: The mixture that is called.
         manager: The run that the chat model opened, or `None` when nobody listens.
         arguments: Call arguments of the final answer.
-        bindings: What of them is otherwise for the aggregator's fallbacks.
+        bindings: What of them is otherwise for other members.
+        memory: The proposals of users' turns, for the tool turns that follow.
         configurable: The caller's own `configurable` keys, for members that have use for them.
     """
 
     mixture: Mixture
     manager: RunManager | None
     arguments: dict[str, Any]
-    bindings: FallbackBindings = field(default_factory=FallbackBindings)
+    bindings: Bindings = field(default_factory=Bindings)
+    memory: ProposalMemory = field(default_factory=ProposalMemory)
     configurable: dict[str, Any] = field(default_factory=caller_configurable)
 
     def __post_init__(self) -> None:
@@ -77,35 +83,77 @@ class MoARun:
         """
         with _Told(self._call.progress) as told:
             with isolated():
-                proposals = self._run_layers(messages)
+                proposals = self._proposals(messages)
             final = self._final_call(messages, proposals)
-            return told.finished(final.invoke())
+            return told.finished(self._voted(final.invoke(), proposals))
 
     async def ainvoke(self, messages: Conversation) -> AIMessage:
         """The async twin of `invoke`: each layer's members are asked concurrently."""
         async with _Told(self._call.progress) as told:
             with isolated():
-                proposals = await self._arun_layers(messages)
+                proposals = await self._aproposals(messages)
             final = self._final_call(messages, proposals)
-            return told.finished(await final.ainvoke())
+            return told.finished(self._voted(await final.ainvoke(), proposals))
 
     def stream(self, messages: Conversation) -> Generator[AIMessageChunk, None, None]:
         """The answer's chunks as the aggregator gives them; the last one has the record."""
+        if self.bindings.vote:  # the majority is known at the end only
+            yield as_chunk(self.invoke(messages))
+            return
         with _Told(self._call.progress) as told:
             with isolated():
-                proposals = self._run_layers(messages)
+                proposals = self._proposals(messages)
             with closing(self._final_call(messages, proposals).stream()) as chunks:
                 for chunk in chunks:
                     yield told.finished(chunk)
 
     async def astream(self, messages: Conversation) -> AsyncGenerator[AIMessageChunk, None]:
         """The async twin of `stream`."""
+        if self.bindings.vote:
+            yield as_chunk(await self.ainvoke(messages))
+            return
         async with _Told(self._call.progress) as told:
             with isolated():
-                proposals = await self._arun_layers(messages)
+                proposals = await self._aproposals(messages)
             async with aclosing(self._final_call(messages, proposals).astream()) as chunks:
                 async for chunk in chunks:
                     yield told.finished(chunk)
+
+    def _proposals(self, messages: Conversation) -> list[Proposal]:
+        if not fans_out(self.mixture.fan_out, messages):
+            return self._recalled(messages)
+        return self._kept(messages, self._run_layers(messages))
+
+    async def _aproposals(self, messages: Conversation) -> list[Proposal]:
+        if not fans_out(self.mixture.fan_out, messages):
+            return self._recalled(messages)
+        return self._kept(messages, await self._arun_layers(messages))
+
+    def _kept(self, messages: Conversation, proposals: list[Proposal]) -> list[Proposal]:
+        """The proposals, remembered where tool turns may follow."""
+        if self.mixture.reuse_proposals and self._has_tools:
+            self.memory.keep(self.mixture.fingerprint, messages, proposals)
+        return proposals
+
+    def _recalled(self, messages: Conversation) -> list[Proposal]:
+        """What was proposed for the same user's turn, where it is known."""
+        wanted = self.mixture.reuse_proposals and self._has_tools
+        known = self.memory.recall(self.mixture.fingerprint, messages) if wanted else []
+        self._call.fan_out = "reused" if known else "alone"
+        return known
+
+    @property
+    def _has_tools(self) -> bool:
+        return "tools" in self.arguments and not self.bindings.schema
+
+    def _voted(self, answer: AIMessage, proposals: Sequence[Proposal]) -> AIMessage:
+        if not self.bindings.vote:
+            return answer
+        texts = [p.text for p in shown_proposals(proposals, self.mixture.layers)]
+        result, vote = voted(answer, texts, self.bindings.vote)
+        record = {**result.response_metadata[RECORD_KEY], "vote": vote}
+        metadata = {**result.response_metadata, RECORD_KEY: record}
+        return result.model_copy(update={"response_metadata": metadata})
 
     def _run_layers(self, messages: Conversation) -> list[Proposal]:
         layers = _LayersInTurn(self._call, messages)
@@ -148,7 +196,14 @@ class MoARun:
         callbacks = child_callbacks(self.manager, streaming=True)
         run_id = self.manager.run_id if self.manager else None
         progress = Progress(run_id, callbacks, self.mixture.on_progress)
-        return CallInProgress(self.mixture, progress, monotonic() + self.mixture.policy.timeout)
+        told = self._has_tools and self.mixture.describe_tools
+        return CallInProgress(
+            self.mixture,
+            progress,
+            monotonic() + self.mixture.policy.timeout,
+            bindings=self.bindings,
+            advice=advice(self.arguments["tools"]) if told else None,
+        )
 
     def _layer_config(self, layer: int, names: tuple[str, ...]) -> RunnableConfig:
         config = layers_config(self.manager, self.configurable, self._call)

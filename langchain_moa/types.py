@@ -19,6 +19,7 @@ from typing_extensions import TypedDict
 ProposalStatus = Literal[
     "ok",
     "cached",
+    "reused",
     "failed",
     "empty",
     "filtered",
@@ -32,7 +33,8 @@ ProposalStatus = Literal[
 """What became of one proposer's call.
 
 `ok`: a usable proposal. `cached`: a usable one from LangChain's LLM cache, which cost nothing.
-`failed`: the call raised. `empty`: the model answered without any text. `filtered`: the provider's
+`reused`: one made before for the same user's turn, not paid for again. `failed`: the call raised.
+`empty`: the model answered without any text. `filtered`: the provider's
 filter or the model itself refused. `reasoning_only`: the answer held nothing but reasoning.
 `timed_out`: there was no answer in time. `cut`: the layer went on without it. `skipped`: no request
 was made, for a circuit breaker is open. `over_budget`: none was made, for the call's budget does
@@ -125,6 +127,8 @@ class ProposalRecord(TypedDict):
     """Tokens of this member's calls; `None` where the member reports none."""
     cost: float | None
     """USD of these tokens; `None` where no price is known."""
+    left_out: list[str]
+    """Kinds of content, such as `image`, that the member cannot take and did not get."""
     text: NotRequired[str]
     """The proposal itself; only with `include_proposals=True`."""
 
@@ -146,6 +150,8 @@ class AggregatorRecord(TypedDict):
     answer those that it once took, which count in no total."""
     cost: float | None
     """USD of all its requests; `None` where no price is known."""
+    left_out: list[str]
+    """Kinds of content that it cannot take and did not get."""
 
 
 class UsageReport(TypedDict):
@@ -171,6 +177,27 @@ class CostReport(TypedDict):
     """Models that were called and whose cost is not known; the sums lack them."""
 
 
+class FieldVote(TypedDict):
+    """The vote on one field of a structured answer."""
+
+    votes: int
+    """Proposals that agree with the value that was taken."""
+    tied: bool
+    """Whether there was no majority, so that the aggregator's value was taken."""
+
+
+class VoteRecord(TypedDict):
+    """What members agreed on, with `with_structured_output(vote=True)`."""
+
+    ballots: int
+    """Proposals that could be counted."""
+    fields: dict[str, FieldVote]
+
+
+FanOutDecision = Literal["layers", "reused", "alone"]
+"""Whether the layers ran, the proposals of the same user's turn were reused, or neither."""
+
+
 class MoARecord(TypedDict):
     """Everything that happened in one call: `response_metadata["moa"]`."""
 
@@ -184,6 +211,10 @@ class MoARecord(TypedDict):
     """What it cost; `None` without `prices`."""
     degraded: bool
     """True exactly when a proposal or the aggregator's answer is missing."""
+    fan_out: FanOutDecision
+    """What the fan-out gate decided."""
+    vote: NotRequired[VoteRecord]
+    """How the members voted; only with `vote=True`."""
     best_proposal: str | None
     """The proposal that is the answer because no aggregator gave one, as `"layer.index"`."""
     cached: bool
@@ -206,6 +237,7 @@ class Proposal:
         is_retryable: Whether the failure says of itself that a retry may help.
         usage_by_model: Known tokens of the call per model that answered.
         unknown: Models of the requests of whose tokens nothing is known.
+        left_out: Kinds of content that the member did not get.
         text: The answer without reasoning; empty unless the proposal is usable.
     """
 
@@ -220,6 +252,7 @@ class Proposal:
     is_retryable: bool = False
     usage_by_model: dict[str, UsageMetadata] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     text: str = ""
 
     @property
@@ -230,7 +263,7 @@ class Proposal:
     @property
     def usable(self) -> bool:
         """Whether the next layer is shown this proposal."""
-        return self.status in ("ok", "cached")
+        return self.status in ("ok", "cached", "reused")
 
     @property
     def reason(self) -> str:

@@ -224,7 +224,7 @@ def test_tool_turns() -> None:
     ]
     models = {name: says("It is sunny.") for name in (ALPHA, BETA, AGGREGATOR)}
     with LoopbackServer(models) as server:
-        mixture(server).invoke(history)
+        mixture(server, fan_out="always").invoke(history)
         (proposer,) = bodies(server, ALPHA)
         assert proposer["messages"] == [
             {"role": "user", "content": "Weather in Köln?"},

@@ -180,11 +180,12 @@ def test_tokens_without_a_chat_model_are_the_base_classs_business() -> None:
 
 
 def test_profile() -> None:
-    members = [saying("x", profile={"max_input_tokens": 100}), saying("y")]
-    judge = saying("z", profile={"max_input_tokens": 500, "tool_calling": True})
-    llm = mixture(reference_models=members, aggregator=judge)
-    assert llm.profile == {"max_input_tokens": 100, "tool_calling": True}
-    assert judge.profile == {"max_input_tokens": 500, "tool_calling": True}
+    members = [saying("x", profile={"max_input_tokens": 10_000}), saying("y")]
+    judge = saying("z", profile={"max_input_tokens": 50_000, "tool_calling": True})
+    llm = mixture(reference_models=members, aggregator=judge, proposal_max_tokens=1_000)
+    room = 10_000 - 2 * 1_000 - llm._mixture.tokens_around(2)
+    assert llm.profile == {"max_input_tokens": room, "tool_calling": True}
+    assert judge.profile == {"max_input_tokens": 50_000, "tool_calling": True}
     assert mixture().profile is None
     assert mixture(aggregator=RunnableLambda(lambda _: "ok")).profile is None
     assert mixture(aggregator=saying("z", profile={"tool_calling": True})).profile == {

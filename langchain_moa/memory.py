@@ -1,0 +1,72 @@
+"""Remembers the proposals of a user's turn, for the tool turns that follow it."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+from typing import Final
+
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+
+from langchain_moa.prompts import role_of
+from langchain_moa.types import Proposal
+
+_MOST: Final = 64
+
+
+class ProposalMemory:
+    """The proposals of the latest turns of one mixture, in this process only.
+
+    A turn is known by what the conversation says up to its last user message; a conversation that
+    was summarized or edited meanwhile is another one.
+    """
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, list[Proposal]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def keep(
+        self, mixture: str, messages: Sequence[BaseMessage], proposals: Sequence[Proposal]
+    ) -> None:
+        """Remember the proposals that were made for a conversation.
+
+        Args:
+            mixture: Fingerprint of the mixture that made them.
+            messages: The conversation.
+            proposals: All of them, those that are not usable too.
+        """
+        with self._lock:
+            self._known[_key(mixture, messages)] = list(proposals)
+            while len(self._known) > _MOST:
+                self._known.popitem(last=False)
+
+    def recall(self, mixture: str, messages: Sequence[BaseMessage]) -> list[Proposal]:
+        """What was proposed for the user's turn that a conversation is in; nothing if unknown.
+
+        The usable ones are `reused` and cost nothing a second time.
+        """
+        with self._lock:
+            known = self._known.get(_key(mixture, messages), [])
+        return [_unpaid(proposal) for proposal in known]
+
+
+def _unpaid(proposal: Proposal) -> Proposal:
+    status = "reused" if proposal.usable else proposal.status
+    return replace(proposal, status=status, seconds=0.0, attempts=0, usage_by_model={}, unknown=[])
+
+
+def _key(mixture: str, messages: Sequence[BaseMessage]) -> str:
+    """A hash of the conversation up to its last user message."""
+    roles = [role_of(message) for message in messages]
+    end = len(roles) - roles[::-1].index("user") if "user" in roles else 0
+    return sha256(repr([mixture, *map(_said, messages[:end])]).encode()).hexdigest()
+
+
+def _said(message: BaseMessage) -> tuple[object, ...]:
+    """What of a message counts; ids are given anew by each checkpointer."""
+    calls = message.tool_calls if isinstance(message, AIMessage) else []
+    answers = message.tool_call_id if isinstance(message, ToolMessage) else None
+    return (role_of(message), message.content, calls, answers)

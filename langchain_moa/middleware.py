@@ -1,0 +1,66 @@
+"""The mixture for some turns of an agent, a plain model for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from typing_extensions import override
+
+from langchain_moa.errors import MissingExtraError
+from langchain_moa.gating import FanOut, checked_fan_out, fans_out
+
+try:
+    from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
+except ImportError as error:
+    _MESSAGE = "MoAMiddleware needs: pip install 'langchain-moa[providers]'"
+    raise MissingExtraError(_MESSAGE) from error
+
+
+class MoAMiddleware(AgentMiddleware[Any, Any]):
+    """Lets a mixture answer some turns of an agent; the agent's own model answers the others.
+
+    Args:
+        mixture: The mixture. Tools and response format of a turn are bound to it as to any model.
+        fan_out: Which turns it gets, as the `fan_out` of `MoAChatModel`: by default those that
+            don't end on tool results.
+
+    Raises:
+        MoAConfigurationError: `fan_out` is none of these.
+
+    Example:
+        >>> from langchain.agents import create_agent
+        >>> from langchain_moa import MoAChatModel
+        >>> from langchain_moa.middleware import MoAMiddleware
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> plain = ScriptedChatModel.saying("plain")
+        >>> mixture = MoAChatModel(reference_models=[plain], aggregator=plain)
+        >>> agent = create_agent(plain, tools=[], middleware=[MoAMiddleware(mixture)])
+    """
+
+    def __init__(self, mixture: BaseChatModel, *, fan_out: FanOut = "user_turns") -> None:
+        super().__init__()
+        self.mixture = mixture
+        self.fan_out = checked_fan_out(fan_out)
+
+    @override
+    def wrap_model_call(
+        self,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
+    ) -> ModelResponse[Any]:
+        return handler(self._routed(request))
+
+    @override
+    async def awrap_model_call(
+        self,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
+    ) -> ModelResponse[Any]:
+        return await handler(self._routed(request))
+
+    def _routed(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
+        if fans_out(self.fan_out, request.messages):
+            return request.override(model=self.mixture)
+        return request
