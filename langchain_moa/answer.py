@@ -14,13 +14,17 @@ from langchain_moa.layers import CallInProgress
 from langchain_moa.mixture import Mixture
 from langchain_moa.prices import MemberCost, cost_of, cost_report
 from langchain_moa.similarity import most_central
-from langchain_moa.types import AggregatorRecord, CostReport, MoARecord, Proposal, ProposalRecord
+from langchain_moa.types import (
+    RECORD_KEY,
+    AggregatorRecord,
+    CostReport,
+    MoARecord,
+    Proposal,
+    ProposalRecord,
+)
 from langchain_moa.usage import is_cached, sum_usage, usage_report
 
 _Message = TypeVar("_Message", bound=AIMessage)
-
-RECORD_KEY: Final = "moa"
-"""Key of the record in an answer's `response_metadata`."""
 
 _USAGE_KEYS: Final = ("token_usage", "usage")
 """Provider-specific keys of `response_metadata` that repeat `usage_metadata`."""
@@ -49,7 +53,7 @@ def finished_answer(
     metadata = {
         **{k: v for k, v in message.response_metadata.items() if k not in _USAGE_KEYS},
         "model_name": aggregator["model_name"] or aggregator["model"],
-        RECORD_KEY: _record(turn.call, proposals, aggregator, accounts),
+        RECORD_KEY: _record(turn.call, proposals, aggregator, accounts, nested=request.degraded),
     }
     return message.model_copy(
         update={"response_metadata": metadata, "usage_metadata": aggregator["usage"]}
@@ -185,6 +189,8 @@ def _record(
     proposals: Sequence[Proposal],
     aggregator: AggregatorRecord,
     accounts: Accounts,
+    *,
+    nested: bool = False,
 ) -> MoARecord:
     mixture = call.mixture
     records = [_proposal_record(mixture, p) for p in proposals]
@@ -194,7 +200,7 @@ def _record(
         "aggregator": aggregator,
         "usage": usage_report(proposals, accounts.usage, accounts.unknown),
         "cost": _cost(mixture, proposals, records, aggregator, accounts),
-        "degraded": not all(p.usable for p in proposals),
+        "degraded": nested or not all(p.usable and not p.degraded for p in proposals),
         "fan_out": call.fan_out,
         "best_proposal": None,
         "cached": False,

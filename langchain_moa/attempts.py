@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 import random
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,7 @@ from langchain_core.exceptions import (
 from langchain_core.messages.ai import UsageMetadata, add_usage
 
 from langchain_moa.budget import NOTHING, ONE_CALL, Amount
-from langchain_moa.calls import MemberCall
+from langchain_moa.calls import MemberCall, asking
 from langchain_moa.errors import UnsupportedContentError
 from langchain_moa.gate import OPEN, Gate
 from langchain_moa.layers import CallInProgress
@@ -105,12 +106,14 @@ class Turn:
     _promised: Amount | None = None
     _started: float = field(default_factory=perf_counter)
     _held: list[tuple[Slots, Future[None]]] = field(default_factory=list)
+    _under_way: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def plan(self) -> Plan[Result]:
         """The steps of the turn; gives the first good result, or the last one."""
         result = Result(ended="refused", reason=self.refused)
         for member in () if self.refused else self.member.candidates:
-            self._give_back()
+            self._let_go()
             tried = yield from self._candidate(member)
             if tried.good:
                 return tried
@@ -137,9 +140,8 @@ class Turn:
         total: dict[str, UsageMetadata] = {}
         unknown: list[str] = []
         for request in self.requests:
-            used = request.used
-            if not used and not request.free:
-                unknown.append(request.model)
+            used, lacking = request.accounts()
+            unknown += lacking
             for name, usage in used.items():
                 total[name] = add_usage(total.get(name), usage)
         return Accounts(total, unknown)
@@ -151,13 +153,18 @@ class Turn:
 
     def end(self) -> None:
         """Say that nobody waits any more, and let others have the places."""
+        self._let_go()
+
+    def _let_go(self) -> None:
         for request in self.requests:
             request.over = True
         self._give_back()
 
     def _give_back(self) -> None:
-        while self._held:
-            slots, ticket = self._held.pop()
+        """Let others have the places; a thread that was given up keeps them until it ends."""
+        with self._lock:
+            held, self._held = ([], self._held) if self._under_way else (self._held, [])
+        for slots, ticket in held:
             slots.give_back(ticket)
 
     def _candidate(self, member: Member) -> Plan[Result]:
@@ -171,11 +178,11 @@ class Turn:
         if not self.requests:
             self._started = perf_counter()
             yield self._tell("member_started")
-        until = monotonic() + self.timeout
+        before, until = len(self.requests), monotonic() + self.timeout
         result = yield from self._tries(member, until)
         if breaker is not None and result.good and result.request.member is member:
             breaker.succeeded()  # a hedge that was answered by a fallback tells nothing of it
-        elif breaker is not None and _is_members_fault(result):
+        elif breaker is not None and len(self.requests) > before and self._at_fault(result, until):
             breaker.failed()
         return self._explained(result, until)
 
@@ -205,7 +212,8 @@ class Turn:
                 break
             if not self._may_ask(member):
                 break
-            yield self._tell("member_retried", error=result.reason, seconds=pause)
+            reason = self.call.mixture.redacted(result.reason or "")
+            yield self._tell("member_retried", error=reason, seconds=pause)
             paused: Result = yield WaitFor(until=monotonic() + pause, gate=self.gate)
             if paused.ended == "cut":
                 return paused
@@ -239,9 +247,16 @@ class Turn:
 
     def _may_hedge(self, member: Member) -> bool:
         """Whether there is a place and money for a second request now; it waits for neither."""
+        breaker = self.call.mixture.breaker(member)
+        if breaker is not None and breaker.refuses() is not None:
+            return False
         tickets = [(slots, slots.ask()) for slots in self.call.mixture.limits(member)]
-        self._held += tickets
-        return all(ticket.done() for _, ticket in tickets) and self._may_ask(member)
+        if all(ticket.done() for _, ticket in tickets) and self._may_ask(member):
+            self._held += tickets
+            return True
+        for slots, ticket in tickets:
+            slots.give_back(ticket)
+        return False
 
     def _start(self, member: Member) -> Any:
         try:
@@ -253,7 +268,28 @@ class Turn:
         except Exception as error:  # noqa: BLE001 - a filter of the user's, say; others may answer
             return self._at_once(Result(ended="raised", error=error, reason=_said(error)))
         self.requests.append(request)
-        return self.ask(request)
+        if inspect.iscoroutinefunction(self.ask):
+            return self._asked_in_task(request)
+        return self._asked_in_thread(request)
+
+    async def _asked_in_task(self, request: MemberCall) -> Result:
+        with asking(request, self.call.mixture):
+            result: Result = await self.ask(request)
+            return result
+
+    def _asked_in_thread(self, request: MemberCall) -> Result:
+        """Ask, and give the places back if nobody waits any more when the answer comes."""
+        with self._lock:
+            self._under_way += 1
+        try:
+            with asking(request, self.call.mixture):
+                result: Result = self.ask(request)
+                return result
+        finally:
+            with self._lock:
+                self._under_way -= 1
+            if request.over:
+                self._give_back()
 
     def _at_once(self, result: Result) -> Any:
         """A result without a request, as `ask` would give it."""
@@ -265,6 +301,13 @@ class Turn:
             return result
         limit = self.limit if until < self.until else self.call.limit_of(self.about["layer"])
         return replace(result, reason=f"no answer in time ({limit})")
+
+    def _at_fault(self, result: Result, until: float) -> bool:
+        """Whether a failure says something of the member, and not of the request or the call."""
+        if result.ended == "timed_out":
+            return result.error is not None or until < self.until
+        requests_own = ModelInvalidRequestError | ContextOverflowError
+        return result.ended == "raised" and not isinstance(result.error, requests_own)
 
     def _tell(self, event: EventName, **values: Any) -> Step:
         progress = self.call.progress
@@ -279,17 +322,8 @@ async def _awaitable(result: Result) -> Result:
     return result
 
 
-def _is_members_fault(result: Result) -> bool:
-    """Whether a failure says something of the member rather than of the request."""
-    if result.ended == "timed_out":
-        return True
-    requests_own = ModelInvalidRequestError | ContextOverflowError
-    return result.ended == "raised" and not isinstance(result.error, requests_own)
-
-
 def raised(request: MemberCall, error: Exception) -> Result:
     """The result of a request that raised."""
-    request.failed()
     timed_out = isinstance(error, TimeoutError | ModelTimeoutError)
     return Result(
         ended="timed_out" if timed_out else "raised",

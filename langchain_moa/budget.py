@@ -110,8 +110,8 @@ def build_budget(options: Mapping[str, Any]) -> Budget:
     given = {name: options[name] for name in Budget.__dataclass_fields__ if name in options}
     for name in ("max_calls", "max_total_tokens", "max_cost"):
         value = given.get(name)
-        if value is not None and not value > 0:
-            msg = f"{name}={value!r} must be above 0; leave it out for no limit."
+        if value is not None and (isinstance(value, bool) or not value > 0):
+            msg = f"{name}={value!r} must be a number above 0; leave it out for no limit."
             raise MoAConfigurationError(msg)
     if given.get("on_budget", "degrade") not in ("degrade", "raise"):
         msg = f"on_budget={given['on_budget']!r} is unknown; give 'degrade' or 'raise'."

@@ -404,6 +404,8 @@ def _check_prices(mixture: Mixture) -> None:
         return
     probe = UsageMetadata(input_tokens=1, output_tokens=1, total_tokens=2)
     for member in mixture.members:
+        if not member.reports_own_usage:  # a chain or a mixture has no price of its own
+            continue
         if cost_of({member.model: probe}, mixture.prices, member.model) is None:
             msg = (
                 f"max_cost={mixture.budget.max_cost:g} needs the price of every member, and "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 from typing import Any
@@ -17,7 +19,30 @@ from langchain_moa.composition import model_of
 from langchain_moa.handlers import OpenRuns
 from langchain_moa.judging import is_cut_off
 from langchain_moa.members import Member
+from langchain_moa.types import RECORD_KEY
 from langchain_moa.usage import UsageMeter, answering_model, is_cached, usage_of_message
+
+_asking: ContextVar[tuple[tuple[MemberCall, object], ...]] = ContextVar("moa_asking", default=())
+
+
+@contextmanager
+def asking(request: MemberCall, mixture: object) -> Iterator[None]:
+    """Let what is called inside know for whom it is called, and whether anybody still waits."""
+    token = _asking.set((*_asking.get(), (request, mixture)))
+    try:
+        yield
+    finally:
+        _asking.reset(token)
+
+
+def is_given_up() -> bool:
+    """Whether this code runs for a request that nobody waits for any more."""
+    return any(request.over for request, _ in _asking.get())
+
+
+def is_asked_by(mixture: object) -> bool:
+    """Whether this code runs for a member of a mixture."""
+    return any(asker is mixture for _, asker in _asking.get())
 
 
 @dataclass(eq=False, kw_only=True)
@@ -36,6 +61,9 @@ class MemberCall:
         used: Known tokens of the call per model that answered, once it has ended.
         free: Whether the answer came from a cache and cost nothing.
         left_out: Kinds of content that the member cannot take and does not get.
+        lacking: Models of an answered call of which something is not known.
+        degraded: Whether the member is a mixture that lacked something.
+        ended_well: Whether it was answered.
         over: Whether nobody waits for the answer any more.
     """
 
@@ -50,6 +78,9 @@ class MemberCall:
     used: dict[str, UsageMetadata] = field(default_factory=dict)
     free: bool = False
     left_out: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
+    degraded: bool = False
+    ended_well: bool = False
     over: bool = False
 
     @property
@@ -73,9 +104,17 @@ class MemberCall:
 
     async def cancelled(self, error: BaseException) -> None:
         """Close what the cancelled call leaves open in traces."""
-        self.failed()
         if self.open_runs is not None:
             await self.open_runs.close(self.config.get("callbacks"), error)
+
+    def accounts(self) -> tuple[dict[str, UsageMetadata], list[str]]:
+        """Known tokens per model that answered, and the models of which something is not known.
+
+        Of a call that has not ended well more may have been used than is known.
+        """
+        if self.ended_well:
+            return self.used, self.lacking
+        return (dict(self.meter.usage_metadata) if self.meter else self.used), [self.model]
 
     def answered(self, message: AIMessage) -> None:
         """Note the tokens of the call.
@@ -88,11 +127,12 @@ class MemberCall:
             self.used = usage_of_message(message, self.model)
         else:
             self.used = dict(self.meter.usage_metadata)
-
-    def failed(self) -> None:
-        """Note the tokens that are known of a call without an answer."""
-        if self.meter is not None:
-            self.used = dict(self.meter.usage_metadata)
+        record = message.response_metadata.get(RECORD_KEY)
+        if record is not None and self.meter is not None:  # a mixture's, as one member
+            self.degraded, self.lacking = record["degraded"], record["usage"]["unknown"]
+        elif not self.used and not self.free:
+            self.lacking = [self.model]
+        self.ended_well = True
 
     def model_name(self, message: AIMessage) -> str | None:
         """The model that answered, as far as the answer or the meter tells."""

@@ -101,7 +101,8 @@ class MoAChatModel(DelegatingChatModel):
         aggregator_prompt: How proposals are introduced to the aggregator and to later proposer
             layers: a string with `{proposals}`, or a prompt template with that one variable.
         min_proposals: How many usable proposals each layer must give; with fewer,
-            `on_no_proposals` decides.
+            `on_no_proposals` decides. Of a layer that the call's budget makes smaller, no more is
+            asked than it admits.
         include_proposals: Whether `response_metadata["moa"]` holds the proposals' texts.
         stream_proposals: Whether proposers stream too: their tokens come as `token` events, see
             `ProgressEvent`, and never mix with the answer's.
@@ -140,7 +141,7 @@ class MoAChatModel(DelegatingChatModel):
             be it none.
         on_aggregator_failure: What to do when no aggregator answers: `"raise"`
             `AggregationError`, or `"best_proposal"`, answer with the proposal that is most like
-            the others (cosine of character trigrams).
+            the others (cosine of the sets of 4-character runs).
         circuit_breaker: When a member that keeps failing is left alone, see `CircuitBreaker`;
             `None` never.
         max_concurrency: How many member calls of this model may run at the same time.
@@ -149,7 +150,9 @@ class MoAChatModel(DelegatingChatModel):
         prices: What tokens cost: `{"model": (USD per million input tokens, USD per million output
             tokens)}`, or a function of a model's name and its usage that gives USD, or `None`
             where it does not know. The record then has the costs.
-        max_calls: The most requests that a call may make, 1 of them the aggregator's.
+        max_calls: The most requests to members that a call may make, 1 of them the aggregator's.
+            What a client repeats by itself, and calls inside a chain, an agent or a mixture, are
+            not seen: give a client `max_retries=0`, and an inner mixture a budget of its own.
         max_total_tokens: The most tokens that a call may use. A request counts with its estimated
             input and its limit of output tokens, where it has one, before it is made.
         max_cost: The most USD that a call may cost, counted likewise; needs `prices` of all.

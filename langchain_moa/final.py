@@ -14,7 +14,6 @@ from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.admission import commit_final, final_estimate
 from langchain_moa.answer import (
-    RECORD_KEY,
     AnswerStream,
     aggregator_usage,
     best_proposal_answer,
@@ -29,7 +28,7 @@ from langchain_moa.layers import CallInProgress, shown_proposals
 from langchain_moa.members import Member, as_chunk, as_message
 from langchain_moa.opening import aclose_late, aopened, close_late, opened
 from langchain_moa.racing import Result, acarried_out, carried_out
-from langchain_moa.types import EventName, Proposal
+from langchain_moa.types import RECORD_KEY, EventName, Proposal
 
 _Message = TypeVar("_Message", bound=AIMessage)
 
@@ -80,7 +79,7 @@ class FinalCall:
         with _Watch(self, turn) as watch:
             result = carried_out(turn.plan())
             if not result.good:
-                yield watch.done(as_chunk(self._answer(turn, result)))
+                yield watch.done(_only_chunk(self._answer(turn, result)))
                 return
             answer = AnswerStream(self.call.mixture, turn, result.request, self.proposals)
             with closing(result.value.chunks(self._until(turn))) as chunks:
@@ -96,7 +95,7 @@ class FinalCall:
         async with _Watch(self, turn) as watch:
             result = await acarried_out(turn.plan())
             if not result.good:
-                yield watch.done(as_chunk(self._answer(turn, result)))
+                yield watch.done(_only_chunk(self._answer(turn, result)))
                 return
             answer = AnswerStream(self.call.mixture, turn, result.request, self.proposals)
             async with aclosing(result.value.chunks(self._until(turn))) as chunks:
@@ -129,7 +128,7 @@ class FinalCall:
     def _prepare(self, member: Member) -> MemberCall:
         shown = shown_proposals(self.proposals, self.call.mixture.layers)
         conversation = self.call.mixture.read_by(member, self.messages, shown)
-        left_out = self.call.mixture.left_out(member, self.messages)
+        left_out = self.call.mixture.left_out(member, self.messages, shown)
         return prepare_call(member, self.aggregating(member), conversation, self.config, left_out)
 
     def _until(self, turn: Turn) -> float:
@@ -195,6 +194,10 @@ class FinalCall:
     async def aemit(self, event: EventName, turn: Turn, **values: Any) -> None:
         """The async twin of `emit`."""
         await self.call.progress.aemit(event, **turn.told, **values)
+
+
+def _only_chunk(answer: AIMessage) -> AIMessageChunk:
+    return as_chunk(answer).model_copy(update={"chunk_position": "last"})
 
 
 def _scope(request: MemberCall) -> AbstractContextManager[None]:

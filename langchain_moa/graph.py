@@ -7,13 +7,14 @@ itself (so that the answer streams at the aggregator's own speed and closes at o
 
 from __future__ import annotations
 
-import asyncio
+import logging
 import operator
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
 from langchain_core.callbacks import BaseCallbackManager
@@ -47,7 +48,11 @@ from langchain_moa.layers import (
 from langchain_moa.mixture import FILTER_NODE, Mixture
 from langchain_moa.progress import Progress
 from langchain_moa.proposing import Proposing
+from langchain_moa.racing import WaitFor
+from langchain_moa.threads import in_thread
 from langchain_moa.types import Proposal
+
+logger = logging.getLogger(__name__)
 
 _MOST_LAYERS: Final = 4096
 AGGREGATOR_NODE: Final = "aggregator"
@@ -269,14 +274,29 @@ def _proposer_node(resolve: _Resolve, layer: int, index: int, name: str) -> _Nod
 
 
 def _filter_node(resolve: _Resolve, layer: int) -> _Node:
-    def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        mixture = resolve(config).mixture
+    def start(state: Any, config: RunnableConfig) -> tuple[list[Proposal], WaitFor, Future[Any]]:
+        call = resolve(config)
+        mixture = call.mixture
         own = [p for p in own_proposals(mixture, state["moa_proposals"]) if p.layer == layer]
-        kept = own if mixture.keep is None else without_outliers(own, mixture.keep)
+        keep = mixture.keep or (lambda texts: range(len(texts)))
+        filtered = in_thread(partial(without_outliers, own, keep))  # it may take its time
+        return own, WaitFor(ticket=filtered, until=call.layer(layer).until), filtered
+
+    def slots(own: list[Proposal], filtered: Future[Any]) -> dict[str, Any]:
+        if not filtered.done():
+            logger.warning("the proposal filter took too long; all proposals are kept")
+        kept = filtered.result() if filtered.done() else own
         return {"moa_proposals": {proposal.key: proposal.to_state() for proposal in kept}}
 
+    def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
+        own, wait, filtered = start(state, config)
+        wait.do()
+        return slots(own, filtered)
+
     async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        return await asyncio.to_thread(run, state, config)  # it may take its time
+        own, wait, filtered = start(state, config)
+        await wait.ado()
+        return slots(own, filtered)
 
     return _Node(FILTER_NODE, run, arun)
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from langchain_core.callbacks import (
     AsyncCallbackHandler,
     AsyncCallbackManagerForLLMRun,
+    AsyncCallbackManagerForToolRun,
     BaseCallbackHandler,
     BaseCallbackManager,
     Callbacks,
@@ -81,17 +82,20 @@ def shows_messages(handler: BaseCallbackHandler) -> bool:
     return handler.__class__.__module__.startswith("langgraph.")
 
 
-class OpenRuns(BaseCallbackHandler):
-    """Knows which model runs below a call are open, to close those of a cancelled call.
+_Kind = type[AsyncCallbackManagerForLLMRun] | type[AsyncCallbackManagerForToolRun]
 
-    langchain-core never closes the run of a model whose `ainvoke` is cancelled: in a trace it
-    stays pending for ever.
+
+class OpenRuns(BaseCallbackHandler):
+    """Knows which runs of models and tools below a call are open, to close a cancelled call's.
+
+    langchain-core never closes the run of a model or tool whose `ainvoke` is cancelled: in a trace
+    it stays pending for ever.
     """
 
     run_inline = True  # in an event loop, a handler that is not inline costs a thread switch
 
     def __init__(self) -> None:
-        self._open: dict[UUID, UUID | None] = {}
+        self._open: dict[UUID, tuple[_Kind, UUID | None]] = {}
 
     @override
     def on_chat_model_start(
@@ -103,7 +107,7 @@ class OpenRuns(BaseCallbackHandler):
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
-        self._open[run_id] = parent_run_id
+        self._open[run_id] = (AsyncCallbackManagerForLLMRun, parent_run_id)
 
     @override
     def on_llm_start(
@@ -115,7 +119,7 @@ class OpenRuns(BaseCallbackHandler):
         parent_run_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
-        self._open[run_id] = parent_run_id
+        self._open[run_id] = (AsyncCallbackManagerForLLMRun, parent_run_id)
 
     @override
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
@@ -125,12 +129,32 @@ class OpenRuns(BaseCallbackHandler):
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         self._open.pop(run_id, None)
 
+    @override
+    def on_tool_start(
+        self,
+        serialized: dict[str, Any],
+        input_str: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._open[run_id] = (AsyncCallbackManagerForToolRun, parent_run_id)
+
+    @override
+    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        self._open.pop(run_id, None)
+
+    @override
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        self._open.pop(run_id, None)
+
     async def close(self, callbacks: Callbacks, error: BaseException) -> None:
         """End every open run with the error, for all handlers of the call."""
         if not isinstance(callbacks, BaseCallbackManager):
             return
-        for run_id, parent_run_id in list(self._open.items()):
-            run = AsyncCallbackManagerForLLMRun(
+        for run_id, (kind, parent_run_id) in list(self._open.items()):
+            run = kind(
                 run_id=run_id,
                 handlers=callbacks.handlers,
                 inheritable_handlers=callbacks.inheritable_handlers,
@@ -140,4 +164,7 @@ class OpenRuns(BaseCallbackHandler):
                 metadata=callbacks.metadata,
                 inheritable_metadata=callbacks.inheritable_metadata,
             )
-            await run.on_llm_error(error)
+            if isinstance(run, AsyncCallbackManagerForToolRun):
+                await run.on_tool_error(error)
+            else:
+                await run.on_llm_error(error)

@@ -151,7 +151,7 @@ class Mixture:
         """What is called when a member proposes: quiet, or streaming for listeners."""
         streams = self.stream_proposals and member.streams
         runnable = member.counting if streams else member.quiet
-        limited = member.limited(runnable, self.policy.proposer_timeout)
+        limited = member.limited(runnable, self.policy.longest_proposal)
         return with_arguments(limited, self.proposal_arguments)
 
     def aggregating(self, member: Member, arguments: Mapping[str, Any]) -> Runnable[Any, Any]:
@@ -160,7 +160,7 @@ class Mixture:
         Raises:
             MoAConfigurationError: The aggregator holds no model that could take them.
         """
-        limited = member.limited(member.counting, self.policy.aggregator_timeout)
+        limited = member.limited(member.counting, self.policy.longest_answer)
         return with_arguments(limited, {**self.final_arguments, **arguments})
 
     def limits(self, member: Member) -> list[Slots]:
@@ -185,8 +185,10 @@ class Mixture:
         """What is known of a member: what the user says of it over what its package does."""
         return {**member.profile, **self.profiles.get(member.model, {})}
 
-    def left_out(self, member: Member, messages: Sequence[BaseMessage]) -> list[str]:
-        """Kinds of content that a member cannot take.
+    def left_out(
+        self, member: Member, messages: Sequence[BaseMessage], proposals: Sequence[Proposal]
+    ) -> list[str]:
+        """What a member does not get: kinds of content, and text of the proposals.
 
         Raises:
             UnsupportedContentError: There are some, and it is not to go on without them.
@@ -198,7 +200,15 @@ class Mixture:
                 "give another model, or on_unsupported='drop_content'."
             )
             raise UnsupportedContentError(msg)
-        return kinds
+        return [*kinds, *(["proposal text"] if self._shortens(member, messages, proposals) else [])]
+
+    def _shortens(
+        self, member: Member, messages: Sequence[BaseMessage], proposals: Sequence[Proposal]
+    ) -> bool:
+        """Whether proposals must be shortened for a member."""
+        texts = [proposal.text for proposal in proposals if proposal.usable]
+        room = self._room(member, messages, len(texts))
+        return room is not None and sum(map(estimated_tokens, texts)) > room
 
     def _seen_by(self, member: Member, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
         """The messages that a member may see."""

@@ -102,6 +102,16 @@ class Policy:
         decisions = (self.on_no_proposals, self.on_aggregator_failure)
         return (self.min_proposals, self.quorum, self.grace, *decisions)
 
+    @property
+    def longest_proposal(self) -> float:
+        """Seconds that a request to a reference model may take at most, for its client."""
+        return min(self.proposer_timeout, self.layer_timeout, self.timeout)
+
+    @property
+    def longest_answer(self) -> float:
+        """Seconds that a request to the aggregator may take at most, for its client."""
+        return min(self.aggregator_timeout, self.timeout)
+
     def gate(self, members: int) -> Gate:
         """The gate of a layer with so many reference models."""
         quorum = self.quorum

@@ -185,7 +185,7 @@ class Proposing:
                 self._proposing(member),
                 mixture.read_by(member, history, shown),
                 own,
-                mixture.left_out(member, history),
+                mixture.left_out(member, history, shown),
             ),
             ask=ask,
             timeout=mixture.policy.proposer_timeout,
@@ -240,7 +240,7 @@ class Proposing:
         slot_key = slot(self.layer, self.index)
         if result.error is not None and result.reason == self._redacted(result.reason):
             self.call.causes[slot_key] = result.error  # one that quotes a key is not handed on
-        reason = None if result.good else turn.why(result)
+        reason = "; ".join(turn.failures) if result.good else turn.why(result)
         asked = result.request or (turn.requests[-1] if turn.requests else None)
         accounts = turn.accounts()
         proposal = Proposal(
@@ -249,11 +249,12 @@ class Proposing:
             seconds=turn.seconds if turn.requests else 0.0,
             attempts=len(turn.requests),
             model=asked.model if asked else self._member.model,
-            error=reason and self._redacted(reason),
+            error=self._redacted(reason) or None,
             is_retryable=is_retryable(result),
             usage_by_model=accounts.usage,
             unknown=accounts.unknown,
             left_out=asked.left_out if asked else [],
+            degraded=bool(asked and asked.degraded),
             **(result.value or {"status": _STATUS[result.ended]}),
         )
         self.call.layer(self.layer).gate.count(usable=proposal.usable)

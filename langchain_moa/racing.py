@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Sequence
 from concurrent import futures
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -95,13 +95,13 @@ class WaitFor:
     Gives a `Result` that is good when it is done, and tells otherwise how the wait ended.
     """
 
-    ticket: Future[None] | None = None
+    ticket: Future[Any] | None = None
     until: float = OPEN
     gate: Gate | None = None
 
     def do(self) -> Result:
         """Wait in a thread."""
-        awaited: list[Future[None]] = self._awaited() or [Future()]
+        awaited = self._awaited() or [Future()]
         while (result := self._result()) is None:
             futures.wait(awaited, _timeout(self.until, self.gate), futures.FIRST_COMPLETED)
             awaited = [f for f in awaited if not f.done()] or [Future()]
@@ -116,8 +116,8 @@ class WaitFor:
             await asyncio.wait(awaited, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
         return result
 
-    def _awaited(self) -> list[Future[None]]:
-        gates = [] if self.gate is None else self.gate.signals
+    def _awaited(self) -> list[Future[Any]]:
+        gates: list[Future[Any]] = [] if self.gate is None else [*self.gate.signals]
         return gates if self.ticket is None else [self.ticket, *gates]
 
     def _result(self) -> Result | None:
@@ -158,18 +158,17 @@ class Ask:
     def do(self) -> Result:
         """Ask in threads."""
         race = _Race(self)
-        flights: set[Future[Result]] = set()
+        flights: dict[Future[Result], int] = {}
         signals = [] if self.gate is None else self.gate.signals
         try:
-            while True:
+            while (ended := race.ended()) is None:
                 if (start := race.due()) is not None:
-                    flights.add(in_thread(start))
+                    flights[in_thread(start)] = race.begun
                 awaited: list[Future[Any]] = [*flights, *(s for s in signals if not s.done())]
                 futures.wait(awaited, race.timeout(), futures.FIRST_COMPLETED)
-                done = {flight for flight in flights if flight.done()}
-                flights -= done
-                if (result := race.look([flight.result() for flight in done])) is not None:
-                    return result
+                for flight in [flight for flight in flights if flight.done()]:
+                    race.take(flights.pop(flight), flight.result())
+            return ended
         finally:
             for result in race.surplus:
                 self.discard(result)
@@ -179,20 +178,19 @@ class Ask:
     async def ado(self) -> Result:
         """Ask in an event loop."""
         race = _Race(self)
-        flights: set[asyncio.Task[Result]] = set()
+        flights: dict[asyncio.Task[Result], int] = {}
         signals = [] if self.gate is None else [woken_by(s) for s in self.gate.signals]
         try:
-            while True:
+            while (ended := race.ended()) is None:
                 if (start := race.due()) is not None:
-                    flights.add(asyncio.ensure_future(start()))
+                    flights[asyncio.ensure_future(start())] = race.begun
                 awaited: list[asyncio.Future[Any]] = [*flights]
                 awaited += [s for s in signals if not s.done()]
                 wait = race.timeout()
                 await asyncio.wait(awaited, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-                done = {flight for flight in flights if flight.done()}
-                flights -= done
-                if (result := race.look(map(_result_of, done))) is not None:
-                    return result
+                for flight in [flight for flight in flights if flight.done()]:
+                    race.take(flights.pop(flight), _result_of(flight))
+            return ended
         finally:
             for result in [*race.surplus, *await _cancelled(flights)]:
                 await self.adiscard(result)
@@ -203,26 +201,30 @@ class Ask:
 
 
 class _Race:
-    """The decisions of an `Ask`, without any waiting."""
+    """The decisions of an `Ask`, without any waiting.
+
+    Attributes:
+        begun: How many requests were made.
+        surplus: Good results beside the one that is taken.
+    """
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._left = list(ask.starts)
-        self._begun = 0
-        self._open = 0
-        self._last: Result | None = None
+        self._ended: dict[int, Result] = {}
+        self._good: Result | None = None
+        self.begun = 0
         self.surplus: list[Result] = []
 
     def due(self) -> Callable[[], Any] | None:
         """The request to make now, if any."""
-        hedges = self._begun == 1 and monotonic() >= self._ask.hedge_at
-        if not self._left or not (self._begun == 0 or hedges):
+        hedges = self.begun == 1 and monotonic() >= self._ask.hedge_at
+        if not self._left or not (self.begun == 0 or hedges):
             return None
         if hedges and not self._ask.may_hedge():
             self._left.clear()
             return None
-        self._begun += 1
-        self._open += 1
+        self.begun += 1
         return self._left.pop(0)
 
     def timeout(self) -> float | None:
@@ -230,18 +232,20 @@ class _Race:
         hedge_at = self._ask.hedge_at if self._left else OPEN
         return _timeout(min(self._ask.until, hedge_at), self._ask.gate)
 
-    def look(self, results: Iterable[Result]) -> Result | None:
-        """How it ends, if it does."""
-        for result in results:
-            self._open -= 1
-            if result.good and (self._last is None or not self._last.good):
-                self._last = result
-            elif result.good:
-                self.surplus.append(result)
-            else:
-                self._last = self._last or result
-        if self._last is not None and (self._last.good or not self._open):
-            return self._last
+    def take(self, place: int, result: Result) -> None:
+        """Note what came of the first or the second request."""
+        self._ended[place] = result
+        if result.good and self._good is None:
+            self._good = result
+        elif result.good:
+            self.surplus.append(result)
+
+    def ended(self) -> Result | None:
+        """How it ends, if it does; of two failures the first request's tells more."""
+        if self._good is not None:
+            return self._good
+        if self.begun and len(self._ended) == self.begun:
+            return self._ended[min(self._ended)]
         return _overdue(self._ask.until, self._ask.gate)
 
 

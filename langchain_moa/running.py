@@ -16,7 +16,6 @@ from typing import Any, Self, TypeVar
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from langchain_moa.answer import RECORD_KEY
 from langchain_moa.binding import Bindings
 from langchain_moa.callbacks import (
     RunManager,
@@ -26,6 +25,8 @@ from langchain_moa.callbacks import (
     isolated,
     layers_config,
 )
+from langchain_moa.calls import is_asked_by, is_given_up
+from langchain_moa.errors import MoAConfigurationError, MoAError
 from langchain_moa.final import FinalCall
 from langchain_moa.gating import fans_out
 from langchain_moa.graph import shared_layer_graph
@@ -36,7 +37,7 @@ from langchain_moa.mixture import Mixture
 from langchain_moa.progress import Progress
 from langchain_moa.threads import in_thread
 from langchain_moa.tool_advice import advice
-from langchain_moa.types import EventName, Proposal, UsageReport
+from langchain_moa.types import RECORD_KEY, EventName, Proposal, UsageReport
 from langchain_moa.voting import voted
 
 _Message = TypeVar("_Message", bound=AIMessage)
@@ -65,6 +66,9 @@ class MoARun:
     configurable: dict[str, Any] = field(default_factory=caller_configurable)
 
     def __post_init__(self) -> None:
+        if is_asked_by(self.mixture):
+            msg = "a member of the mixture calls the mixture itself; give it another model."
+            raise MoAConfigurationError(msg)
         _ = self._aggregating  # arguments that it can't take are found before anything is paid
 
     @cached_property
@@ -119,6 +123,12 @@ class MoARun:
                 async for chunk in chunks:
                     yield told.finished(chunk)
 
+    def _require_wanted(self) -> None:
+        """Make no further request for a call that nobody waits for."""
+        if is_given_up():
+            msg = "nobody waits for this call any more"
+            raise MoAError(msg)
+
     def _proposals(self, messages: Conversation) -> list[Proposal]:
         if not fans_out(self.mixture.fan_out, messages):
             return self._recalled(messages)
@@ -158,6 +168,7 @@ class MoARun:
     def _run_layers(self, messages: Conversation) -> list[Proposal]:
         layers = _LayersInTurn(self._call, messages)
         for layer, names in enumerate(self.mixture.names, start=1):
+            self._require_wanted()
             started = perf_counter()
             self._call.progress.emit("layer_started", layer=layer)
             config = self._layer_config(layer, names)
@@ -214,6 +225,7 @@ class MoARun:
         return config
 
     def _final_call(self, messages: Conversation, proposals: Sequence[Proposal]) -> FinalCall:
+        self._require_wanted()
         config = final_config(self.manager, self.configurable, self.mixture.layers)
         aggregating = self._aggregating.__getitem__
         return FinalCall(self._call, messages, proposals, config, aggregating)

@@ -29,7 +29,7 @@ def in_thread(work: Callable[[], _T]) -> Future[_T]:
     return future
 
 
-def woken_by(future: Future[None]) -> asyncio.Future[None]:
+def woken_by(future: Future[Any]) -> asyncio.Future[None]:
     """A future for the running loop, which can be cancelled without cancelling the first."""
     loop = asyncio.get_running_loop()
     waiter = loop.create_future()

@@ -8,13 +8,16 @@ break strict checkpoint decoding and remote streams.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Final, Literal, NotRequired
 
 from langchain_core.messages.ai import UsageMetadata
 from pydantic import Field
 
 # typing.TypedDict below Python 3.12 leaves graph schemas empty
 from typing_extensions import TypedDict
+
+RECORD_KEY: Final = "moa"
+"""Key of the record in an answer's `response_metadata`."""
 
 ProposalStatus = Literal[
     "ok",
@@ -119,7 +122,7 @@ class ProposalRecord(TypedDict):
     """Name that answered, as the provider says it; `None` where it says none."""
     status: ProposalStatus
     error: str | None
-    """Why the proposal is not usable; `None` when it is."""
+    """Why the proposal is not usable, or why members asked before its author gave nothing."""
     seconds: float
     attempts: int
     """Requests that were made: retries, hedges and fallbacks are counted."""
@@ -128,7 +131,8 @@ class ProposalRecord(TypedDict):
     cost: float | None
     """USD of these tokens; `None` where no price is known."""
     left_out: list[str]
-    """Kinds of content, such as `image`, that the member cannot take and did not get."""
+    """What the member did not get: kinds of content that it cannot take, such as `image`, and
+    `proposal text` where proposals were shortened to fit."""
     text: NotRequired[str]
     """The proposal itself; only with `include_proposals=True`."""
 
@@ -151,7 +155,7 @@ class AggregatorRecord(TypedDict):
     cost: float | None
     """USD of all its requests; `None` where no price is known."""
     left_out: list[str]
-    """Kinds of content that it cannot take and did not get."""
+    """What it did not get, as above."""
 
 
 class UsageReport(TypedDict):
@@ -210,7 +214,8 @@ class MoARecord(TypedDict):
     cost: CostReport | None
     """What it cost; `None` without `prices`."""
     degraded: bool
-    """True exactly when a proposal or the aggregator's answer is missing."""
+    """True exactly when a proposal or the aggregator's answer is missing, here or in a member that
+    is itself a mixture."""
     fan_out: FanOutDecision
     """What the fan-out gate decided."""
     vote: NotRequired[VoteRecord]
@@ -231,13 +236,14 @@ class Proposal:
         model: Name that was asked for.
         model_name: Name that answered, or `None` where the member doesn't say.
         status: What became of the call.
-        error: Why the proposal is not usable, or `None`.
+        error: Why the proposal is not usable, or why those asked before gave nothing, or `None`.
         seconds: Wall time of the call.
         attempts: Requests that were made.
         is_retryable: Whether the failure says of itself that a retry may help.
         usage_by_model: Known tokens of the call per model that answered.
         unknown: Models of the requests of whose tokens nothing is known.
         left_out: Kinds of content that the member did not get.
+        degraded: Whether the member is a mixture that lacked something.
         text: The answer without reasoning; empty unless the proposal is usable.
     """
 
@@ -253,6 +259,7 @@ class Proposal:
     usage_by_model: dict[str, UsageMetadata] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    degraded: bool = False
     text: str = ""
 
     @property

@@ -97,7 +97,7 @@ def test_settings() -> None:
     made = build_budget({"max_calls": 3, "max_cost": None, "on_budget": "raise", "layers": 2})
     assert made == Budget(max_calls=3, on_budget="raise")
     for wrong in ({"max_calls": 0}, {"max_total_tokens": -1}, {"max_cost": float("nan")}):
-        with pytest.raises(MoAConfigurationError, match=r"must be above 0; leave it out"):
+        with pytest.raises(MoAConfigurationError, match=r"must be a number above 0; leave it out"):
             build_budget(wrong)
     with pytest.raises(MoAConfigurationError, match="on_budget='x' is unknown"):
         build_budget({"on_budget": "x"})

@@ -81,16 +81,16 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"member_concurrency": {"b": True}}, ["member_concurrency['b']=True must be"]),
     # the budget
     *(
-        ({name: value}, [f"{name}={value!r} must be above 0", "leave it out for no limit"])
+        ({name: value}, [f"{name}={value!r} must be a number above 0", "leave it out for no limit"])
         for name in ("max_calls", "max_total_tokens")
         for value in (0, -1)
     ),
     ({"max_calls": 1.5}, ["max_calls=1.5", "give a whole number"]),
     ({"max_calls": "x"}, ["max_calls='x'", "give a whole number"]),
     ({"max_total_tokens": "x"}, ["max_total_tokens='x'", "give a whole number"]),
-    ({"max_cost": 0}, ["max_cost=0", "must be above 0"]),
-    ({"max_cost": -0.5}, ["max_cost=-0.5 must be above 0"]),
-    ({"max_cost": NAN}, ["max_cost=nan must be above 0"]),
+    ({"max_cost": 0}, ["max_cost=0", "must be a number above 0"]),
+    ({"max_cost": -0.5}, ["max_cost=-0.5 must be a number above 0"]),
+    ({"max_cost": NAN}, ["max_cost=nan must be a number above 0"]),
     ({"max_cost": "x"}, ["max_cost='x'", "give a number"]),
     ({"max_cost": 1.0}, ["max_cost=1 needs the price of every member", "'a' has none"]),
     (
