@@ -2,6 +2,8 @@
 
 A: overhead of a call, wall time less the critical path, against plain LangChain.
 C: streaming, time to first token and CPU per token, bare and inside a parent graph.
+D: heavy tails, hanging and failing proposers: wall seconds and lost calls.
+soak: thousands of calls among random faults; only where it is asked for.
 """
 
 from __future__ import annotations
@@ -9,13 +11,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import platform
+import logging
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from benchmarks.contestants import (
     plain_invoke,
     plain_stream,
 )
+from benchmarks.machine import described
 from benchmarks.server import (
     AGGREGATOR,
     LATENCY,
@@ -37,19 +40,16 @@ from benchmarks.server import (
     Address,
     serving,
 )
+from benchmarks.soak import CALLS, run_soak, soak_table
+from benchmarks.tails import ratios, run_tails, tails_table
 
 Measure = Callable[[], Awaitable[float]]
 Stream = Callable[[], AsyncIterator[Any]]
 Row = tuple[str, str, float, str]
 """Scenario, what is measured, the ratio, the goal."""
 
-PACKAGES = (
-    "langchain-core",
-    "langgraph",
-    "langchain-together",
-    "langchain-openai",
-    "langchain-moa",
-)
+TAIL_CALLS = 200
+QUICK_SOAK = 40
 
 
 async def interleaved(contestants: Mapping[str, Measure], repetitions: int) -> dict[str, float]:
@@ -166,7 +166,10 @@ def _messages(graph: Any) -> Stream:
     return partial(graph.astream, {"messages": QUESTION}, stream_mode="messages")
 
 
-SCENARIOS = {"A": scenario_a, "C": scenario_c}
+Scenario = Callable[[Address, int], Awaitable[list[Row]]]
+RATIOS: dict[str, Scenario] = {"A": scenario_a, "C": scenario_c}
+SCENARIOS = (*RATIOS, "D", "soak")
+BY_DEFAULT = ("A", "C", "D")
 
 
 def table(rows: list[Row]) -> str:
@@ -176,30 +179,55 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-async def run(names: list[str], repetitions: int) -> list[Row]:
+async def run(names: Sequence[str], repetitions: int) -> list[Row]:
     """Run scenarios against one server."""
     rows: list[Row] = []
     with serving() as address:
         for name in names:
-            rows += await SCENARIOS[name](address, repetitions)
+            rows += await RATIOS[name](address, repetitions)
     return rows
 
 
+def report(names: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run the scenarios, print their tables, and give what is kept as JSON."""
+    kept: dict[str, Any] = {"machine": described(), "ratios": []}
+    print(", ".join(kept["machine"].values()))
+    steady = [name for name in names if name in RATIOS]
+    if steady:
+        kept["ratios"] += asyncio.run(run(steady, 1 if arguments.quick else arguments.repetitions))
+    if "D" in names:
+        tails = asyncio.run(run_tails(arguments.calls or TAIL_CALLS, quick=arguments.quick))
+        kept["ratios"] += ratios(tails)
+        kept["tails"] = [asdict(tail) for tail in tails]
+        print(f"\n{tails_table(tails)}")
+    if kept["ratios"]:
+        print(f"\n{table(kept['ratios'])}")
+    if "soak" in names:
+        soaked = asyncio.run(
+            run_soak(arguments.calls or (QUICK_SOAK if arguments.quick else CALLS))
+        )
+        kept["soak"] = soaked.as_json()
+        print(f"\n{soak_table(soaked)}")
+    return kept
+
+
 def main() -> int:
-    """Parse the arguments, run, print the table and write JSON where asked."""
+    """Parse the arguments, run, print the tables and write JSON where asked."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--scenario", choices=SCENARIOS, action="append", help="default: all")
-    parser.add_argument("--repetitions", type=int, default=15)
-    parser.add_argument("--quick", action="store_true", help="one repetition: does it work?")
-    parser.add_argument("--json", type=Path, help="write the ratios to this file")
+    parser.add_argument(
+        "--scenario", choices=SCENARIOS, action="append", help="default: all but soak"
+    )
+    parser.add_argument("--repetitions", type=int, default=15, help="of A and C")
+    parser.add_argument(
+        "--calls", type=int, help=f"of D (default {TAIL_CALLS}) and soak (default {CALLS})"
+    )
+    parser.add_argument("--quick", action="store_true", help="a few calls: does it work?")
+    parser.add_argument("--json", type=Path, help="write what was found to this file")
     arguments = parser.parse_args()
-    names = arguments.scenario or list(SCENARIOS)
-    rows = asyncio.run(run(names, 1 if arguments.quick else arguments.repetitions))
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    print(f"{platform.python_implementation()} {platform.python_version()}, {versions}\n")
-    print(table(rows))
+    logging.getLogger("langchain_moa").setLevel(logging.ERROR)  # the failures are on purpose
+    kept = report(arguments.scenario or BY_DEFAULT, arguments)
     if arguments.json:
-        arguments.json.write_text(json.dumps([list(row) for row in rows], indent=2))
+        arguments.json.write_text(json.dumps(kept, indent=2))
     return 0
 
 

@@ -1,16 +1,21 @@
-"""The model server of the benchmarks, in a process of its own so that its CPU counts nowhere."""
+"""The model servers of the benchmarks, in processes of their own so that their CPU counts nowhere.
+
+`python -m benchmarks.server NAME` serves one of them until its standard input is closed, and
+answers each line of it with its counts as JSON.
+"""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
-from langchain_moa.testing import LoopbackServer, ModelBehavior
+from benchmarks import faults
+from langchain_moa.testing import BehaviorFunction, LoopbackServer, ModelBehavior
 
 LATENCY: Final = 0.2
 """Seconds that each model thinks before it answers."""
@@ -19,16 +24,26 @@ SHORT, LONG = 1, 500
 PROPOSERS: Final = tuple(f"bench/proposer-{number}" for number in range(4))
 AGGREGATOR, SHORT_STREAM, LONG_STREAM = "bench/aggregator", "bench/short", "bench/long"
 
+Models = Mapping[str, ModelBehavior | BehaviorFunction]
+
 
 @dataclass(frozen=True)
 class Address:
-    """Where the server is and how to get in."""
+    """Where the server is, how to get in, and its process."""
 
     base_url: str
     api_key: str
+    process: Any = field(repr=False)
+
+    def counts(self) -> dict[str, int]:
+        """Requests, their tokens, and what is open on the server now."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        counts: dict[str, int] = json.loads(self.process.stdout.readline())
+        return counts
 
 
-def models() -> dict[str, ModelBehavior]:
+def models() -> Models:
     """The behavior of every model."""
     draft = ModelBehavior(reply="word " * LONG, latency=LATENCY)
     return {
@@ -38,17 +53,49 @@ def models() -> dict[str, ModelBehavior]:
     }
 
 
+SERVED: Final[dict[str, Callable[[], Models]]] = {
+    "steady": models,
+    "tails": faults.tails,
+    "quick tails": faults.quick_tails,
+    "soak": faults.soak,
+}
+
+
 @contextmanager
-def serving() -> Iterator[Address]:
+def serving(name: str = "steady") -> Iterator[Address]:
     """Start the server's process and stop it at the end."""
-    command = [sys.executable, "-m", "benchmarks.server"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
-        assert process.stdout is not None  # noqa: S101 - it is a pipe
-        yield Address(*process.stdout.readline().split())
-        process.terminate()
+    command = [sys.executable, "-m", "benchmarks.server", name]
+    pipe = subprocess.PIPE
+    # leaving the block closes the pipes, and that ends the server
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:  # noqa: S603 - ours
+        assert process.stdin is not None  # noqa: S101 - they are pipes
+        assert process.stdout is not None  # noqa: S101
+        try:
+            base_url, api_key = process.stdout.readline().split()
+            yield Address(base_url, api_key, process)
+        finally:
+            process.stdin.close()
+
+
+def counted(server: LoopbackServer) -> dict[str, int]:
+    """What a server has done so far, and what is open there."""
+    usages = [request.usage for request in server.requests if request.usage]
+    return {
+        "requests": len(server.requests),
+        "input_tokens": sum(usage["prompt_tokens"] for usage in usages),
+        "output_tokens": sum(usage["completion_tokens"] for usage in usages),
+        "open_connections": server.open_connections,
+        "open_requests": server.open_requests,
+    }
+
+
+def main() -> None:
+    """Serve until nobody asks any more."""
+    with LoopbackServer(SERVED[sys.argv[1]]()) as server:
+        print(server.base_url, server.api_key, flush=True)
+        for _ in sys.stdin:
+            print(json.dumps(counted(server)), flush=True)
 
 
 if __name__ == "__main__":
-    with LoopbackServer(models()) as server:
-        print(server.base_url, server.api_key, flush=True)
-        threading.Event().wait()
+    main()

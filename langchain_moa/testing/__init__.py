@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from langchain_moa.testing.behavior import BehaviorFunction, ModelBehavior
 from langchain_moa.testing.replies import Reply, ToolCall, assistant_reply
+from langchain_moa.testing.requests import RecordedRequest
 from langchain_moa.testing.scripted import ScriptedChatModel
 
 if TYPE_CHECKING:
-    from langchain_moa.testing.server import LoopbackServer, ModelBehavior, RecordedRequest
+    from langchain_moa.testing.server import LoopbackServer
 
 __all__ = [
+    "BehaviorFunction",
     "LoopbackServer",
     "ModelBehavior",
     "RecordedRequest",
@@ -27,9 +30,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import the server when it is first used: it needs an extra, scripted models don't."""
-    if name in ("LoopbackServer", "ModelBehavior", "RecordedRequest"):
+    if name == "LoopbackServer":
         from langchain_moa.testing import server  # noqa: PLC0415 - optional
 
-        return getattr(server, name)
+        return server.LoopbackServer
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

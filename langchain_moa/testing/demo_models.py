@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from langchain_moa.testing.behavior import ModelBehavior
 from langchain_moa.testing.replies import Reply, assistant_reply, user_text
-from langchain_moa.testing.server import ModelBehavior
 
 DEMO_QUESTION: Final = "What are 3 fun things to do in SF?"
 """The question that the scripted models know an answer to."""

@@ -1,11 +1,34 @@
-"""What a provider would refuse of a chat completions request."""
+"""A chat completions request: as the server keeps it, and what a provider would refuse of it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool")
+
+
+@dataclass(kw_only=True)
+class RecordedRequest:
+    """One chat completions request that the server got.
+
+    Attributes:
+        model: The model that was asked for.
+        body: The whole JSON body.
+        headers: The headers, names in lower case.
+        arrived: When it came, on the clock of `time.monotonic`.
+        usage: Tokens of the answer, once it was sent.
+        finished: Whether the answer was sent to its end.
+    """
+
+    model: str
+    body: dict[str, Any]
+    headers: dict[str, str]
+    arrived: float = field(default_factory=time.monotonic)
+    usage: dict[str, int] | None = None
+    finished: bool = False
 
 
 def complaint_about(body: Any) -> str | None:

@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
+import openai
 import pytest
+from langchain_core.exceptions import ContextOverflowError, ModelError
 from langchain_core.messages import HumanMessage
 from pydantic import BaseModel, SecretStr
 
@@ -192,6 +195,89 @@ def test_truncated_stream_and_dropped_connection() -> None:
         assert "[DONE]" not in body
         with pytest.raises(httpx.RemoteProtocolError):
             post(server, model=BETA)
+
+
+FULL = "Input tokens exceed the configured limit of 8192 tokens."
+ERRORS: dict[str, tuple[ModelBehavior, type[Exception]]] = {
+    "rate limit": (ModelBehavior(status=429, retry_after=1), openai.RateLimitError),
+    "server error": (ModelBehavior(status=500), openai.InternalServerError),
+    "dropped connection": (ModelBehavior(drop=True), openai.APIConnectionError),
+    "malformed JSON": (ModelBehavior(malformed=True), json.JSONDecodeError),
+    "page of a proxy": (ModelBehavior(content_type="text/html"), ValueError),
+    "page with a status": (
+        ModelBehavior(content_type="text/html", status=502),
+        openai.InternalServerError,
+    ),
+    "context overflow": (
+        ModelBehavior(status=400, error=FULL, error_code="context_length_exceeded"),
+        ContextOverflowError,
+    ),
+    "invalid key": (
+        ModelBehavior(status=401, error_code="invalid_api_key"),
+        openai.AuthenticationError,
+    ),
+    "hang": (ModelBehavior(hang=True), openai.APITimeoutError),
+}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("fault", ERRORS)
+def test_a_fault_is_the_error_that_a_client_makes_of_it(fault: str, *, streamed: bool) -> None:
+    behavior, expected = ERRORS[fault]
+    with LoopbackServer({ALPHA: behavior}) as server:
+        model = together(server, ALPHA, timeout=2)
+        with pytest.raises(expected) as caught:
+            _ = list(model.stream("Hi")) if streamed else model.invoke("Hi")
+        if behavior.error_code is not None:
+            assert isinstance(caught.value, ModelError)
+            assert getattr(caught.value, "code", None) == behavior.error_code
+
+
+def test_pages_stand_in_for_the_answer_or_for_the_error() -> None:
+    page = ModelBehavior(reply="ok", content_type="text/html; charset=utf-8")
+    gateway = ModelBehavior(reply="ok", content_type="text/html", status=502, fail_first=1)
+    with LoopbackServer({ALPHA: page, BETA: gateway}) as server:
+        answers = [post(server, model=model) for model in (ALPHA, ALPHA, BETA, BETA)]
+        assert [answer.status_code for answer in answers] == [200, 200, 502, 200]
+        assert ["<h1>" in answer.text for answer in answers] == [True, True, True, False]
+        assert answers[0].headers["content-type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_filtered_answer_says_so(*, streamed: bool) -> None:
+    filtered = ModelBehavior(reply=Reply(text=None, finish_reason="content_filter"))
+    with LoopbackServer({ALPHA: filtered}) as server:
+        model = together(server, ALPHA)
+        chunks = list(model.stream("Hi")) if streamed else []
+        message = sum(chunks[1:], chunks[0]) if chunks else model.invoke("Hi")
+        assert message.text == ""
+        assert message.response_metadata["finish_reason"] == "content_filter"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_dripping_answer_outlasts_a_limit_on_reads(*, streamed: bool) -> None:
+    with LoopbackServer({ALPHA: ModelBehavior(reply="Köln", drip=0.005)}) as server:
+        model = together(server, ALPHA, timeout=httpx.Timeout(1))
+        started = time.perf_counter()
+        text = "".join(c.text for c in model.stream("Hi")) if streamed else model.invoke("Hi").text
+        assert text == "Köln"
+        assert time.perf_counter() - started > 1
+        assert server.requests[0].finished
+
+
+def test_a_model_may_behave_differently_each_time() -> None:
+    def behave(body: Mapping[str, Any], earlier: int) -> ModelBehavior:
+        if "fail" in body["messages"][-1]["content"]:
+            return ModelBehavior(status=500)
+        return ModelBehavior(reply=f"after {earlier}")
+
+    with LoopbackServer({ALPHA: behave, BETA: ModelBehavior(reply="same")}) as server:
+        model = together(server, ALPHA)
+        assert model.invoke("Hi").text == "after 0"
+        assert together(server, BETA).invoke("Hi").text == "same"
+        with pytest.raises(openai.InternalServerError):
+            model.invoke("Please fail")
+        assert model.invoke("Hi").text == "after 2"
 
 
 async def test_hanging_model_is_let_go_with_its_client() -> None:
