@@ -117,7 +117,7 @@ OPENAI_REFUSES: dict[str, tuple[Any, str]] = {
 MISTRAL_REFUSES: dict[str, tuple[Any, str]] = {
     "no messages": (chat(), "at least one message"),
     "unknown role": (chat(says("developer", "Hi")), "role must be"),
-    "role of no kind": (chat(says([], "Hi")), "role must be"),
+    "role of no kind": (chat({"role": [], "content": "Hi"}), "role must be"),
     "a name": (chat(says("user", "Hi", name="Ann")), "no fields ['name']"),
     "ends on the assistant": (chat(HI, says("assistant", "Hello")), "the last message"),
     "user after a tool": (chat(HI, CALLS, result(), HI), "cannot follow 'tool'"),
@@ -151,6 +151,10 @@ MISTRAL_REFUSES: dict[str, tuple[Any, str]] = {
     "assistant with nothing": (chat(HI, says("assistant", ""), HI), "content or tool_calls"),
     "no content": (chat(says("user", None)), "has content"),
     "unknown part": (chat(says("user", [{"type": "tool_use"}])), "a part of content"),
+    "thinking of Anthropic": (
+        chat(HI, says("assistant", [{"type": "thinking", "thinking": "Hm."}]), HI),
+        "a list of parts",
+    ),
     "field of a text": (
         chat(says("user", [{"type": "text", "text": "x", "id": "lc_1"}])),
         "no fields ['id']",
@@ -426,6 +430,7 @@ ACCEPTED: dict[str, list[Any]] = {
         chat(HI, CALLS, result(), says("assistant", "So."), HI, tools=[TOOL], tool_choice="any"),
         chat(says("user", [text("What?"), *picture(f"data:image/png;base64,{BASE64}")])),
         chat(says("user", [{"type": "image_url", "image_url": "https://a.b/c.png"}])),
+        chat(HI, says("assistant", [{"type": "thinking", "thinking": [text("Hm.")]}]), HI),
     ],
     "anthropic": [
         claude(HI, system="Be brief."),

@@ -182,6 +182,9 @@ def _about_parts(role: str, content: Any) -> Iterator[str]:
         # a bare address is as good as an object here
         if not isinstance(image, str):
             yield from about_part(part)
+        # https://docs.mistral.ai/capabilities/reasoning/
+        if part["type"] == "thinking" and not isinstance(part.get("thinking"), list):
+            yield "the thinking of a part of type 'thinking' must be a list of parts."
         if part["type"] == "text" and not set(part) <= {"type", "text"}:
             yield f"a part of type 'text' has no fields {sorted(set(part) - {'type', 'text'})}."
 
