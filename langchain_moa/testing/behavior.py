@@ -9,7 +9,7 @@ from typing import Any
 from langchain_moa.testing.replies import Reply, assistant_reply
 
 ReplyFunction = Callable[[Mapping[str, Any]], str | Reply]
-"""Answers the body of a chat completions request."""
+"""Answers the body of a chat completions request; requests of other dialects are put so first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,14 +17,16 @@ class ModelBehavior:
     """How one model of the server behaves. Durations are in seconds.
 
     Attributes:
-        reply: A fixed text or reply, or a function of the request's body.
+        reply: A fixed text or reply, or a function of the request's body, which is
+            given in the words of chat completions whatever dialect the request came in.
         latency: Time before the response begins.
         first_token_delay: Further time before the first token of a stream.
         token_delay: Time before each further token of a stream.
         status: An HTTP error status instead of an answer, such as 429 or 500.
         error: Message of that error.
         error_code: Its code, such as `"context_length_exceeded"` (status 400) or
-            `"invalid_api_key"` (status 401); by default the status.
+            `"invalid_api_key"` (status 401); by default the status. With Anthropic it is the
+            error's type, with Gemini its status' name, and both follow from the status otherwise.
         retry_after: Value of the `Retry-After` header of that error.
         fail_first: Only so many first requests get that error; `None` means all do.
         drop: Close the connection instead of answering.

@@ -65,6 +65,18 @@ def count_prompt_tokens(messages: list[dict[str, Any]]) -> int:
     return max(1, len(json.dumps(messages, ensure_ascii=False).encode()) // _BYTES_PER_TOKEN)
 
 
+def count_usage(body: Mapping[str, Any], reply: Reply) -> dict[str, int]:
+    """Tokens of a chat completions request and of the reply to it, for all choices."""
+    read = count_prompt_tokens(body["messages"])
+    calls = "".join(call.arguments_text for call in reply.tool_calls)
+    written = len(tokens((reply.text or "") + calls)) * (body.get("n") or 1)
+    return {
+        "prompt_tokens": read,
+        "completion_tokens": written,
+        "total_tokens": read + written,
+    }
+
+
 def user_text(body: Mapping[str, Any]) -> str:
     """The text of the last user message of a chat completions request."""
     for message in reversed(body.get("messages", [])):

@@ -1,7 +1,8 @@
-"""A model server on 127.0.0.1 that speaks Together's and OpenAI's chat completions.
+"""A model server on 127.0.0.1 that speaks the dialects of several providers on one port.
 
-It answers as JSON or SSE, with tool calls, JSON schemas, usage and several choices, records
-every request, and shows any fault that a real provider may show.
+It answers OpenAI's and Together's, Anthropic's, Gemini's and Mistral's clients as JSON or SSE,
+with tool calls, JSON schemas and usage, records every request, refuses what the provider would
+refuse, and shows any fault that a real provider may show.
 """
 
 from __future__ import annotations
@@ -10,12 +11,22 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
 from langchain_moa.errors import MissingExtraError
-from langchain_moa.testing.answering import BROKEN_JSON, Answer
+from langchain_moa.testing.answering import Answer
 from langchain_moa.testing.behavior import BehaviorFunction, ModelBehavior
-from langchain_moa.testing.requests import RecordedRequest, complaint_about
+from langchain_moa.testing.dialects import (
+    BROKEN_JSON,
+    Anthropic,
+    Dialect,
+    Gemini,
+    Mistral,
+    OpenAI,
+    Turn,
+)
+from langchain_moa.testing.replies import count_usage
+from langchain_moa.testing.requests import RecordedRequest
 from langchain_moa.testing.serving import ServerThread
 
 try:
@@ -30,6 +41,7 @@ except ImportError as error:
 
 DEFAULT_KEY: Final = "loopback-key"
 
+_WRONG_KEY: Final = "Invalid API key provided."
 _PAGE: Final = "<!doctype html><title>502</title><h1>Bad gateway</h1>"
 
 
@@ -38,10 +50,13 @@ class LoopbackServer(ServerThread):
 
     Args:
         models: Behavior per model id, or a function that gives it anew for each request, from
-            the request's body and the number of earlier requests for this model; it is called
-            in the server's event loop. Requests for other ids are answered with 404.
+            the request's body (in the words of chat completions, whatever the dialect) and the
+            number of earlier requests for this model; it is called in the server's event loop.
+            Each model answers in every dialect. Requests for other ids are answered with 404.
         api_key: The only key that is let in.
         port: Port on 127.0.0.1; 0 takes a free one.
+        prefill: Whether Anthropic's dialect takes a conversation that ends on the assistant's
+            turn, as models before Claude 4.6 do.
 
     Example:
         >>> from langchain_moa.testing import LoopbackServer, ModelBehavior
@@ -52,6 +67,9 @@ class LoopbackServer(ServerThread):
         ...     )
         ...     model.invoke("Hi").content
         'Hello!'
+
+    How the clients of other providers are constructed, the classes in
+    `langchain_moa.testing.dialects` show.
     """
 
     def __init__(
@@ -60,15 +78,19 @@ class LoopbackServer(ServerThread):
         *,
         api_key: str = DEFAULT_KEY,
         port: int = 0,
+        prefill: bool = False,
     ) -> None:
         self.models = dict(models)
         self.api_key = api_key
         self.requests: list[RecordedRequest] = []
-        self._ids = count(1)
+        self._numbers = count(1)
         self._counts: Counter[str] = Counter()
         app = Starlette(
             routes=[
-                Route("/v1/chat/completions", self._complete, methods=["POST"]),
+                self._route("/v1/chat/completions", OpenAI()),
+                self._route("/v1/messages", Anthropic(prefill=prefill)),
+                self._route("/v1beta/models/{path:path}", Gemini()),
+                self._route("/mistral/v1/chat/completions", Mistral()),
                 Route("/v1/models", self._list_models),
             ]
         )
@@ -76,58 +98,99 @@ class LoopbackServer(ServerThread):
 
     @property
     def base_url(self) -> str:
-        """Address for the clients' `base_url`."""
+        """Address for the `base_url` of `ChatTogether` and `ChatOpenAI`."""
         return f"{self.url}/v1"
+
+    @property
+    def anthropic_url(self) -> str:
+        """Address for the `base_url` of `ChatAnthropic`."""
+        return self.url
+
+    @property
+    def gemini_url(self) -> str:
+        """Address for the `base_url` of `ChatGoogleGenerativeAI`."""
+        return self.url
+
+    @property
+    def mistral_url(self) -> str:
+        """Address for the `base_url` (or `endpoint`) of `ChatMistralAI`."""
+        return f"{self.url}/mistral/v1"
 
     def requests_for(self, model: str) -> list[RecordedRequest]:
         """The recorded requests for one model, in the order they came."""
         return [request for request in self.requests if request.model == model]
 
+    def _route(self, path: str, dialect: Dialect) -> Route:
+        async def complete(request: Request) -> Response:
+            return await self._complete(request, dialect)
+
+        return Route(path, complete, methods=["POST"])
+
     async def _list_models(self, request: Request) -> Response:
-        if not self._let_in(request):
-            return _error(401, "Invalid API key provided.")
+        dialect = OpenAI()
+        if dialect.key(request.headers) != self.api_key:
+            return _error(dialect, 401, _WRONG_KEY)
         data = [{"id": name, "object": "model", "owned_by": "loopback"} for name in self.models]
         return JSONResponse({"object": "list", "data": data})
 
-    async def _complete(self, request: Request) -> Response:
-        if not self._let_in(request):
-            return _error(401, "Invalid API key provided.")
+    async def _complete(self, request: Request, dialect: Dialect) -> Response:
+        if dialect.key(request.headers) != self.api_key:
+            return _error(dialect, 401, _WRONG_KEY)
         try:
             body = await request.json()
         except ValueError:
-            return _error(400, "The body is not JSON.")
-        complaint = complaint_about(body)
+            return _error(dialect, 400, "The body is not JSON.")
+        complaint = dialect.complaint_about(body)
         if complaint is not None:
-            return _error(400, complaint)
-        record = RecordedRequest(model=body["model"], body=body, headers=dict(request.headers))
-        earlier = self._counts[record.model]
-        self._counts[record.model] += 1
+            return _error(dialect, 400, complaint)
+        path = request.path_params.get("path", "")
+        model, streams = dialect.asked(body, path)
+        record = RecordedRequest(
+            model=model, body=body, headers=dict(request.headers), dialect=dialect.name
+        )
+        earlier = self._counts[model]
+        self._counts[model] += 1
         self.requests.append(record)
-        behavior = self.models.get(record.model)
+        behavior = self.models.get(model)
         if behavior is None:
-            return _error(404, f"The model {record.model!r} does not exist.")
+            return _error(dialect, 404, f"The model {model!r} does not exist.")
+        chat_body = dialect.chat_body(body, path)
         if not isinstance(behavior, ModelBehavior):
-            behavior = behavior(body, earlier)
+            behavior = behavior(chat_body, earlier)
         await _before_any_answer(request, behavior)
-        return _failure(behavior, earlier) or await self._answer(record, behavior)
+        failure = _failure(dialect, behavior, earlier)
+        if failure is not None:
+            return failure
+        turn = await self._turn(record, behavior, chat_body)
+        return _response(Answer(record, behavior, dialect, turn), record, behavior, streams=streams)
 
-    async def _answer(self, record: RecordedRequest, behavior: ModelBehavior) -> Response:
+    async def _turn(
+        self, record: RecordedRequest, behavior: ModelBehavior, chat_body: Mapping[str, Any]
+    ) -> Turn:
         if callable(behavior.reply):  # it may block, and the other requests must go on
-            reply = await run_in_threadpool(behavior.reply_to, record.body)
+            reply = await run_in_threadpool(behavior.reply_to, chat_body)
         else:
-            reply = behavior.reply_to(record.body)
-        answer = Answer(record, behavior, reply, f"chatcmpl-{next(self._ids)}")
-        if record.body.get("stream"):
-            return _body(answer.events(), behavior, "text/event-stream")
-        if behavior.malformed:
-            return Response(BROKEN_JSON, media_type="application/json")
-        if behavior.drip:
-            return _body(answer.whole(), behavior, "application/json")
-        record.finished = True
-        return Response(answer.document(), media_type="application/json")
+            reply = behavior.reply_to(chat_body)
+        return Turn(
+            number=next(self._numbers),
+            model=behavior.answers_as or record.model,
+            reply=reply,
+            usage=count_usage(chat_body, reply),
+            body=record.body,
+        )
 
-    def _let_in(self, request: Request) -> bool:
-        return request.headers.get("authorization") == f"Bearer {self.api_key}"
+
+def _response(
+    answer: Answer, record: RecordedRequest, behavior: ModelBehavior, *, streams: bool
+) -> Response:
+    if streams:
+        return _body(answer.events(), behavior, "text/event-stream")
+    if behavior.malformed:
+        return Response(BROKEN_JSON, media_type="application/json")
+    if behavior.drip:
+        return _body(answer.whole(), behavior, "application/json")
+    record.finished = True
+    return Response(answer.document(), media_type="application/json")
 
 
 async def _before_any_answer(request: Request, behavior: ModelBehavior) -> None:
@@ -139,16 +202,15 @@ async def _before_any_answer(request: Request, behavior: ModelBehavior) -> None:
         _cut(request)
 
 
-def _failure(behavior: ModelBehavior, earlier: int) -> Response | None:
+def _failure(dialect: Dialect, behavior: ModelBehavior, earlier: int) -> Response | None:
     """What is sent instead of an answer, if anything."""
     failing = behavior.fails(earlier)
     status = behavior.status if failing and behavior.status is not None else 200
     if behavior.content_type is not None and (failing or behavior.status is None):
         return Response(_PAGE, status_code=status, media_type=behavior.content_type)
     if failing:
-        return _error(
-            status, behavior.error, code=behavior.error_code, retry_after=behavior.retry_after
-        )
+        code, retry_after = behavior.error_code, behavior.retry_after
+        return _error(dialect, status, behavior.error, code=code, retry_after=retry_after)
     return None
 
 
@@ -165,10 +227,15 @@ async def _dripping(pieces: AsyncIterator[str], seconds: float) -> AsyncIterator
 
 
 def _error(
-    status: int, message: str, *, code: str | None = None, retry_after: float | None = None
+    dialect: Dialect,
+    status: int,
+    message: str,
+    *,
+    code: str | None = None,
+    retry_after: float | None = None,
 ) -> Response:
     headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
-    body = {"error": {"message": message, "type": "scripted_error", "code": code or status}}
+    body = dialect.error(status, message, code)
     return JSONResponse(body, status_code=status, headers=headers)
 
 

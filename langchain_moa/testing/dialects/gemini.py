@@ -1,0 +1,203 @@
+"""Google's Gemini API: generateContent and streamGenerateContent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from langchain_moa.testing.dialects.gemini_rules import complaints, declarations, in_camel_case
+from langchain_moa.testing.dialects.speech import (
+    BROKEN_JSON,
+    Frame,
+    Turn,
+    as_json,
+    first_complaint,
+)
+from langchain_moa.testing.replies import tokens
+
+_STATUSES: Final = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""Names of statuses (https://ai.google.dev/gemini-api/docs/troubleshooting)."""
+_REASONS: Final = {
+    "stop": "STOP",
+    "tool_calls": "STOP",
+    "length": "MAX_TOKENS",
+    "content_filter": "SAFETY",
+}
+_MODES: Final = {"ANY": "required", "AUTO": "auto", "NONE": "none"}
+_STREAM: Final = "streamGenerateContent"
+
+
+class Gemini:
+    """The dialect of Google's Gemini.
+
+    Example:
+        >>> from langchain_moa.testing import LoopbackServer, ModelBehavior
+        >>> import pytest
+        >>> langchain_google_genai = pytest.importorskip("langchain_google_genai")
+        >>> with LoopbackServer({"demo-model": ModelBehavior(reply="Hello!")}) as server:
+        ...     model = langchain_google_genai.ChatGoogleGenerativeAI(
+        ...         model="demo-model", api_key=server.api_key, base_url=server.gemini_url
+        ...     )
+        ...     model.invoke("Hi").content
+        'Hello!'
+    """
+
+    name = "gemini"
+    broken = Frame(BROKEN_JSON)
+
+    def key(self, headers: Mapping[str, str]) -> str | None:
+        """The key in the header `x-goog-api-key`."""
+        return headers.get("x-goog-api-key")
+
+    def complaint_about(self, body: Any) -> str | None:
+        """Why Gemini would answer 400, or `None`; see `gemini_rules`."""
+        return first_complaint(complaints, in_camel_case(body))
+
+    def asked(self, body: Mapping[str, Any], path: str) -> tuple[str, bool]:  # noqa: ARG002
+        """The model and whether to stream, both in the address."""
+        model, _, method = path.rpartition(":")
+        return model, method == _STREAM
+
+    def chat_body(self, body: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+        """The request in the words of chat completions."""
+        body = in_camel_case(body)
+        system = body.get("systemInstruction")
+        messages = [{"role": "system", "content": _joined(system)}] if system else []
+        for turn, content in enumerate(body["contents"]):
+            messages += _chat_messages(turn, content)
+        chat: dict[str, Any] = {"model": self.asked(body, path)[0], "messages": messages}
+        tools = [_chat_tool(declaration) for declaration in declarations(body)]
+        if tools:
+            chat["tools"] = tools
+        config = (body.get("toolConfig") or {}).get("functionCallingConfig") or {}
+        allowed = config.get("allowedFunctionNames") or []
+        chat["tool_choice"] = _MODES.get(config.get("mode", "AUTO"), "auto")
+        if chat["tool_choice"] == "required" and len(allowed) == 1:
+            chat["tool_choice"] = {"type": "function", "function": {"name": allowed[0]}}
+        form = body.get("generationConfig") or {}
+        schema = form.get("responseJsonSchema") or form.get("responseSchema")
+        if schema:
+            chat["response_format"] = {"type": "json_schema", "json_schema": {"schema": schema}}
+        return chat
+
+    def answer(self, turn: Turn) -> dict[str, Any]:
+        """One candidate with all parts."""
+        text = [{"text": turn.reply.text}] if turn.reply.text else []
+        return self._chunk(turn, [*text, *_calls(turn)], ended=True)
+
+    def events(self, turn: Turn) -> Iterator[Frame]:
+        """Parts of text, then the calls with how the answer ended."""
+        for piece in tokens(turn.reply.text or ""):
+            yield Frame(as_json(self._chunk(turn, [{"text": piece}])), token=True)
+        calls = _calls(turn)
+        if calls:
+            yield Frame(as_json(self._chunk(turn, calls)))
+        yield Frame(as_json(self._chunk(turn, [{"text": ""}], ended=True)), end=True)
+
+    def error(self, status: int, message: str, code: str | None) -> dict[str, Any]:
+        """An error with a code, a message and the code's name."""
+        name = code or _STATUSES.get(status, "UNKNOWN")
+        return {"error": {"code": status, "message": message, "status": name}}
+
+    def _chunk(
+        self, turn: Turn, parts: list[dict[str, Any]], *, ended: bool = False
+    ) -> dict[str, Any]:
+        candidate: dict[str, Any] = {"index": 0}
+        if parts:
+            candidate["content"] = {"role": "model", "parts": parts}
+        usage = {"promptTokenCount": turn.usage["prompt_tokens"]}
+        if ended:
+            candidate["finishReason"] = _reason(turn)
+            usage["candidatesTokenCount"] = turn.usage["completion_tokens"]
+            usage["totalTokenCount"] = turn.usage["total_tokens"]
+        else:
+            usage["totalTokenCount"] = turn.usage["prompt_tokens"]
+        return {
+            "candidates": [candidate],
+            "usageMetadata": usage,
+            "modelVersion": turn.model,
+            "responseId": f"gemini-{turn.number}",
+        }
+
+
+def _reason(turn: Turn) -> str:
+    if len(_calls(turn)) < len(turn.reply.tool_calls):
+        return "MALFORMED_FUNCTION_CALL"
+    return _REASONS.get(turn.reply.reason, turn.reply.reason)
+
+
+def _calls(turn: Turn) -> list[dict[str, Any]]:
+    """The calls as parts; the API keeps those with malformed arguments to itself."""
+    parts = []
+    for place, call in enumerate(turn.reply.tool_calls):
+        try:
+            arguments = json.loads(call.arguments_text)
+        except ValueError:
+            continue
+        call_id = f"fc_{turn.number}_{place}"
+        parts.append({"functionCall": {"id": call_id, "name": call.name, "args": arguments}})
+    return parts
+
+
+def _joined(content: Mapping[str, Any]) -> str:
+    return " ".join(part["text"] for part in content["parts"] if "text" in part)
+
+
+def _chat_messages(turn: int, content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A content as chat completions' messages: results of functions are messages there."""
+    parts = content["parts"]
+    for part in parts:
+        result = part.get("functionResponse")
+        if result:
+            call_id = result.get("id") or result["name"]
+            yield {"role": "tool", "tool_call_id": call_id, "content": as_json(result["response"])}
+    role = "assistant" if content.get("role") == "model" else "user"
+    rest = [_chat_part(part) for part in parts if "text" in part or "inlineData" in part]
+    calls = [_chat_call(turn, part["functionCall"]) for part in parts if "functionCall" in part]
+    if calls:
+        yield {"role": role, "content": rest or None, "tool_calls": calls}
+    elif rest:
+        yield {"role": role, "content": rest}
+
+
+def _chat_part(part: Mapping[str, Any]) -> dict[str, Any]:
+    if "text" in part:
+        return {"type": "text", "text": part["text"]}
+    data = part["inlineData"]
+    standard = data["data"].replace("-", "+").replace("_", "/")
+    url = f"data:{data['mimeType']};base64,{standard}"
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def _chat_call(turn: int, call: Mapping[str, Any]) -> dict[str, Any]:
+    function = {"name": call["name"], "arguments": as_json(call.get("args") or {})}
+    call_id = call.get("id") or f"{call['name']}_{turn}"
+    return {"id": call_id, "type": "function", "function": function}
+
+
+def _chat_tool(declaration: Mapping[str, Any]) -> dict[str, Any]:
+    schema = declaration.get("parametersJsonSchema") or declaration.get("parameters") or {}
+    function = {"name": declaration["name"], "description": declaration.get("description", "")}
+    return {"type": "function", "function": {**function, "parameters": _lower(schema)}}
+
+
+def _lower(schema: Any) -> Any:
+    """A schema with the names of types as JSON Schema writes them."""
+    if isinstance(schema, list):
+        return [_lower(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: value.lower() if key == "type" and isinstance(value, str) else _lower(value)
+        for key, value in schema.items()
+    }

@@ -1,0 +1,160 @@
+"""What all dialects share: the protocol, what an answer is made of, and JSON on the wire."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Protocol
+
+from langchain_moa.testing.replies import Reply
+
+BROKEN_JSON: Final = '{"choices": [{"mess'
+"""What a model sends that was told to be malformed."""
+
+_TOOL_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+
+class Frame(NamedTuple):
+    """One server-sent event.
+
+    Attributes:
+        data: Its JSON.
+        event: Its name, where the dialect names its events.
+        token: Whether it carries a token of the text; the time between tokens passes before it.
+        end: Whether it belongs to the end mark, which a truncated stream lacks.
+    """
+
+    data: str
+    event: str | None = None
+    token: bool = False
+    end: bool = False
+
+    @property
+    def sent(self) -> str:
+        """The event as the wire carries it."""
+        name = "" if self.event is None else f"event: {self.event}\n"
+        return f"{name}data: {self.data}\n\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What an answer is made of, in no dialect yet.
+
+    Attributes:
+        number: Counts the server's answers; ids are made of it, so that all are unique.
+        model: The model's name in the answer.
+        reply: What the model says.
+        usage: Tokens as chat completions name them: `prompt_tokens`, `completion_tokens` and
+            `total_tokens`.
+        body: The request's body, as it came.
+    """
+
+    number: int
+    model: str
+    reply: Reply
+    usage: Mapping[str, int]
+    body: Mapping[str, Any]
+
+
+class Dialect(Protocol):
+    """One provider's way to ask, answer, stream and refuse.
+
+    Attributes:
+        name: Name of the dialect in a `RecordedRequest`.
+        broken: The first event of a malformed stream.
+    """
+
+    name: str
+    broken: Frame
+
+    def key(self, headers: Mapping[str, str]) -> str | None:
+        """The key that a request carries."""
+
+    def complaint_about(self, body: Any) -> str | None:
+        """Why the provider would refuse a request's body, or `None`. Any JSON may be given."""
+
+    def asked(self, body: Mapping[str, Any], path: str) -> tuple[str, bool]:
+        """The model that a body without complaint asks for, and whether to stream.
+
+        Args:
+            body: The request's body.
+            path: What the address says of the model, in dialects that name it there.
+        """
+
+    def chat_body(self, body: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+        """The request in the words of OpenAI's chat completions, for functions that reply."""
+
+    def answer(self, turn: Turn) -> dict[str, Any]:
+        """The whole answer."""
+
+    def events(self, turn: Turn) -> Iterator[Frame]:
+        """The answer as a stream, up to its end mark."""
+
+    def error(self, status: int, message: str, code: str | None) -> dict[str, Any]:
+        """An error's body.
+
+        Args:
+            status: The HTTP status.
+            message: What is wrong.
+            code: The error's own code or type, if it is not to follow from the status.
+        """
+
+
+def as_json(value: Any) -> str:
+    """JSON for the wire: characters as they are, but half a surrogate pair escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return text
+
+
+def bearer_key(headers: Mapping[str, str]) -> str | None:
+    """The key in an `Authorization` header."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    return key if scheme == "Bearer" else None
+
+
+def first_complaint(complain: Callable[[Any], Iterator[str]], body: Any) -> str | None:
+    """The first of a body's complaints; the rules after it may rely on those before it.
+
+    Args:
+        complain: The rules, in order.
+        body: The body, whatever was sent.
+    """
+    return next(complain(body), None)
+
+
+def is_object(value: Any) -> bool:
+    """Whether a value is a JSON object."""
+    return isinstance(value, Mapping)
+
+
+def is_filled(value: Any) -> bool:
+    """Whether a value is a list with at least one item."""
+    return isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value is a string that is not empty."""
+    return isinstance(value, str) and value != ""
+
+
+def is_tool_name(value: Any) -> bool:
+    """Whether a tool may go by this name: at most 64 letters, digits, `_` and `-`."""
+    return isinstance(value, str) and _TOOL_NAME.fullmatch(value) is not None
+
+
+def is_base64(value: Any) -> bool:
+    """Whether a value is base64 text of at least one byte."""
+    if not is_text(value):
+        return False
+    try:
+        return bool(base64.b64decode(value, validate=True))
+    except (binascii.Error, ValueError):
+        return False
