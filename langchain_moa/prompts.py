@@ -5,19 +5,15 @@ Nothing here mutates a message that it is given.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from langchain_core.messages import (
-    AIMessage,
     BaseMessage,
     ChatMessage,
     HumanMessage,
     SystemMessage,
-    ToolMessage,
-    merge_message_runs,
 )
 from langchain_core.prompts import PromptTemplate, StringPromptTemplate
 
@@ -48,7 +44,7 @@ _UNCLOSED_THINKING = re.compile(
     r"^[^\S\n]*<think(?:ing)?>.*\Z", re.DOTALL | re.IGNORECASE | re.MULTILINE
 )
 _UNOPENED_THINKING = re.compile(r"\A.*(?<!`)</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-_GO_ON: Final = "Write the next message of this conversation."
+GO_ON: Final = "Write the next message of this conversation."
 """The user turn of a conversation that has none at its end, as providers want it."""
 _ROLES: Final = {"human": "user", "ai": "assistant", "developer": "system"}
 _PROBE: Final = "<probe>"
@@ -139,7 +135,7 @@ def with_proposals(
         conversation[place] = appended(conversation[place], text)
     else:
         conversation.insert(0, SystemMessage(text))
-    return conversation if ends_on_user else [*conversation, HumanMessage(_GO_ON)]
+    return conversation if ends_on_user else [*conversation, HumanMessage(GO_ON)]
 
 
 def role_of(message: BaseMessage) -> str:
@@ -155,56 +151,3 @@ def appended(message: BaseMessage, text: str) -> BaseMessage:
         joined = f"{content}\n\n{text}" if content else text
         return message.model_copy(update={"content": joined})
     return message.model_copy(update={"content": [*content, {"type": "text", "text": text}]})
-
-
-def without_tool_turns(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """The conversation as a model without tools may read it: tool turns told as text.
-
-    Providers refuse tool calls and results in a request that binds no tools. Calls become
-    text of the assistant, results text of the user. A conversation without tool turns is
-    returned as it is.
-    """
-    if not any(isinstance(m, ToolMessage) or _calls_tools(m) for m in messages):
-        return list(messages)
-    told = [_told(message) for message in messages]
-    return [_in_blocks(message) for message in merge_message_runs(told, chunk_separator="\n\n")]
-
-
-def _in_blocks(message: BaseMessage) -> BaseMessage:
-    """The message with no bare string in list content, which merging may leave there."""
-    if isinstance(message.content, str):
-        return message
-    return message.model_copy(update={"content": _blocks(message.content)})
-
-
-def _is_text(content: str | Sequence[str | dict[str, Any]]) -> bool:
-    return all(block["type"] == "text" for block in _blocks(content))
-
-
-def _blocks(content: str | Sequence[str | dict[str, Any]]) -> list[dict[str, Any]]:
-    parts = [content] if isinstance(content, str) else content
-    return [{"type": "text", "text": part} if isinstance(part, str) else part for part in parts]
-
-
-def _calls_tools(message: BaseMessage) -> bool:
-    return isinstance(message, AIMessage) and bool(message.tool_calls or message.invalid_tool_calls)
-
-
-def _told(message: BaseMessage) -> BaseMessage:
-    """A tool turn as text; any other message as it is."""
-    if isinstance(message, ToolMessage):
-        name = message.name or "tool"
-        outcome = "failed" if message.status == "error" else "returned"
-        if _is_text(message.content):
-            return HumanMessage(f"[{name} {outcome}]\n{message.text}")
-        return HumanMessage([*_blocks(f"[{name} {outcome}]"), *_blocks(message.content)])
-    if _calls_tools(message):
-        answer = cast("AIMessage", message)
-        calls = [f"[called {c['name']} with {_as_json(c['args'])}]" for c in answer.tool_calls]
-        calls += [f"[called {c['name']} with {c['args']}]" for c in answer.invalid_tool_calls]
-        return AIMessage("\n".join(filter(None, [answer.text, *calls])))
-    return message
-
-
-def _as_json(arguments: object) -> str:
-    return json.dumps(arguments, ensure_ascii=False, default=str)

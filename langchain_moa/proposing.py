@@ -20,6 +20,7 @@ from langchain_moa.attempts import Turn, is_retryable, raised
 from langchain_moa.callbacks import deaf_handlers, isolated, proposer_config
 from langchain_moa.calls import MemberCall, prepare_call
 from langchain_moa.composition import with_arguments
+from langchain_moa.history import ending_on_user, history_for_proposers
 from langchain_moa.judging import judge
 from langchain_moa.layers import (
     CallInProgress,
@@ -28,7 +29,7 @@ from langchain_moa.layers import (
     shown_proposals,
 )
 from langchain_moa.members import Member, as_chunk, as_message
-from langchain_moa.prompts import strip_reasoning, without_tool_turns
+from langchain_moa.prompts import strip_reasoning
 from langchain_moa.racing import Ending, Result, acarried_out, carried_out
 from langchain_moa.stepping import astepped, stepped
 from langchain_moa.tool_advice import arguments_text, calls_as_text, with_advice
@@ -169,12 +170,14 @@ class Proposing:
         before = [p for p in proposals if p.layer < self.layer]
         if self.layer > 1:
             require_enough(self.call, [p for p in before if p.layer == self.layer - 1], before)
-        told = without_tool_turns(state["messages"])
+        told = history_for_proposers(state["messages"])
         history = with_advice(told, self.call.advice)
         refused = refusal(self.call, self.layer, self.index, history, before)
         if refused is not None:
             return self._left_out(refused)
         shown = shown_proposals(before, self.layer)
+        if not shown:
+            history = ending_on_user(history)
         own = proposer_config(config, layer=self.layer, index=self.index, tokens=not self._streams)
         return Turn(
             call=self.call,

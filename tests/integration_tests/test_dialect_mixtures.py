@@ -15,9 +15,10 @@ from langchain_core.messages import (
     ToolMessage,
 )
 from langchain_core.messages.tool import tool_call
+from langchain_core.runnables import Runnable
 from langchain_core.tools import tool
 
-from langchain_moa import MoAChatModel
+from langchain_moa import AggregationError, MoAChatModel
 from langchain_moa.testing import LoopbackServer, ModelBehavior
 from tests.dialects import CLIENTS, KEY_PREFIXES
 from tests.wire import counted, says, served
@@ -197,6 +198,7 @@ def mixed(server: LoopbackServer, aggregator: str, **fields: Any) -> MoAChatMode
         "aggregator": CLIENTS[aggregator](server, "judge"),
         "layers": 3,
         "max_retries": 0,
+        "fan_out": "always",
     }
     return MoAChatModel(**{**given, **fields})
 
@@ -218,6 +220,22 @@ def refusals(answer: BaseMessage) -> list[str]:
     ]
 
 
+def check(
+    llm: Runnable[Any, AIMessage], plain: Runnable[Any, AIMessage], conversation: list[BaseMessage]
+) -> None:
+    """All proposers answer; the aggregator does where its client alone would."""
+    try:
+        answer = llm.invoke(conversation)
+    except AggregationError as error:
+        assert [p.reason for p in error.proposals if not p.usable] == []
+        # the aggregator gets the conversation as it is: its provider refuses that of anybody
+        with pytest.raises(Exception, match="400|INVALID|nvalid"):
+            plain.invoke(conversation)
+        return
+    assert refusals(answer) == []
+    assert answer.text == "All is well."
+
+
 @pytest.mark.parametrize("placement", ["user", "system"])
 @pytest.mark.parametrize("aggregator", CLIENTS)
 @pytest.mark.parametrize("conversation", CONVERSATIONS)
@@ -225,9 +243,7 @@ def test_conversations(
     server: LoopbackServer, conversation: str, aggregator: str, placement: str
 ) -> None:
     llm = mixed(server, aggregator, placement=placement)
-    answer = llm.invoke(CONVERSATIONS[conversation])
-    assert refusals(answer) == []
-    assert answer.text == "All is well."
+    check(llm, CLIENTS[aggregator](server, "judge"), CONVERSATIONS[conversation])
 
 
 @pytest.mark.parametrize("placement", ["user", "system"])
@@ -237,9 +253,8 @@ def test_conversations_with_tools(
     server: LoopbackServer, conversation: str, aggregator: str, placement: str
 ) -> None:
     llm = mixed(server, aggregator, placement=placement).bind_tools([weather, clock])
-    answer = llm.invoke(TOOL_CONVERSATIONS[conversation])
-    assert refusals(answer) == []
-    assert answer.text == "All is well."
+    plain = CLIENTS[aggregator](server, "judge").bind_tools([weather, clock])
+    check(llm, plain, TOOL_CONVERSATIONS[conversation])
 
 
 @pytest.mark.parametrize("conversation", LENIENT_CONVERSATIONS)
@@ -266,9 +281,8 @@ def test_tokens_are_what_the_server_counted(aggregator: str) -> None:
 def test_finished_tool_turns_where_no_tools_are_bound(
     server: LoopbackServer, aggregator: str
 ) -> None:
-    answer = mixed(server, aggregator).invoke(TOOL_CONVERSATIONS["finished tool turns"])
-    assert refusals(answer) == []
-    assert answer.text == "All is well."
+    plain = CLIENTS[aggregator](server, "judge")
+    check(mixed(server, aggregator), plain, TOOL_CONVERSATIONS["finished tool turns"])
 
 
 @pytest.mark.parametrize("aggregator", CLIENTS)

@@ -21,12 +21,12 @@ from langchain_core.prompts import PromptTemplate
 
 from langchain_moa import MoAConfigurationError
 from langchain_moa.fences import fence
+from langchain_moa.history import without_tool_turns
 from langchain_moa.prompts import (
     AGGREGATOR_PROMPT,
     parse_prompt,
     strip_reasoning,
     with_proposals,
-    without_tool_turns,
 )
 from langchain_moa.types import Placement
 

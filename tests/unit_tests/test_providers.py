@@ -167,7 +167,7 @@ def test_other_providers_get_their_options(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("name", "kind", "told"),
     [
-        ("anthropic:x", MissingExtraError, "langchain-anthropic"),
+        ("fireworks:x", MissingExtraError, "langchain-fireworks"),
         ("nobody:x", MoAConfigurationError, "nobody"),
         ("openai:gpt-5-mini", MoAConfigurationError, "OPENAI_API_KEY"),
     ],

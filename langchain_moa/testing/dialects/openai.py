@@ -26,6 +26,8 @@ _DATA_URL: Final = re.compile(r"data:image/[\w.+-]+;base64,(.*)", re.DOTALL)
 _PARTS: Final = {
     "user": {"text", "image_url", "input_audio", "audio_url", "video_url", "file"},
     "assistant": {"text", "refusal"},
+    # OpenAI's reference names text alone, but LangChain's standard suite sends pictures and files
+    "tool": {"text", "image_url", "file"},
 }
 _TEXT_ONLY: Final = {"text"}
 ROLES: Final = ("system", "developer", "user", "assistant", "tool")
