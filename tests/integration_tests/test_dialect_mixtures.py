@@ -224,12 +224,15 @@ def check(
     llm: Runnable[Any, AIMessage], plain: Runnable[Any, AIMessage], conversation: list[BaseMessage]
 ) -> None:
     """All proposers answer; the aggregator does where its client alone would."""
+    failure: AggregationError | None = None
     try:
         answer = llm.invoke(conversation)
     except AggregationError as error:
-        assert [p.reason for p in error.proposals if not p.usable] == []
+        failure = error
+    if failure is not None:
+        assert [p.reason for p in failure.proposals if not p.usable] == []
         # the aggregator gets the conversation as it is: its provider refuses that of anybody
-        with pytest.raises(Exception, match="400|INVALID|nvalid"):
+        with pytest.raises(Exception, match=r"400|[Ii]nvalid"):
             plain.invoke(conversation)
         return
     assert refusals(answer) == []
