@@ -23,7 +23,7 @@ from benchmarks.tails import percentile
 from langchain_moa import MoAChatModel
 
 CALLS: Final = 10_000
-AT_ONCE: Final = 50
+AT_ONCE: Final = 16
 PROPOSER_TIMEOUT, AGGREGATOR_TIMEOUT = 1.0, 1.0
 BOUND: Final = PROPOSER_TIMEOUT + len(SOAK_AGGREGATORS) * AGGREGATOR_TIMEOUT
 """Seconds in which a call ends: one layer, then each aggregator."""
@@ -64,7 +64,8 @@ class Soaked:
         answered: Calls that gave an answer.
         degraded: Those of them that say that they lack a proposal or the aggregator's answer.
         nobody: Calls that raised because no member at all had answered.
-        lost: Calls that raised although one had, and `lost_errors` with what.
+        late: Calls that raised because those who answered did so when their time was over.
+        lost: Calls that raised although one had answered in time, and `lost_errors` with what.
         broken: Streams that raised after their first token, which cannot be taken back.
         hung: Calls that took longer than `BOUND` and `MARGIN`.
         wrong_accounts: Records whose totals are not the sum of what they consist of.
@@ -81,6 +82,7 @@ class Soaked:
     answered: int = 0
     degraded: int = 0
     nobody: int = 0
+    late: int = 0
     lost: int = 0
     lost_errors: list[str] = field(default_factory=list)
     broken: int = 0
@@ -207,9 +209,11 @@ def _count_error(error: Exception, seen: _Answered, chunks: list[Any], soaked: S
     soaked.errors[f"{type(error).__name__} from {type(error.__cause__).__name__}"] += 1
     if any(chunk.text for chunk in chunks):
         soaked.broken += 1
-    elif seen.seen:
+    elif any(p.usable for p in getattr(error, "proposals", ())):
         soaked.lost += 1
         soaked.lost_errors.append(f"{error}")
+    elif seen.seen:
+        soaked.late += 1
     else:
         soaked.nobody += 1
 
@@ -244,7 +248,8 @@ def soak_table(soaked: Soaked) -> str:
         ("requests at the server", f"{s.requests}"),
         ("answered; of these degraded", f"{s.answered}; {s.degraded}"),
         ("raised: nobody had answered", f"{s.nobody}"),
-        ("lost: raised although somebody had answered", f"{s.lost}"),
+        ("raised: answered only when the time was over", f"{s.late}"),
+        ("lost: raised although somebody had answered in time", f"{s.lost}"),
         ("streams that broke after their first token", f"{s.broken}"),
         (f"hung: longer than {BOUND:g} s (and {MARGIN:g} s)", f"{s.hung}"),
         ("wrong accounts", f"{s.wrong_accounts}"),
