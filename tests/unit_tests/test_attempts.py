@@ -33,6 +33,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_moa import AggregationError, CircuitBreaker, MoAChatModel
 from langchain_moa.attempts import _pause, is_retryable
 from langchain_moa.racing import Result
+from langchain_moa.slots import Slots
 from langchain_moa.testing import ScriptedChatModel
 
 LONG = 20.0
@@ -526,6 +527,48 @@ async def test_a_hedge_needs_a_place_too(hanging: Hanging, way: str) -> None:
     )
     await record_of(llm, way)
     assert hanging.begun == 1
+
+
+def has_room(slots: Slots) -> bool:
+    ticket = slots.ask()
+    try:
+        return ticket.done()
+    finally:
+        slots.give_back(ticket)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_refused_hedge_takes_no_place(hanging: Hanging, way: str) -> None:
+    """Nor does it queue for one, which it would get later and keep to the end."""
+    busy = threading.Event()
+
+    async def waits(_: object) -> str:
+        while not busy.is_set():  # noqa: ASYNC110 - threads wait for it, too
+            await asyncio.sleep(0.01)
+        return "4"
+
+    other = RunnableLambda(lambda _: str(busy.wait(LONG)), afunc=waits, name="other")
+    llm = mixture(
+        hanging.runnable,
+        reference_models=[hanging.runnable, other],
+        max_concurrency=2,
+        hedge_after=0.02,
+        quorum=2,
+    )
+    (slots,) = llm._mixture.limits(llm._mixture.proposers[0][0])
+    call = asyncio.ensure_future(record_of(llm, way))
+    await asyncio.sleep(0.3)  # both have their places, and both hedges were refused
+    assert (has_room(slots), hanging.begun) == (False, 1)
+    busy.set()
+    for _ in range(300):
+        if has_room(slots):
+            break
+        await asyncio.sleep(0.01)
+    assert has_room(slots)
+    assert not call.done()
+    hanging.release()
+    call.cancel()
+    await asyncio.wait([call])
 
 
 # --- limits ---

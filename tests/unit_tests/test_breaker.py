@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from langchain_core.exceptions import (
 )
 from langchain_core.messages import AIMessage, BaseMessage
 
-from langchain_moa import CircuitBreaker, MoAChatModel, MoAConfigurationError
+from langchain_moa import AggregationError, CircuitBreaker, MoAChatModel, MoAConfigurationError
 from langchain_moa import breaker as module
 from langchain_moa.breaker import Breaker, shared_breaker
 from langchain_moa.testing import ScriptedChatModel
@@ -251,3 +252,41 @@ def test_a_hedge_that_another_member_answers_does_not_speak_for_the_first() -> N
         assert breaker.refuses() is not None
     finally:
         release.set()
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+def test_an_aggregator_that_was_never_asked_has_not_failed(way: str) -> None:
+    """A call whose time the reference models used up says nothing of it."""
+    judge = ScriptedChatModel.saying("ok", model="judge")
+    llm = MoAChatModel(
+        reference_models=[ScriptedChatModel.saying("4", model="slow", seconds=0.5)],
+        aggregator=judge,
+        timeout=0.05,
+        on_no_proposals="aggregate_alone",
+        circuit_breaker=CircuitBreaker(failures=1, reset_after=3600),
+    )
+    breaker = llm._mixture.breaker(llm._mixture.aggregator)
+    assert breaker is not None
+    with pytest.raises(AggregationError, match=r"timeout=0\.05"):
+        asyncio.run(llm.ainvoke("Go")) if way == "ainvoke" else llm.invoke("Go")
+    assert judge.calls == []
+    assert breaker.refuses() is None
+
+
+def test_a_fallback_whose_breaker_is_open_is_not_hedged_to() -> None:
+    spare = Failing(ModelAPIError("down"))
+    llm = MoAChatModel(
+        reference_models=[ScriptedChatModel.saying("4", model="slow", seconds=0.3)],
+        aggregator=ScriptedChatModel.saying("ok"),
+        fallbacks={"slow": ScriptedChatModel(script=spare, model="spare")},
+        hedge_after=0.02,
+        circuit_breaker=CircuitBreaker(failures=1, reset_after=3600),
+    )
+    (proposal,) = llm.invoke("Go").response_metadata["moa"]["proposals"]
+    assert (spare.calls, proposal["attempts"]) == (1, 2)
+    breaker = llm._mixture.breaker(llm._mixture.proposers[0][0].candidates[1])
+    assert breaker is not None
+    breaker.failed()
+    (proposal,) = llm.invoke("Go").response_metadata["moa"]["proposals"]
+    assert (proposal["status"], proposal["model"], proposal["attempts"]) == ("ok", "slow", 1)
+    assert spare.calls == 1

@@ -568,3 +568,26 @@ def test_a_cached_answer_says_so_even_if_the_aggregator_reports_no_usage() -> No
     llm = mixture(cache=InMemoryCache(), aggregator=FakeListChatModel(responses=["ok"]))
     found = [llm.invoke("Go").response_metadata["moa"]["cached"] for _ in range(2)]
     assert found == [False, True]
+
+
+@pytest.mark.parametrize("place", ["aggregator", "reference_models", "fallbacks"])
+def test_a_mixture_that_is_made_its_own_member(place: str) -> None:
+    member = ScriptedChatModel.saying("4", model="m")
+    llm = MoAChatModel(reference_models=[member], aggregator=ScriptedChatModel.saying("ok"))
+    given: Any = {"aggregator": llm, "reference_models": [llm], "fallbacks": {"m": llm}}[place]
+    setattr(llm, place, given)
+    with pytest.raises(MoAConfigurationError, match=f"{place} holds the mixture itself"):
+        llm.invoke("Go")
+    assert member.calls == []
+
+
+def test_a_function_as_member_may_name_what_is_made_later() -> None:
+    def says(_: object) -> str:
+        return later
+
+    llm = MoAChatModel(
+        reference_models=[RunnableLambda(says)], aggregator=ScriptedChatModel.saying("ok")
+    )
+    later = "4"
+    (proposal,) = llm.invoke("Go").response_metadata["moa"]["proposals"]
+    assert proposal["status"] == "ok"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -137,3 +139,37 @@ def test_what_an_outlier_cost_is_counted() -> None:
     record = ask(mixture("a", "b", proposal_filter=lambda _: [0]), "invoke")
     assert record["proposals"][1]["usage"] is not None
     assert record["usage"]["by_model"]["m1"] == record["proposals"][1]["usage"]
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "graph"])
+def test_a_filter_that_takes_too_long_leaves_all_in(
+    way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    free = threading.Event()
+
+    def sleeps(_: list[str]) -> list[int]:
+        free.wait(20)
+        return [0]
+
+    llm = mixture("a", "b", proposal_filter=sleeps, layer_timeout=0.5)
+    started = monotonic()
+    try:
+        record = ask(llm, way)
+        assert monotonic() - started < 10
+    finally:
+        free.set()
+    assert [p["status"] for p in record["proposals"]] == ["ok", "ok"]
+    assert "the proposal filter took too long; all proposals are kept" in caplog.text
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+def test_a_layer_that_used_up_its_time_is_filtered_too(way: str) -> None:
+    def keep(_: list[str]) -> list[int]:
+        threading.Event().wait(0.02)
+        return [0]
+
+    slow = ScriptedChatModel.saying("late", model="slow", seconds=1.0)
+    llm = mixture("a", "b", proposal_filter=keep, layer_timeout=0.3)
+    llm.reference_models = [*llm.reference_models, slow]
+    record = ask(llm, way)
+    assert [p["status"] for p in record["proposals"]] == ["ok", "outlier", "timed_out"]

@@ -203,6 +203,15 @@ async def test_of_two_failures_the_first_is_told(field: Field) -> None:
     assert await field.done(ask) is WORSE
 
 
+async def test_of_two_failures_the_first_requests_is_told(field: Field) -> None:
+    """Even if the hedge fails earlier: it may be another member's."""
+    ask = field.ask(
+        field.giving("a", WORSE, 4 * SOON), field.giving("b", BAD), hedge_at=monotonic()
+    )
+    assert await field.done(ask) is WORSE
+    assert field.begun == ["a", "b"]
+
+
 async def test_the_loser_of_two_good_results_is_discarded(field: Field) -> None:
     both, meet = threading.Barrier(2), asyncio.Event()
 
