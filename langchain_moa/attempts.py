@@ -8,9 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 import random
-import threading
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -25,13 +23,13 @@ from langchain_core.exceptions import (
 from langchain_core.messages.ai import UsageMetadata, add_usage
 
 from langchain_moa.budget import NOTHING, ONE_CALL, Amount
-from langchain_moa.calls import MemberCall, asking
+from langchain_moa.calls import MemberCall, asking, is_given_up
 from langchain_moa.errors import UnsupportedContentError
 from langchain_moa.gate import OPEN, Gate
 from langchain_moa.layers import CallInProgress
 from langchain_moa.members import Member
 from langchain_moa.racing import Ask, Plan, Result, Step, WaitFor
-from langchain_moa.slots import Slots
+from langchain_moa.slots import Places
 from langchain_moa.types import EventName
 
 _FIRST_PAUSE: Final = 0.5
@@ -105,9 +103,8 @@ class Turn:
     failures: list[str] = field(default_factory=list)
     _promised: Amount | None = None
     _started: float = field(default_factory=perf_counter)
-    _held: list[tuple[Slots, Future[None]]] = field(default_factory=list)
-    _under_way: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _places: Places = field(default_factory=Places)
+    _over: bool = False
 
     def plan(self) -> Plan[Result]:
         """The steps of the turn; gives the first good result, or the last one."""
@@ -153,26 +150,21 @@ class Turn:
 
     def end(self) -> None:
         """Say that nobody waits any more, and let others have the places."""
+        self._over = True
         self._let_go()
 
     def _let_go(self) -> None:
         for request in self.requests:
             request.over = True
-        self._give_back()
-
-    def _give_back(self) -> None:
-        """Let others have the places; a thread that was given up keeps them until it ends."""
-        with self._lock:
-            held, self._held = ([], self._held) if self._under_way else (self._held, [])
-        for slots, ticket in held:
-            slots.give_back(ticket)
+        self._places.give_up()
+        self._places = Places()
 
     def _candidate(self, member: Member) -> Plan[Result]:
         breaker = self.call.mixture.breaker(member)
         refusal = breaker.refuses() if breaker is not None else None
         if refusal is not None:
             return Result(ended="refused", reason=refusal)
-        granted = yield from self._places(member)
+        granted = yield from self._place(member)
         if not granted.good:
             return self._explained(granted, OPEN)
         if not self.requests:
@@ -186,11 +178,10 @@ class Turn:
             breaker.failed()
         return self._explained(result, until)
 
-    def _places(self, member: Member) -> Plan[Result]:
+    def _place(self, member: Member) -> Plan[Result]:
         """Wait for the member's place and the mixture's; time in the queue is not the member's."""
         for slots in self.call.mixture.limits(member):
-            ticket = slots.ask()
-            self._held.append((slots, ticket))
+            ticket = self._places.ask(slots)
             if not ticket.done():
                 granted: Result = yield WaitFor(ticket=ticket, until=self.until, gate=self.gate)
                 if not granted.good:
@@ -247,16 +238,11 @@ class Turn:
 
     def _may_hedge(self, member: Member) -> bool:
         """Whether there is a place and money for a second request now; it waits for neither."""
-        breaker = self.call.mixture.breaker(member)
-        if breaker is not None and breaker.refuses() is not None:
+        mixture = self.call.mixture
+        breaker = mixture.breaker(member)
+        if not self._places.take(mixture.limits(member)) or not self._may_ask(member):
             return False
-        tickets = [(slots, slots.ask()) for slots in self.call.mixture.limits(member)]
-        if all(ticket.done() for _, ticket in tickets) and self._may_ask(member):
-            self._held += tickets
-            return True
-        for slots, ticket in tickets:
-            slots.give_back(ticket)
-        return False
+        return breaker is None or breaker.refuses() is None
 
     def _start(self, member: Member) -> Any:
         try:
@@ -267,6 +253,8 @@ class Turn:
             return self._at_once(Result(ended="refused", reason=str(error)))
         except Exception as error:  # noqa: BLE001 - a filter of the user's, say; others may answer
             return self._at_once(Result(ended="raised", error=error, reason=_said(error)))
+        if self._over or is_given_up():  # meanwhile, or by whom all of this is done for
+            return self._at_once(Result(ended="refused", reason="nobody waits for it any more"))
         self.requests.append(request)
         if inspect.iscoroutinefunction(self.ask):
             return self._asked_in_task(request)
@@ -278,18 +266,9 @@ class Turn:
             return result
 
     def _asked_in_thread(self, request: MemberCall) -> Result:
-        """Ask, and give the places back if nobody waits any more when the answer comes."""
-        with self._lock:
-            self._under_way += 1
-        try:
-            with asking(request, self.call.mixture):
-                result: Result = self.ask(request)
-                return result
-        finally:
-            with self._lock:
-                self._under_way -= 1
-            if request.over:
-                self._give_back()
+        with self._places.occupied(), asking(request, self.call.mixture):
+            result: Result = self.ask(request)
+            return result
 
     def _at_once(self, result: Result) -> Any:
         """A result without a request, as `ask` would give it."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
-from typing import Any
+from typing import Any, Final
 
 from langchain_core.exceptions import ModelConnectionError
 from langchain_core.messages import AIMessage, BaseMessage
@@ -16,12 +16,15 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_moa.callbacks import has_handlers, with_handler
 from langchain_moa.composition import model_of
+from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.handlers import OpenRuns
 from langchain_moa.judging import is_cut_off
 from langchain_moa.members import Member
 from langchain_moa.types import RECORD_KEY
 from langchain_moa.usage import UsageMeter, answering_model, is_cached, usage_of_message
 
+_DEEPEST: Final = 6
+"""Mixtures inside mixtures; each level multiplies the calls."""
 _asking: ContextVar[tuple[tuple[MemberCall, object], ...]] = ContextVar("moa_asking", default=())
 
 
@@ -40,9 +43,16 @@ def is_given_up() -> bool:
     return any(request.over for request, _ in _asking.get())
 
 
-def is_asked_by(mixture: object) -> bool:
-    """Whether this code runs for a member of a mixture."""
-    return any(asker is mixture for _, asker in _asking.get())
+def require_no_recursion(mixture: object) -> None:
+    """Refuse a call of a mixture by one of its own members.
+
+    Raises:
+        MoAConfigurationError: It is one, or mixtures are nested deeper than anybody means.
+    """
+    askers = [asker for _, asker in _asking.get()]
+    if any(asker is mixture for asker in askers) or len(askers) >= _DEEPEST:
+        msg = "a member of the mixture calls the mixture itself; give it another model."
+        raise MoAConfigurationError(msg)
 
 
 @dataclass(eq=False, kw_only=True)

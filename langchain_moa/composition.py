@@ -107,10 +107,18 @@ def _parts(runnable: Any) -> Iterable[Any]:
         case RunnableBranch():
             parts = [*(branch for _, branch in runnable.branches), runnable.default]
         case RunnableLambda():
-            parts = runnable.deps
+            parts = _dependencies(runnable)
         case BaseLanguageModel():  # a mixture holds its members in fields
             parts = [item for value in vars(runnable).values() for item in _runnables_in(value)]
     return parts
+
+
+def _dependencies(function: RunnableLambda[Any, Any]) -> Iterable[Any]:
+    """The runnables that a function uses, as far as they are there already."""
+    try:
+        return function.deps
+    except ValueError:  # it names a variable that is assigned later
+        return ()
 
 
 def _runnables_in(value: Any) -> Iterator[Runnable[Any, Any]]:

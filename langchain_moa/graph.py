@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import lru_cache, partial
+from time import monotonic
 from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
 from langchain_core.callbacks import BaseCallbackManager
@@ -36,6 +37,7 @@ from langchain_moa.building import (
     checked_options,
 )
 from langchain_moa.callbacks import CALL_KEY, aggregator_config
+from langchain_moa.calls import require_no_recursion
 from langchain_moa.filtering import without_outliers
 from langchain_moa.final import FinalCall
 from langchain_moa.gating import fans_out
@@ -233,6 +235,7 @@ def _node_call(mixture: Mixture, config: RunnableConfig) -> CallInProgress:
 
     So it has no deadline as a whole.
     """
+    require_no_recursion(mixture)
     callbacks = config.get("callbacks")
     manager = callbacks if isinstance(callbacks, BaseCallbackManager) else None
     run_id = manager.parent_run_id if manager else None
@@ -280,7 +283,11 @@ def _filter_node(resolve: _Resolve, layer: int) -> _Node:
         own = [p for p in own_proposals(mixture, state["moa_proposals"]) if p.layer == layer]
         keep = mixture.keep or (lambda texts: range(len(texts)))
         filtered = in_thread(partial(without_outliers, own, keep))  # it may take its time
-        return own, WaitFor(ticket=filtered, until=call.layer(layer).until), filtered
+        # it comes after the layer's time, so it has some of its own
+        policy = mixture.policy
+        own_time = min(policy.layer_timeout, policy.proposer_timeout)
+        until = min(call.until, monotonic() + own_time)
+        return own, WaitFor(ticket=filtered, until=until), filtered
 
     def slots(own: list[Proposal], filtered: Future[Any]) -> dict[str, Any]:
         if not filtered.done():

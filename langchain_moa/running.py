@@ -25,8 +25,7 @@ from langchain_moa.callbacks import (
     isolated,
     layers_config,
 )
-from langchain_moa.calls import is_asked_by, is_given_up
-from langchain_moa.errors import MoAConfigurationError, MoAError
+from langchain_moa.calls import require_no_recursion
 from langchain_moa.final import FinalCall
 from langchain_moa.gating import fans_out
 from langchain_moa.graph import shared_layer_graph
@@ -66,9 +65,7 @@ class MoARun:
     configurable: dict[str, Any] = field(default_factory=caller_configurable)
 
     def __post_init__(self) -> None:
-        if is_asked_by(self.mixture):
-            msg = "a member of the mixture calls the mixture itself; give it another model."
-            raise MoAConfigurationError(msg)
+        require_no_recursion(self.mixture)
         _ = self._aggregating  # arguments that it can't take are found before anything is paid
 
     @cached_property
@@ -123,12 +120,6 @@ class MoARun:
                 async for chunk in chunks:
                     yield told.finished(chunk)
 
-    def _require_wanted(self) -> None:
-        """Make no further request for a call that nobody waits for."""
-        if is_given_up():
-            msg = "nobody waits for this call any more"
-            raise MoAError(msg)
-
     def _proposals(self, messages: Conversation) -> list[Proposal]:
         if not fans_out(self.mixture.fan_out, messages):
             return self._recalled(messages)
@@ -168,7 +159,6 @@ class MoARun:
     def _run_layers(self, messages: Conversation) -> list[Proposal]:
         layers = _LayersInTurn(self._call, messages)
         for layer, names in enumerate(self.mixture.names, start=1):
-            self._require_wanted()
             started = perf_counter()
             self._call.progress.emit("layer_started", layer=layer)
             config = self._layer_config(layer, names)
@@ -225,7 +215,6 @@ class MoARun:
         return config
 
     def _final_call(self, messages: Conversation, proposals: Sequence[Proposal]) -> FinalCall:
-        self._require_wanted()
         config = final_config(self.manager, self.configurable, self.mixture.layers)
         aggregating = self._aggregating.__getitem__
         return FinalCall(self._call, messages, proposals, config, aggregating)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
@@ -77,3 +78,61 @@ class MemberSlots:
         given = self._per_model
         limit = given.get(model) if isinstance(given, Mapping) else given
         return None if limit is None else self._models.setdefault(model, Slots(limit))
+
+
+class Places:
+    """The places that the requests to one candidate hold.
+
+    A request in a thread can't be ended: when it is given up it keeps its places until it ends, for
+    until then its model is busy.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[tuple[Slots, Future[None]]] = []
+        self._under_way = 0
+        self._given_up = False
+        self._lock = threading.Lock()
+
+    def ask(self, slots: Slots) -> Future[None]:
+        """A ticket for one more place."""
+        ticket = slots.ask()
+        self._held.append((slots, ticket))
+        return ticket
+
+    def take(self, limits: list[Slots]) -> bool:
+        """Take a place under each limit if all are free now, else none."""
+        tickets = [(slots, slots.ask()) for slots in limits]
+        free = all(ticket.done() for _, ticket in tickets)
+        if free:
+            self._held += tickets
+        else:
+            _give_back(tickets)
+        return free
+
+    @contextmanager
+    def occupied(self) -> Iterator[None]:
+        """Hold the places while a thread's request is under way."""
+        with self._lock:
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way -= 1
+            self._free()
+
+    def give_up(self) -> None:
+        """Give all places back, as soon as nothing is under way."""
+        self._given_up = True
+        self._free()
+
+    def _free(self) -> None:
+        with self._lock:
+            free = self._given_up and not self._under_way
+            held, self._held = (self._held, []) if free else ([], self._held)
+        _give_back(held)
+
+
+def _give_back(tickets: list[tuple[Slots, Future[None]]]) -> None:
+    for slots, ticket in tickets:
+        slots.give_back(ticket)
