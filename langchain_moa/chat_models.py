@@ -453,6 +453,17 @@ class MoAChatModel(DelegatingChatModel):
         copy._bindings = bindings  # noqa: SLF001 - of its own class
         return copy
 
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """A copy that is built anew: what is built holds locks."""
+        bare = self.model_copy()
+        bare._built = bare._graph = None  # noqa: SLF001 - of its own class
+        return super(MoAChatModel, bare).__deepcopy__(memo)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        private = {**(state["__pydantic_private__"] or {}), "_built": None, "_graph": None}
+        return {**state, "__pydantic_private__": private}
+
     # --- who this is ---
 
     @property

@@ -28,6 +28,9 @@ class ProposalMemory:
         self._known: OrderedDict[str, list[Proposal]] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[type[ProposalMemory], tuple[()]]:
+        return ProposalMemory, ()  # a copy remembers nothing; locks can't be copied
+
     def keep(
         self, mixture: str, messages: Sequence[BaseMessage], proposals: Sequence[Proposal]
     ) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
+from collections.abc import Callable
 from contextvars import ContextVar
+from copy import deepcopy
 from typing import Any
 from uuid import uuid4
 
@@ -20,7 +23,13 @@ from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_core.tracers.context import register_configure_hook
 from pydantic import BaseModel
 
-from langchain_moa import ChatMoA, MoAChatModel, MoAConfigurationError, create_moa_graph
+from langchain_moa import (
+    ChatMoA,
+    CircuitBreaker,
+    MoAChatModel,
+    MoAConfigurationError,
+    create_moa_graph,
+)
 from langchain_moa.testing import ScriptedChatModel
 
 
@@ -591,3 +600,21 @@ def test_a_function_as_member_may_name_what_is_made_later() -> None:
     later = "4"
     (proposal,) = llm.invoke("Go").response_metadata["moa"]["proposals"]
     assert proposal["status"] == "ok"
+
+
+def said(_: list[BaseMessage]) -> str:
+    return "said"
+
+
+def test_a_pickled_mixture_answers() -> None:
+    members = [ScriptedChatModel(script=said)] * 2
+    llm = MoAChatModel(reference_models=members, aggregator=members[0], max_concurrency=2)
+    llm.invoke("Hi")
+    assert pickle.loads(pickle.dumps(llm)).invoke("Hi").content == "said"  # noqa: S301 - ours
+
+
+@pytest.mark.parametrize("copied", [deepcopy, lambda llm: llm.model_copy(deep=True)])
+def test_deep_copies_answer(copied: Callable[[MoAChatModel], MoAChatModel]) -> None:
+    llm = mixture(max_concurrency=2, circuit_breaker=CircuitBreaker())
+    before = llm.invoke("Hi").content
+    assert copied(llm).invoke("Hi").content == before
