@@ -93,7 +93,7 @@ def agent_of(llm: Any, **options: Any) -> Any:
     return create_agent(llm, tools=[temperature, add], **options)
 
 
-def user(text: str = QUESTION) -> dict[str, Any]:
+def user(text: str = QUESTION) -> Any:
     return {"messages": [HumanMessage(text)]}
 
 
