@@ -50,7 +50,11 @@ VERDICT_JSON = {
     "required": ["label", "sure", "stars"],
     "additionalProperties": False,
 }
-SCHEMAS = {"pydantic": Verdict, "TypedDict": VerdictDict, "JSON schema": VERDICT_JSON}
+SCHEMAS: dict[str, Any] = {
+    "pydantic": Verdict,
+    "TypedDict": VerdictDict,
+    "JSON schema": VERDICT_JSON,
+}
 
 
 def structured(values: Mapping[str, Any] | str) -> ModelBehavior:
@@ -84,7 +88,7 @@ VOTING = {
     GAMMA: verdict("bad", 4, sure=False),
     AGGREGATOR: verdict("bad", 1),
 }
-TAKEN = {"label": "good", "sure": True, "stars": 4}
+TAKEN: dict[str, Any] = {"label": "good", "sure": True, "stars": 4}
 
 
 @pytest.mark.parametrize("method", METHODS)
