@@ -19,6 +19,7 @@ from langchain_core.runnables import (
     RunnableParallel,
     RunnablePassthrough,
 )
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.vectorstores import InMemoryVectorStore
 
 from langchain_moa import AggregationError, MoAChatModel
@@ -178,8 +179,8 @@ def test_an_agents_loop_with_configurable_fields_reuses_proposals() -> None:
     with LoopbackServer({**MODELS, AGGREGATOR: ModelBehavior(reply=acts)}) as server:
         llm = mixture(server).configurable_fields(layers=ConfigurableField(id="layers"))
         config: Any = {"configurable": {"layers": 3}}
-        bound: Any = llm.bind_tools([add])
-        called = bound.invoke(QUESTION, config)
+        bound = llm.bind(tools=[convert_to_openai_tool(add)])
+        called: Any = bound.invoke(QUESTION, config)
         result = {"role": "tool", "content": "3", "tool_call_id": called.tool_calls[0]["id"]}
         answer = bound.invoke([("human", QUESTION), called, result], config)
         assert len(bodies(server, ALPHA)) == 2
