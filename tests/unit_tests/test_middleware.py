@@ -1,0 +1,68 @@
+"""The mixture for some turns of an agent, a plain model for the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+
+from langchain_moa import MoAChatModel, MoAConfigurationError
+from langchain_moa.middleware import MoAMiddleware
+from langchain_moa.testing import ScriptedChatModel
+
+
+def add(a: int, b: int) -> int:
+    """Add two whole numbers."""
+    return a + b
+
+
+def acting(name: str) -> ScriptedChatModel:
+    """Calls the tool until there are two results, then says who it is."""
+
+    def script(messages: list[BaseMessage]) -> str | AIMessage:
+        since = [m.type for m in messages][::-1].index("human")
+        if since >= 4:
+            return name
+        call: Any = {"name": "add", "args": {"a": 1, "b": 2}, "id": f"{since}"}
+        return AIMessage("", tool_calls=[call])
+
+    return ScriptedChatModel(script=script, model=name)
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+@pytest.mark.parametrize(
+    ("fan_out", "mixed"),
+    [
+        ("user_turns", 1),
+        ("always", 3),
+        ("never", 0),
+        ("every_2", 2),
+        (lambda messages: len(messages) == 3, 1),
+    ],
+)
+async def test_which_turns_it_gets(fan_out: Any, mixed: int, how: str) -> None:
+    proposer, aggregator, plain = ScriptedChatModel.saying("?"), acting("moa"), acting("plain")
+    mixture = MoAChatModel(reference_models=[proposer], aggregator=aggregator, fan_out="always")
+    routing = MoAMiddleware(mixture, fan_out=fan_out)
+    agent = create_agent(plain, tools=[add], middleware=[routing])
+    given: Any = {"messages": [HumanMessage("1 + 2?")]}
+    state = agent.invoke(given) if how == "invoke" else await agent.ainvoke(given)
+    assert len(proposer.calls) == len(aggregator.calls) == mixed
+    assert len(plain.calls) == 3 - mixed
+    assert state["messages"][-1].text == ("moa" if fan_out in ("always", "every_2") else "plain")
+    for _, arguments in [*aggregator.calls, *plain.calls]:
+        assert [t["function"]["name"] for t in arguments["tools"]] == ["add"]
+
+
+def test_by_default_the_users_turns() -> None:
+    model = acting("a")
+    mixture = MoAChatModel(reference_models=[model], aggregator=model)
+    assert MoAMiddleware(mixture).fan_out == "user_turns"
+
+
+@pytest.mark.parametrize("given", ["sometimes", "every_0", 3])
+def test_wrong_settings(given: Any) -> None:
+    with pytest.raises(MoAConfigurationError, match="fan_out="):
+        MoAMiddleware(acting("a"), fan_out=given)
