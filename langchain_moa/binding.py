@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,14 +48,14 @@ class Bindings:
         proposers: The arguments of reference models' bindings, by layer and index; empty where
             they answer in free text.
         schema: Whether these are a schema's and not tools'.
-        vote: Fields of the schema that the members vote on.
+        vote: Fields of the schema that the members vote on, and what values they may have.
     """
 
     own: frozenset[str] = frozenset()
     others: tuple[dict[str, Any], ...] = ()
     proposers: Mapping[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
     schema: bool = False
-    vote: tuple[str, ...] = ()
+    vote: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)
 
     def arguments(self, place: int, given: dict[str, Any]) -> dict[str, Any]:
         """A call's arguments for one candidate: the aggregator is the first."""

@@ -49,7 +49,6 @@ from langchain_moa.filtering import ProposalFilter
 from langchain_moa.gating import FanOut
 from langchain_moa.graph import CompiledGraph, mixture_graph
 from langchain_moa.members import MemberLike
-from langchain_moa.memory import ProposalMemory
 from langchain_moa.mixture import ContextFilter, Mixture, ToolsFor
 from langchain_moa.modalities import OnUnsupported
 from langchain_moa.policy import (
@@ -253,7 +252,6 @@ class MoAChatModel(DelegatingChatModel):
 
     _built: tuple[tuple[Any, ...], Mixture] | None = PrivateAttr(default=None)
     _bindings: Bindings = PrivateAttr(default_factory=Bindings)
-    _memory: ProposalMemory = PrivateAttr(default_factory=ProposalMemory)
     _graph: tuple[Mixture, CompiledGraph] | None = PrivateAttr(default=None)
 
     is_mixture: ClassVar[bool] = True
@@ -445,7 +443,7 @@ class MoAChatModel(DelegatingChatModel):
     ) -> MoARun:
         arguments = kwargs if stop is None else {**kwargs, "stop": stop}
         run = manager or get_current_run()
-        return MoARun(self._mixture, run, arguments, self._bindings, self._memory)
+        return MoARun(self._mixture, run, arguments, self._bindings)
 
     @override
     def _with_bindings(self, bindings: Bindings) -> Self:

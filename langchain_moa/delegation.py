@@ -85,7 +85,7 @@ class DelegatingChatModel(CompositeChatModel, ABC):
         Raises:
             MoAConfigurationError: The aggregator is no chat model.
         """
-        fields = votable_fields(schema) if vote else ()
+        fields = votable_fields(schema) if vote else {}
 
         def bind(model: BaseChatModel) -> Runnable[Any, Any]:
             return model.with_structured_output(schema, include_raw=include_raw, **kwargs)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import AbstractContextManager, aclosing, closing
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -22,13 +22,16 @@ from langchain_moa.answer import (
 from langchain_moa.attempts import Turn, raised
 from langchain_moa.callbacks import deaf_handlers, isolated
 from langchain_moa.calls import MemberCall, prepare_call
-from langchain_moa.errors import AggregationError
+from langchain_moa.errors import AggregationError, UnsupportedContentError
 from langchain_moa.judging import judge_answer
 from langchain_moa.layers import CallInProgress, shown_proposals
 from langchain_moa.members import Member, as_chunk, as_message
 from langchain_moa.opening import aclose_late, aopened, close_late, opened
 from langchain_moa.racing import Result, acarried_out, carried_out
 from langchain_moa.types import RECORD_KEY, EventName, Proposal
+
+_NOT_OURS: Final = (GraphBubbleUp, UnsupportedContentError)
+"""What is raised as it is: the graph's business, and the caller's."""
 
 _Message = TypeVar("_Message", bound=AIMessage)
 
@@ -126,10 +129,12 @@ class FinalCall:
         )
 
     def _prepare(self, member: Member) -> MemberCall:
-        shown = shown_proposals(self.proposals, self.call.mixture.layers)
-        conversation = self.call.mixture.read_by(member, self.messages, shown)
-        left_out = self.call.mixture.left_out(member, self.messages, shown)
-        return prepare_call(member, self.aggregating(member), conversation, self.config, left_out)
+        mixture = self.call.mixture
+        shown = shown_proposals(self.proposals, mixture.layers)
+        seen = mixture.seen_by(member, self.messages)
+        left_out = mixture.left_out(member, seen, shown)
+        read = mixture.read_by(member, seen, shown)
+        return prepare_call(member, self.aggregating(member), read, self.config, left_out)
 
     def _until(self, turn: Turn) -> float:
         """When the stream of the last request has to end."""
@@ -255,7 +260,7 @@ class _Watch:
         """The error as callers get it; `None` for no error, and for what is no failure."""
         if isinstance(error, AggregationError):
             return error
-        if not isinstance(error, Exception) or isinstance(error, GraphBubbleUp):
+        if not isinstance(error, Exception) or isinstance(error, _NOT_OURS):
             return None
         return self._final.error(self._turn, f"{type(error).__name__}: {error}", error)
 

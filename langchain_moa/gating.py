@@ -28,7 +28,8 @@ def checked_fan_out(given: Any) -> FanOut:
     Raises:
         MoAConfigurationError: It is none.
     """
-    if callable(given) and not inspect.iscoroutinefunction(given):
+    called = given if inspect.isroutine(given) else getattr(given, "__call__", None)  # noqa: B004
+    if callable(given) and not inspect.iscoroutinefunction(called):
         return given  # type: ignore[no-any-return]
     known = given in ("always", "user_turns", "never")
     if known or (isinstance(given, str) and _EVERY.fullmatch(given)):

@@ -14,11 +14,11 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_moa.prompts import role_of
 from langchain_moa.types import Proposal
 
-_MOST: Final = 64
+_MOST: Final = 256
 
 
 class ProposalMemory:
-    """The proposals of the latest turns of one mixture, in this process only.
+    """The proposals of the latest turns of all mixtures, in this process only.
 
     A turn is known by what the conversation says up to its last user message; a conversation that
     was summarized or edited meanwhile is another one.
@@ -27,9 +27,6 @@ class ProposalMemory:
     def __init__(self) -> None:
         self._known: OrderedDict[str, list[Proposal]] = OrderedDict()
         self._lock = threading.Lock()
-
-    def __reduce__(self) -> tuple[type[ProposalMemory], tuple[()]]:
-        return ProposalMemory, ()  # a copy remembers nothing; locks can't be copied
 
     def keep(
         self, mixture: str, messages: Sequence[BaseMessage], proposals: Sequence[Proposal]
@@ -41,8 +38,12 @@ class ProposalMemory:
             messages: The conversation.
             proposals: All of them, those that are not usable too.
         """
+        key = _key(mixture, messages)
+        if key is None:
+            return
         with self._lock:
-            self._known[_key(mixture, messages)] = list(proposals)
+            self._known[key] = list(proposals)
+            self._known.move_to_end(key)
             while len(self._known) > _MOST:
                 self._known.popitem(last=False)
 
@@ -51,9 +52,16 @@ class ProposalMemory:
 
         The usable ones are `reused` and cost nothing a second time.
         """
+        key = _key(mixture, messages)
         with self._lock:
-            known = self._known.get(_key(mixture, messages), [])
+            known = self._known.get(key, []) if key is not None else []
+            if key is not None and known:
+                self._known.move_to_end(key)
         return [_unpaid(proposal) for proposal in known]
+
+
+SHARED_MEMORY: Final = ProposalMemory()
+"""Of the whole process: mixtures are copied and made anew, for one call with other fields, say."""
 
 
 def _unpaid(proposal: Proposal) -> Proposal:
@@ -61,10 +69,12 @@ def _unpaid(proposal: Proposal) -> Proposal:
     return replace(proposal, status=status, seconds=0.0, attempts=0, usage_by_model={}, unknown=[])
 
 
-def _key(mixture: str, messages: Sequence[BaseMessage]) -> str:
-    """A hash of the conversation up to its last user message."""
+def _key(mixture: str, messages: Sequence[BaseMessage]) -> str | None:
+    """A hash of the conversation up to its last user message, `None` where there is none."""
     roles = [role_of(message) for message in messages]
-    end = len(roles) - roles[::-1].index("user") if "user" in roles else 0
+    if "user" not in roles:
+        return None
+    end = len(roles) - roles[::-1].index("user")
     return sha256(repr([mixture, *map(_said, messages[:end])]).encode()).hexdigest()
 
 

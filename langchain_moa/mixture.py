@@ -193,7 +193,7 @@ class Mixture:
         Raises:
             UnsupportedContentError: There are some, and it is not to go on without them.
         """
-        kinds = unsupported(self.profile_of(member), self._seen_by(member, messages))
+        kinds = unsupported(self.profile_of(member), messages)
         if kinds and self.on_unsupported != "drop_content":
             msg = (
                 f"{member.field}={member.model!r} takes no {', '.join(kinds)}; leave it out, "
@@ -210,8 +210,8 @@ class Mixture:
         room = self._room(member, messages, len(texts))
         return room is not None and sum(map(estimated_tokens, texts)) > room
 
-    def _seen_by(self, member: Member, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-        """The messages that a member may see."""
+    def seen_by(self, member: Member, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+        """The caller's messages that a member may see."""
         given = self.context_filter
         if isinstance(given, Mapping):
             own = given.get(member.model)
@@ -251,7 +251,6 @@ class Mixture:
         self, member: Member, messages: Sequence[BaseMessage], proposals: Sequence[Proposal]
     ) -> list[BaseMessage]:
         """The conversation as a member reads it: with the usable proposals in it."""
-        messages = self._seen_by(member, messages)
         messages = without_content(messages, unsupported(self.profile_of(member), messages))
         texts = [proposal.text for proposal in proposals if proposal.usable]
         room = self._room(member, messages, len(texts))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 from langchain_core.messages import BaseMessage
@@ -17,6 +17,8 @@ _KINDS: Final = {
     "audio": "audio",
     "input_audio": "audio",
     "video": "video",
+    "video_url": "video",
+    "media": "media",
     "file": "pdf",
     "document": "pdf",
     "input_file": "pdf",
@@ -42,11 +44,12 @@ def unsupported(profile: Mapping[str, Any], messages: Sequence[BaseMessage]) -> 
         >>> unsupported({"image_inputs": False}, [HumanMessage([picture])])
         ['image']
     """
-    lacking = {kind for kind in _KINDS.values() if profile.get(f"{kind}_inputs") is False}
+    kinds = ("image", "audio", "video", "pdf")
+    lacking = {kind for kind in kinds if profile.get(f"{kind}_inputs") is False}
     if not lacking:
         return []
-    found = {_kind(block) for message in messages for block in _blocks(message)}
-    return sorted(kind for kind in found if kind in lacking)
+    found = {kind for m in messages if isinstance(m.content, list) for kind in _kinds(m.content)}
+    return sorted(found & lacking)
 
 
 def without_content(messages: Sequence[BaseMessage], kinds: Sequence[str]) -> list[BaseMessage]:
@@ -55,20 +58,40 @@ def without_content(messages: Sequence[BaseMessage], kinds: Sequence[str]) -> li
 
 
 def _without(message: BaseMessage, kinds: Sequence[str]) -> BaseMessage:
-    if not any(_kind(block) in kinds for block in _blocks(message)):
+    content = message.content
+    if not isinstance(content, list) or not set(kinds) & set(_kinds(content)):
         return message
-    content = [
-        {"type": "text", "text": f"[{_kind(block)} left out: this model cannot take it]"}
-        if _kind(block) in kinds
-        else block
-        for block in message.content
-    ]
-    return message.model_copy(update={"content": content})
+    return message.model_copy(update={"content": [_replaced(block, kinds) for block in content]})
 
 
-def _blocks(message: BaseMessage) -> Sequence[Any]:
-    return message.content if isinstance(message.content, list) else ()
+def _replaced(block: Any, kinds: Sequence[str]) -> Any:
+    """A block, or a note in its place; Anthropic's tool results are blocks with blocks inside."""
+    kind = _kind(block)
+    if kind in kinds:
+        return {"type": "text", "text": f"[{kind} left out: this model cannot take it]"}
+    inner = _inside(block)
+    return {**block, "content": [_replaced(one, kinds) for one in inner]} if inner else block
+
+
+def _kinds(blocks: Sequence[Any]) -> Iterator[str]:
+    for block in blocks:
+        if (kind := _kind(block)) is not None:
+            yield kind
+        yield from _kinds(_inside(block))
+
+
+def _inside(block: Any) -> Sequence[Any]:
+    inner = block.get("content") if isinstance(block, dict) else None
+    return inner if isinstance(inner, list) else ()
 
 
 def _kind(block: Any) -> str | None:
-    return _KINDS.get(str(block.get("type"))) if isinstance(block, dict) else None
+    """The kind of a block's content, by its media type where it is said."""
+    if not isinstance(block, dict):
+        return None
+    of_type = _KINDS.get(str(block.get("type")))
+    if of_type not in ("pdf", "media"):
+        return of_type
+    mime = str(block.get("mime_type") or block.get("media_type") or "application/pdf")
+    found = [kind for kind in ("image", "audio", "video", "pdf") if kind in mime]
+    return found[0] if found else None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
@@ -170,33 +170,38 @@ class Proposing:
         before = [p for p in proposals if p.layer < self.layer]
         if self.layer > 1:
             require_enough(self.call, [p for p in before if p.layer == self.layer - 1], before)
-        told = history_for_proposers(state["messages"])
-        history = with_advice(told, self.call.advice)
-        refused = refusal(self.call, self.layer, self.index, history, before)
+        refused = refusal(self.call, self.layer, self.index, state["messages"], before)
         if refused is not None:
             return self._left_out(refused)
         shown = shown_proposals(before, self.layer)
-        if not shown:
-            history = ending_on_user(history)
+
+        def prepare(member: Member) -> MemberCall:
+            history = self._history(member, state["messages"], shown)
+            read = mixture.read_by(member, history, shown)
+            left_out = mixture.left_out(member, history, shown)
+            return prepare_call(member, self._proposing(member), read, own, left_out)
+
         own = proposer_config(config, layer=self.layer, index=self.index, tokens=not self._streams)
         return Turn(
             call=self.call,
             member=self._member,
             about=self._about,
-            prepare=lambda member: prepare_call(
-                member,
-                self._proposing(member),
-                mixture.read_by(member, history, shown),
-                own,
-                mixture.left_out(member, history, shown),
-            ),
+            prepare=prepare,
             ask=ask,
             timeout=mixture.policy.proposer_timeout,
             limit=f"proposer_timeout={mixture.policy.proposer_timeout:g} s",
             until=layer.until,
             gate=layer.gate,
-            estimate=lambda member: proposer_estimate(mixture, member, history, shown),
+            estimate=lambda member: proposer_estimate(mixture, member, state["messages"], shown),
         )
+
+    def _history(
+        self, member: Member, messages: Sequence[BaseMessage], shown: Sequence[Proposal]
+    ) -> list[BaseMessage]:
+        """The conversation as the member may see it, in a shape that its provider takes."""
+        seen = self.call.mixture.seen_by(member, messages)
+        history = with_advice(history_for_proposers(seen), self.call.advice)
+        return history if shown else ending_on_user(history)
 
     def _proposing(self, member: Member) -> Runnable[Any, Any]:
         """What is called, with the tools or the schema bound that it is to know."""

@@ -31,7 +31,7 @@ from langchain_moa.gating import fans_out
 from langchain_moa.graph import shared_layer_graph
 from langchain_moa.layers import CallInProgress, own_proposals, require_enough, shown_proposals
 from langchain_moa.members import Member, as_chunk
-from langchain_moa.memory import ProposalMemory
+from langchain_moa.memory import SHARED_MEMORY, ProposalMemory
 from langchain_moa.mixture import Mixture
 from langchain_moa.progress import Progress
 from langchain_moa.threads import in_thread
@@ -61,7 +61,7 @@ class MoARun:
     manager: RunManager | None
     arguments: dict[str, Any]
     bindings: Bindings = field(default_factory=Bindings)
-    memory: ProposalMemory = field(default_factory=ProposalMemory)
+    memory: ProposalMemory = SHARED_MEMORY
     configurable: dict[str, Any] = field(default_factory=caller_configurable)
 
     def __post_init__(self) -> None:
@@ -121,14 +121,26 @@ class MoARun:
                     yield told.finished(chunk)
 
     def _proposals(self, messages: Conversation) -> list[Proposal]:
+        self._check_content(messages)
         if not fans_out(self.mixture.fan_out, messages):
             return self._recalled(messages)
         return self._kept(messages, self._run_layers(messages))
 
     async def _aproposals(self, messages: Conversation) -> list[Proposal]:
+        self._check_content(messages)
         if not fans_out(self.mixture.fan_out, messages):
             return self._recalled(messages)
         return self._kept(messages, await self._arun_layers(messages))
+
+    def _check_content(self, messages: Conversation) -> None:
+        """Find what a member cannot take before anything is paid.
+
+        Raises:
+            UnsupportedContentError: There is such content, and `on_unsupported="raise"`.
+        """
+        if self.mixture.on_unsupported == "raise":
+            for member in self.mixture.members:
+                self.mixture.left_out(member, messages, ())
 
     def _kept(self, messages: Conversation, proposals: list[Proposal]) -> list[Proposal]:
         """The proposals, remembered where tool turns may follow."""
@@ -197,7 +209,8 @@ class MoARun:
         callbacks = child_callbacks(self.manager, streaming=True)
         run_id = self.manager.run_id if self.manager else None
         progress = Progress(run_id, callbacks, self.mixture.on_progress)
-        told = self._has_tools and self.mixture.describe_tools
+        bound = bool(self.bindings.proposers)  # who has the tools need not be told of them
+        told = self._has_tools and self.mixture.describe_tools and not bound
         return CallInProgress(
             self.mixture,
             progress,

@@ -59,9 +59,8 @@ def _listed(tools: object) -> Iterator[Any]:
     for tool in tools if isinstance(tools, list | tuple) else ():
         declared = tool.get("function_declarations") if isinstance(tool, dict) else None
         if declared:  # Gemini keeps all functions in one tool
-            yield from (
-                {"name": d.get("name"), "description": d.get("description")} for d in declared
-            )
+            named = ("name", "description", "parameters")
+            yield from ({k: d[k] for k in named if k in d} for d in declared if isinstance(d, dict))
         else:
             yield tool
 
@@ -71,6 +70,6 @@ def _line(tool: Any) -> str | None:
         function = convert_to_openai_tool(tool)["function"]
     except (ValueError, TypeError, KeyError, AttributeError):  # a provider's own, such as a search
         return None
-    names = ", ".join(function.get("parameters", {}).get("properties", {}))
+    names = ", ".join((function.get("parameters") or {}).get("properties") or {})
     told = " ".join(str(function.get("description") or "").split())[:_LONGEST]
     return f"- {function['name']}({names}): {told}".rstrip(": ")

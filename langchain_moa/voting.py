@@ -7,12 +7,15 @@ answers can be equal, the most frequent one is taken.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, TypeAlias
 
 from langchain_core.messages import AIMessage
 from langchain_core.utils.function_calling import convert_to_json_schema
+from langchain_core.utils.json import parse_json_markdown
 from pydantic import BaseModel
 
 from langchain_moa.errors import MoAConfigurationError
@@ -21,7 +24,11 @@ from langchain_moa.types import VoteRecord
 _CLOSED: Final = ("boolean", "integer", "number", "null")
 
 
-def votable_fields(schema: Any) -> tuple[str, ...]:
+Votable: TypeAlias = Mapping[str, Callable[[Any], bool]]
+"""Per field of a schema, whether a value is one that it may have."""
+
+
+def votable_fields(schema: Any) -> Votable:
     """The fields of a schema, each of which has few possible values.
 
     Args:
@@ -43,11 +50,11 @@ def votable_fields(schema: Any) -> tuple[str, ...]:
     if not fields:
         msg = "vote=True: the schema has no fields to vote on; leave vote out."
         raise MoAConfigurationError(msg)
-    return tuple(fields)
+    return {name: partial(_is_allowed, field, definitions) for name, field in fields.items()}
 
 
 def voted(
-    answer: AIMessage, proposals: Sequence[str], fields: Sequence[str]
+    answer: AIMessage, proposals: Sequence[str], fields: Votable
 ) -> tuple[AIMessage, VoteRecord]:
     """The aggregator's answer with the majority's value in each field.
 
@@ -64,8 +71,8 @@ def voted(
     if own is None or not ballots:
         return answer, {"ballots": len(ballots), "fields": {}}
     record: VoteRecord = {"ballots": len(ballots), "fields": {}}
-    for field in fields:
-        counted = Counter(_ballot(b[field]) for b in ballots if field in b)
+    for field, is_allowed in fields.items():
+        counted = Counter(_ballot(b[field]) for b in ballots if field in b and is_allowed(b[field]))
         best = counted.most_common(2)
         tied = not best or (len(best) > 1 and best[0][1] == best[1][1])
         if not tied:
@@ -82,14 +89,46 @@ def _ballot(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _is_closed(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> bool:
+def _is_allowed(field: Mapping[str, Any], definitions: Mapping[str, Any], value: Any) -> bool:
+    """Whether a closed field may have a value."""
     if "$ref" in field:
-        return _is_closed(definitions.get(field["$ref"].rsplit("/", 1)[-1], {}), definitions)
+        return _is_allowed(definitions[field["$ref"].rsplit("/", 1)[-1]], definitions, value)
+    if "enum" in field:
+        return any(type(value) is type(one) and value == one for one in field["enum"])
+    if "const" in field:
+        return type(value) is type(field["const"]) and bool(value == field["const"])
+    options = [*field.get("anyOf", ()), *field.get("allOf", ()), *field.get("oneOf", ())]
+    if options:
+        return any(_is_allowed(option, definitions, value) for option in options)
+    kinds = field["type"]
+    return any(_TYPES[kind](value) for kind in ([kinds] if isinstance(kinds, str) else kinds))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_TYPES: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "boolean": lambda value: isinstance(value, bool),
+    "integer": lambda value: _is_number(value) and float(value).is_integer(),
+    "number": _is_number,
+    "null": lambda value: value is None,
+}
+
+
+def _is_closed(
+    field: Mapping[str, Any], definitions: Mapping[str, Any], seen: frozenset[str] = frozenset()
+) -> bool:
+    if "$ref" in field:
+        name = field["$ref"].rsplit("/", 1)[-1]
+        if name in seen:  # it refers to itself, so it has no end
+            return False
+        return _is_closed(definitions.get(name, {}), definitions, seen | {name})
     if "enum" in field or "const" in field:
         return True
     options = [*field.get("anyOf", ()), *field.get("allOf", ()), *field.get("oneOf", ())]
     if options:
-        return all(_is_closed(option, definitions) for option in options)
+        return all(_is_closed(option, definitions, seen) for option in options)
     kinds = field.get("type", ())
     return bool(kinds) and all(
         kind in _CLOSED for kind in ([kinds] if isinstance(kinds, str) else kinds)
@@ -118,6 +157,6 @@ def _with_values(answer: AIMessage, values: dict[str, Any]) -> AIMessage:
 
 def _loaded(text: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError:
+        return parse_json_markdown(text, parser=json.loads)  # fenced or not
+    except (ValueError, RecursionError):
         return None

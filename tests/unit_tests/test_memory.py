@@ -16,7 +16,7 @@ from langchain_core.messages import (
 )
 
 from langchain_moa import MoAChatModel, Proposal
-from langchain_moa.memory import ProposalMemory
+from langchain_moa.memory import _MOST, ProposalMemory
 from langchain_moa.testing import ScriptedChatModel
 from langchain_moa.types import ProposalStatus
 
@@ -106,15 +106,15 @@ def test_conversations_without_a_user_are_told_apart() -> None:
 
 def test_the_oldest_are_forgotten() -> None:
     memory = kept(HumanMessage("first"))
-    for number in range(64):
+    for number in range(_MOST):
         memory.keep("a", [HumanMessage(f"{number}")], [proposal()])
     assert memory.recall("a", [HumanMessage("first")]) == []
-    assert all(memory.recall("a", [HumanMessage(f"{number}")]) for number in range(64))
+    assert all(memory.recall("a", [HumanMessage(f"{number}")]) for number in range(_MOST))
 
 
 def test_a_long_loop_keeps_its_proposals_while_others_come_and_go() -> None:
     memory = kept(USER)
-    for number in range(200):
+    for number in range(2 * _MOST):
         memory.keep("a", [HumanMessage(f"{number}")], [proposal()])
         assert memory.recall("a", [USER]), number
 
