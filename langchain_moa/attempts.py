@@ -28,7 +28,7 @@ from langchain_moa.errors import UnsupportedContentError
 from langchain_moa.gate import OPEN, Gate
 from langchain_moa.layers import CallInProgress
 from langchain_moa.members import Member
-from langchain_moa.racing import Ask, Plan, Result, Step, WaitFor
+from langchain_moa.racing import Ask, Plan, Result, Step, WaitFor, aignored, ignored
 from langchain_moa.slots import Places
 from langchain_moa.types import EventName
 
@@ -84,6 +84,7 @@ class Turn:
         adiscard: The same in async code.
         requests: The requests made so far.
         failures: Why each candidate so far gave nothing.
+        deadline: When the time of the candidate that is asked is over.
     """
 
     call: CallInProgress
@@ -97,20 +98,20 @@ class Turn:
     gate: Gate | None = None
     estimate: Callable[[Member], Amount] = lambda _: ONE_CALL
     refused: str | None = None
-    discard: Callable[[Result], object] | None = None
-    adiscard: Callable[[Result], Awaitable[object]] | None = None
+    discard: Callable[[Result], object] = ignored
+    adiscard: Callable[[Result], Awaitable[object]] = aignored
     requests: list[MemberCall] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    deadline: float = OPEN
     _promised: Amount | None = None
     _started: float = field(default_factory=perf_counter)
     _places: Places = field(default_factory=Places)
-    _over: bool = False
 
     def plan(self) -> Plan[Result]:
         """The steps of the turn; gives the first good result, or the last one."""
         result = Result(ended="refused", reason=self.refused)
         for member in () if self.refused else self.member.candidates:
-            self._let_go()
+            self.end()
             tried = yield from self._candidate(member)
             if tried.good:
                 return tried
@@ -149,11 +150,7 @@ class Turn:
         return {**self.about, "model": self.member.model}
 
     def end(self) -> None:
-        """Say that nobody waits any more, and let others have the places."""
-        self._over = True
-        self._let_go()
-
-    def _let_go(self) -> None:
+        """Say that nobody waits for the requests so far, and let others have the places."""
         for request in self.requests:
             request.over = True
         self._places.give_up()
@@ -171,6 +168,7 @@ class Turn:
             self._started = perf_counter()
             yield self._tell("member_started")
         before, until = len(self.requests), monotonic() + self.timeout
+        self.deadline = min(until, self.until)
         result = yield from self._tries(member, until)
         if breaker is not None and result.good and result.request.member is member:
             breaker.succeeded()  # a hedge that was answered by a fallback tells nothing of it
@@ -214,18 +212,15 @@ class Turn:
         after = self.call.mixture.policy.hedge_after
         place = self.member.candidates.index(member) + 1
         other = [*self.member.candidates, member][place]
-        hedge = [partial(self._start, other)] if after < OPEN else []
+        hedge = [partial(self._start, other, self._places)] if after < OPEN else []
         return Ask(
-            starts=[partial(self._start, member), *hedge],
+            starts=[partial(self._start, member, self._places), *hedge],
             until=until,
             hedge_at=monotonic() + after,
             may_hedge=partial(self._may_hedge, other),
             gate=self.gate,
-            **{
-                name: given
-                for name in ("discard", "adiscard")
-                if (given := getattr(self, name)) is not None
-            },
+            discard=self.discard,
+            adiscard=self.adiscard,
         )
 
     def _may_ask(self, member: Member) -> bool:
@@ -244,7 +239,7 @@ class Turn:
             return False
         return breaker is None or breaker.refuses() is None
 
-    def _start(self, member: Member) -> Any:
+    def _start(self, member: Member, places: Places) -> Any:
         try:
             request = self.prepare(member)
         except UnsupportedContentError as error:
@@ -253,20 +248,20 @@ class Turn:
             return self._at_once(Result(ended="refused", reason=str(error)))
         except Exception as error:  # noqa: BLE001 - a filter of the user's, say; others may answer
             return self._at_once(Result(ended="raised", error=error, reason=_said(error)))
-        if self._over or is_given_up():  # meanwhile, or by whom all of this is done for
+        if places.given_up or is_given_up():  # meanwhile, or by whom all of this is done for
             return self._at_once(Result(ended="refused", reason="nobody waits for it any more"))
         self.requests.append(request)
         if inspect.iscoroutinefunction(self.ask):
             return self._asked_in_task(request)
-        return self._asked_in_thread(request)
+        return self._asked_in_thread(request, places)
 
     async def _asked_in_task(self, request: MemberCall) -> Result:
         with asking(request, self.call.mixture):
             result: Result = await self.ask(request)
             return result
 
-    def _asked_in_thread(self, request: MemberCall) -> Result:
-        with self._places.occupied(), asking(request, self.call.mixture):
+    def _asked_in_thread(self, request: MemberCall, places: Places) -> Result:
+        with places.occupied(), asking(request, self.call.mixture):
             result: Result = self.ask(request)
             return result
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import Any, Final
 
 from langchain_core.exceptions import ModelConnectionError
@@ -51,7 +51,10 @@ def require_no_recursion(mixture: object) -> None:
     """
     askers = [asker for _, asker in _asking.get()]
     if any(asker is mixture for asker in askers) or len(askers) >= _DEEPEST:
-        msg = "a member of the mixture calls the mixture itself; give it another model."
+        msg = (
+            "a member of the mixture calls the mixture itself, or mixtures are nested more than "
+            f"{_DEEPEST} deep; give it another model."
+        )
         raise MoAConfigurationError(msg)
 
 
@@ -97,10 +100,6 @@ class MemberCall:
     def seconds(self) -> float:
         """Seconds since the call was made ready, to the microsecond."""
         return round(perf_counter() - self.started, 6)
-
-    def deadline(self, seconds: float) -> float:
-        """When the call has taken so many seconds, on the clock of `time.monotonic`."""
-        return monotonic() + seconds - (perf_counter() - self.started)
 
     def require_end(self, whole: AIMessage) -> None:
         """Refuse a stream that was cut off, which some clients take for a whole one.

@@ -85,7 +85,7 @@ class FinalCall:
                 yield watch.done(_only_chunk(self._answer(turn, result)))
                 return
             answer = AnswerStream(self.call.mixture, turn, result.request, self.proposals)
-            with closing(result.value.chunks(self._until(turn))) as chunks:
+            with closing(result.value.chunks(turn.deadline)) as chunks:
                 for chunk in chunks:
                     if watch.begins_with(chunk):
                         self.emit("first_token", turn, seconds=turn.seconds)
@@ -101,7 +101,7 @@ class FinalCall:
                 yield watch.done(_only_chunk(self._answer(turn, result)))
                 return
             answer = AnswerStream(self.call.mixture, turn, result.request, self.proposals)
-            async with aclosing(result.value.chunks(self._until(turn))) as chunks:
+            async with aclosing(result.value.chunks(turn.deadline)) as chunks:
                 async for chunk in chunks:
                     if watch.begins_with(chunk):
                         await self.aemit("first_token", turn, seconds=turn.seconds)
@@ -135,10 +135,6 @@ class FinalCall:
         left_out = mixture.left_out(member, seen, shown)
         read = mixture.read_by(member, seen, shown)
         return prepare_call(member, self.aggregating(member), read, self.config, left_out)
-
-    def _until(self, turn: Turn) -> float:
-        """When the stream of the last request has to end."""
-        return min(turn.requests[-1].deadline(turn.timeout), self.call.until)
 
     def _ask(self, request: MemberCall) -> Result:
         try:

@@ -148,7 +148,7 @@ def create_moa_graph(
         reference_models: As in `MoAChatModel`.
         aggregator: As in `MoAChatModel`.
         name: Name of the graph, seen in traces and drawings.
-        **options: The other settings of `MoAChatModel`, from `layers` to `max_retries`.
+        **options: The other settings of `MoAChatModel`, from `layers` to `profiles`.
 
     Returns:
         The compiled graph.

@@ -17,10 +17,9 @@ from langchain_core.messages import (
     merge_message_runs,
 )
 
-from langchain_moa.prompts import GO_ON, appended, role_of
+from langchain_moa.prompts import GO_ON, REASONING_BLOCKS, appended, role_of
 from langchain_moa.tool_advice import arguments_text
 
-_REASONING: Final = ("reasoning", "thinking", "redacted_thinking", "reasoning_content")
 _BEGINNING: Final = "Begin the conversation."
 """The user turn before a conversation that an assistant begins."""
 
@@ -77,7 +76,7 @@ def _without_reasoning(message: BaseMessage) -> BaseMessage:
 
 
 def _is_reasoning(block: object) -> bool:
-    return isinstance(block, dict) and block.get("type") in _REASONING
+    return isinstance(block, dict) and block.get("type") in REASONING_BLOCKS
 
 
 def _without_empty_text(message: BaseMessage) -> BaseMessage:

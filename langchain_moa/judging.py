@@ -6,14 +6,13 @@ from typing import Any, Final
 
 from langchain_core.messages import AIMessage
 
-from langchain_moa.prompts import strip_reasoning
+from langchain_moa.prompts import REASONING_BLOCKS, strip_reasoning
 from langchain_moa.types import ProposalStatus
 from langchain_moa.usage import is_cached
 
 _FINISH_KEYS: Final = ("finish_reason", "stop_reason", "stopReason")
 """Where OpenAI and Gemini, Anthropic, and Bedrock say why a model stopped."""
-_REASONING: Final = ("reasoning", "thinking", "redacted_thinking", "reasoning_content")
-_NO_ANSWER: Final = ("text", "refusal", *_REASONING)
+_NO_ANSWER: Final = ("text", "refusal", *REASONING_BLOCKS)
 """Content blocks that are no answer without text."""
 _FILTERS: Final = frozenset(
     (
@@ -59,7 +58,7 @@ def judge(message: AIMessage, text: str) -> tuple[ProposalStatus, str | None]:
 def _has_reasoning(message: AIMessage) -> bool:
     if message.text.strip() or message.additional_kwargs.get("reasoning_content"):
         return True
-    return any(_block(message, kind) for kind in _REASONING)
+    return any(_block(message, kind) for kind in REASONING_BLOCKS)
 
 
 def _block(message: AIMessage, kind: str) -> Any:

@@ -44,6 +44,8 @@ _UNCLOSED_THINKING = re.compile(
     r"^[^\S\n]*<think(?:ing)?>.*\Z", re.DOTALL | re.IGNORECASE | re.MULTILINE
 )
 _UNOPENED_THINKING = re.compile(r"\A.*(?<!`)</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+REASONING_BLOCKS: Final = ("reasoning", "thinking", "redacted_thinking", "reasoning_content")
+"""Types of the content blocks in which providers put reasoning."""
 GO_ON: Final = "Write the next message of this conversation."
 """The user turn of a conversation that has none at its end, as providers want it."""
 _ROLES: Final = {"human": "user", "ai": "assistant", "developer": "system"}

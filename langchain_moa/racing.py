@@ -126,8 +126,12 @@ class WaitFor:
         return _overdue(self.until, self.gate)
 
 
-async def _nothing(_: Result) -> None:
+def ignored(_: Result) -> None:
     """Throw a result away."""
+
+
+async def aignored(_: Result) -> None:
+    """The async twin of `ignored`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +156,8 @@ class Ask:
     hedge_at: float = OPEN
     may_hedge: Callable[[], bool] = lambda: True
     gate: Gate | None = None
-    discard: Callable[[Result], object] = lambda _: None
-    adiscard: Callable[[Result], Awaitable[object]] = _nothing
+    discard: Callable[[Result], object] = ignored
+    adiscard: Callable[[Result], Awaitable[object]] = aignored
 
     def do(self) -> Result:
         """Ask in threads."""

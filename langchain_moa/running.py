@@ -31,7 +31,7 @@ from langchain_moa.gating import fans_out
 from langchain_moa.graph import shared_layer_graph
 from langchain_moa.layers import CallInProgress, own_proposals, require_enough, shown_proposals
 from langchain_moa.members import Member, as_chunk
-from langchain_moa.memory import SHARED_MEMORY, ProposalMemory
+from langchain_moa.memory import SHARED_MEMORY
 from langchain_moa.mixture import Mixture
 from langchain_moa.progress import Progress
 from langchain_moa.threads import in_thread
@@ -53,7 +53,6 @@ class MoARun:
         manager: The run that the chat model opened, or `None` when nobody listens.
         arguments: Call arguments of the final answer.
         bindings: What of them is otherwise for other members.
-        memory: The proposals of users' turns, for the tool turns that follow.
         configurable: The caller's own `configurable` keys, for members that have use for them.
     """
 
@@ -61,7 +60,6 @@ class MoARun:
     manager: RunManager | None
     arguments: dict[str, Any]
     bindings: Bindings = field(default_factory=Bindings)
-    memory: ProposalMemory = SHARED_MEMORY
     configurable: dict[str, Any] = field(default_factory=caller_configurable)
 
     def __post_init__(self) -> None:
@@ -140,18 +138,19 @@ class MoARun:
         """
         if self.mixture.on_unsupported == "raise":
             for member in self.mixture.members:
-                self.mixture.left_out(member, messages, ())
+                seen = self.mixture.seen_by(member, messages)
+                self.mixture.left_out(member, seen, ())
 
     def _kept(self, messages: Conversation, proposals: list[Proposal]) -> list[Proposal]:
         """The proposals, remembered where tool turns may follow."""
         if self.mixture.reuse_proposals and self._has_tools:
-            self.memory.keep(self.mixture.fingerprint, messages, proposals)
+            SHARED_MEMORY.keep(self.mixture.fingerprint, messages, proposals)
         return proposals
 
     def _recalled(self, messages: Conversation) -> list[Proposal]:
         """What was proposed for the same user's turn, where it is known."""
         wanted = self.mixture.reuse_proposals and self._has_tools
-        known = self.memory.recall(self.mixture.fingerprint, messages) if wanted else []
+        known = SHARED_MEMORY.recall(self.mixture.fingerprint, messages) if wanted else []
         self._call.fan_out = "reused" if known else "alone"
         return known
 

@@ -90,7 +90,7 @@ class Places:
     def __init__(self) -> None:
         self._held: list[tuple[Slots, Future[None]]] = []
         self._under_way = 0
-        self._given_up = False
+        self.given_up = False
         self._lock = threading.Lock()
 
     def ask(self, slots: Slots) -> Future[None]:
@@ -123,12 +123,12 @@ class Places:
 
     def give_up(self) -> None:
         """Give all places back, as soon as nothing is under way."""
-        self._given_up = True
+        self.given_up = True
         self._free()
 
     def _free(self) -> None:
         with self._lock:
-            free = self._given_up and not self._under_way
+            free = self.given_up and not self._under_way
             held, self._held = (self._held, []) if free else ([], self._held)
         _give_back(held)
 
