@@ -2,62 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, Final, TypeAlias, cast, get_type_hints
+from typing import Any, Final, get_type_hints
 
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.prompts import StringPromptTemplate
-from langchain_core.runnables import Runnable
 from pydantic import ConfigDict, SecretStr, SkipValidation, TypeAdapter, ValidationError
 from typing_extensions import Unpack
 
 from langchain_moa.budget import BudgetOptions, build_budget
-from langchain_moa.composition import language_models
-from langchain_moa.errors import MoAConfigurationError, from_validation
+from langchain_moa.errors import MoAConfigurationError, from_validation, shown
 from langchain_moa.filtering import ProposalFilter, checked_filter
 from langchain_moa.gating import FanOut, checked_fan_out
-from langchain_moa.members import Member, MemberLike
+from langchain_moa.lineup import (
+    Aggregators,
+    Fallbacks,
+    ReferenceModels,
+    aggregator_member,
+    model_builder,
+    proposer_layers,
+    with_fallbacks,
+)
 from langchain_moa.mixture import ContextFilter, Mixture, ToolsFor
 from langchain_moa.modalities import OnUnsupported
-from langchain_moa.policy import (
-    AGGREGATOR_TIMEOUT,
-    PROPOSER_TIMEOUT,
-    PolicyOptions,
-    build_policy,
-)
+from langchain_moa.policy import PolicyOptions, build_policy
 from langchain_moa.prices import Prices, checked_prices, cost_of
 from langchain_moa.progress import OnProgress
-from langchain_moa.prompts import (
-    AGGREGATOR_PROMPT,
-    parse_prompt,
-)
-from langchain_moa.providers import ModelBuilder, check_together_key
+from langchain_moa.prompts import AGGREGATOR_PROMPT, parse_prompt
 from langchain_moa.slots import MemberSlots
 from langchain_moa.types import Placement, Temperature, Tokens
-
-ReferenceModels: TypeAlias = Sequence[MemberLike | Sequence[MemberLike]]
-"""A flat list, used in every proposer layer, or one list per proposer layer; never both mixed.
-
-One sequence type and not a union of two, which type checkers can't infer a list literal for.
-"""
-
-
-Aggregators: TypeAlias = MemberLike | Sequence[MemberLike]
-"""One model, or several to be tried in order."""
-
-
-Fallbacks: TypeAlias = Mapping[str, MemberLike | Sequence[MemberLike]]
-"""Fallbacks of reference models, by the names that these are asked for by."""
-
-
-DEFAULT_LAYERS: Final = 2
-
-
-_MIN_LAYERS: Final = 2
 
 
 class MixtureOptions(PolicyOptions, BudgetOptions, total=False):
@@ -125,12 +101,12 @@ def build_mixture(
         MissingExtraError: A string names a provider whose package is not installed.
     """
     builder = model_builder(options)
-    layers = _proposer_layers(reference_models, options.get("layers"), builder)
-    proposers = _with_fallbacks(layers, options.get("fallbacks", {}), builder)
+    layers = proposer_layers(reference_models, options.get("layers"), builder)
+    proposers = with_fallbacks(layers, options.get("fallbacks", {}), builder)
     policy = build_policy(options, proposers)
     mixture = Mixture(
         proposers=proposers,
-        aggregator=_aggregator(aggregator, builder),
+        aggregator=aggregator_member(aggregator, builder),
         prompt=parse_prompt(options.get("aggregator_prompt", AGGREGATOR_PROMPT)),
         placement=_placement(options.get("placement", "user")),
         policy=policy,
@@ -166,25 +142,6 @@ def build_mixture(
     return mixture
 
 
-def model_builder(options: Mapping[str, Any]) -> ModelBuilder:
-    """The builder of those members that are given as strings."""
-    key = options.get("api_key")
-    return ModelBuilder(
-        api_key=SecretStr(key) if isinstance(key, str) else key,
-        base_url=options.get("base_url"),
-        timeout=_longest(options),
-    )
-
-
-def _longest(options: Mapping[str, Any]) -> float | None:
-    """The longest time that any member may take; `None` where one has no limit."""
-    defaults = {"proposer_timeout": PROPOSER_TIMEOUT, "aggregator_timeout": AGGREGATOR_TIMEOUT}
-    limits = [options.get(name, default) for name, default in defaults.items()]
-    # what is no number is found out when the options are checked
-    known = [limit for limit in limits if isinstance(limit, int | float)]
-    return max(known) if len(known) == len(limits) else None
-
-
 def check_names(given: Iterable[str], known: Collection[str]) -> None:
     """Refuse arguments that do not exist.
 
@@ -197,86 +154,6 @@ def check_names(given: Iterable[str], known: Collection[str]) -> None:
             hint = f"did you mean {close[0]}?" if close else "see help(MoAChatModel)."
             msg = f"{name} is not an argument of a mixture; {hint}"
             raise MoAConfigurationError(msg)
-
-
-def build_member_model(value: Any, field: str, builder: ModelBuilder) -> Runnable[Any, Any]:
-    """The runnable that a user's member means.
-
-    Raises:
-        MoAConfigurationError: The value is neither a runnable nor a string that names a model.
-    """
-    if isinstance(value, str):
-        return builder.build(value, field)
-    if not isinstance(value, Runnable):
-        mend = "wrap it in RunnableLambda" if callable(value) else "give one of these"
-        if isinstance(value, type):
-            mend = "that is a class, so construct it"
-        msg = (
-            f"{field}={_shown(value)} is neither a chat model, nor a runnable, nor a string that "
-            f"names a model; {mend}."
-        )
-        raise MoAConfigurationError(msg)
-    for model in language_models(value):
-        check_together_key(model, field)
-    return value
-
-
-def is_layered(reference_models: Any) -> bool:
-    """Whether there is one list per proposer layer.
-
-    Raises:
-        MoAConfigurationError: It is no list, an empty one, or a mixture of members and lists.
-    """
-    if isinstance(reference_models, str) or not isinstance(reference_models, Sequence):
-        msg = f"reference_models={_shown(reference_models)} is not a list; give a list of models."
-        raise MoAConfigurationError(msg)
-    if not reference_models:
-        msg = "reference_models=[] is empty; give at least one reference model."
-        raise MoAConfigurationError(msg)
-    nested = [isinstance(item, list | tuple) for item in reference_models]
-    if any(nested) and not all(nested):
-        place = nested.index(not nested[0])
-        msg = (
-            f"reference_models[{place}]={_shown(reference_models[place])}: members and lists are "
-            "mixed; give one flat list, or one list per proposer layer."
-        )
-        raise MoAConfigurationError(msg)
-    if all(nested) and not all(reference_models):
-        place = [bool(layer) for layer in reference_models].index(False)
-        msg = (
-            f"reference_models[{place}]=[] is empty; give each layer at least one reference model."
-        )
-        raise MoAConfigurationError(msg)
-    return all(nested)
-
-
-def _proposer_layers(
-    reference_models: ReferenceModels, layers: int | None, builder: ModelBuilder
-) -> tuple[tuple[Member, ...], ...]:
-    if layers is not None and layers < _MIN_LAYERS:
-        msg = (
-            f"layers={layers} leaves no layer for the reference models; give 2 or more "
-            "(the aggregator's layer counts), or call the aggregator on its own."
-        )
-        raise MoAConfigurationError(msg)
-    if not is_layered(reference_models):
-        flat = cast("Sequence[MemberLike]", reference_models)
-        members = _members(flat, "reference_models", builder)
-        return (members,) * ((layers or DEFAULT_LAYERS) - 1)
-    lists = cast("Sequence[Sequence[MemberLike]]", reference_models)
-    if layers is not None and layers != len(lists) + 1:
-        msg = (
-            f"layers={layers} contradicts reference_models, whose {len(lists)} lists make "
-            f"{len(lists) + 1} layers with the aggregator's; leave layers out."
-        )
-        raise MoAConfigurationError(msg)
-    return tuple(
-        _members(layer, f"reference_models[{place}]", builder) for place, layer in enumerate(lists)
-    )
-
-
-def _members(values: Sequence[MemberLike], field: str, builder: ModelBuilder) -> tuple[Member, ...]:
-    return tuple(_member(value, f"{field}[{place}]", builder) for place, value in enumerate(values))
 
 
 def _placement(placement: Placement) -> Placement:
@@ -295,7 +172,7 @@ def _proposal_arguments(options: MixtureOptions) -> dict[str, Any]:
     twice = sorted(named.keys() & others.keys())
     if twice:
         msg = (
-            f"proposal_kwargs={_shown(others)} repeats {twice[0]}; "
+            f"proposal_kwargs={shown(others)} repeats {twice[0]}; "
             f"give it there or as proposal_{twice[0]}, not both."
         )
         raise MoAConfigurationError(msg)
@@ -305,48 +182,6 @@ def _proposal_arguments(options: MixtureOptions) -> dict[str, Any]:
 def _given(**arguments: Any) -> dict[str, Any]:
     """The arguments that are set; `None` leaves the member as its owner made it."""
     return {name: value for name, value in arguments.items() if value is not None}
-
-
-def _member(value: Any, field: str, builder: ModelBuilder) -> Member:
-    return Member(build_member_model(value, field, builder), field=field)
-
-
-def _aggregator(value: Any, builder: ModelBuilder) -> Member:
-    """The aggregator; the others of a list are its fallbacks."""
-    if not isinstance(value, list | tuple):
-        return _member(value, "aggregator", builder)
-    if not value:
-        msg = "aggregator=[] is empty; give one model, or a list to be tried in order."
-        raise MoAConfigurationError(msg)
-    first, *others = _members(value, "aggregator", builder)
-    return replace(first, fallbacks=tuple(others))
-
-
-def _with_fallbacks(
-    layers: tuple[tuple[Member, ...], ...], given: Any, builder: ModelBuilder
-) -> tuple[tuple[Member, ...], ...]:
-    """The reference models with the fallbacks that are given by their names."""
-    if not isinstance(given, Mapping):
-        msg = f"fallbacks={_shown(given)} is no dict; give {{'model name': fallback, ...}}."
-        raise MoAConfigurationError(msg)
-    names = {member.model for layer in layers for member in layer}
-    fallbacks: dict[str, tuple[Member, ...]] = {}
-    for name, value in given.items():
-        if name not in names:
-            known = ", ".join(sorted(names))
-            msg = f"fallbacks[{name!r}] is no reference model; give one of: {known}."
-            raise MoAConfigurationError(msg)
-        values = value if isinstance(value, list | tuple) else [value]
-        if not values:
-            msg = f"fallbacks[{name!r}]=[] is empty; give a model, or leave the name out."
-            raise MoAConfigurationError(msg)
-        fallbacks[name] = _members(values, f"fallbacks[{name!r}]", builder)
-    return tuple(
-        tuple(
-            replace(m, fallbacks=fallbacks[m.model]) if m.model in fallbacks else m for m in layer
-        )
-        for layer in layers
-    )
 
 
 def _check_arguments(mixture: Mixture) -> None:
@@ -372,7 +207,7 @@ def _check_names_of(mixture: Mixture, field: str, limits: object) -> None:
 def _choice(options: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> Any:
     value = options.get(name, choices[0])
     if value not in choices:
-        msg = f"{name}={_shown(value)} is unknown; give {' or '.join(map(repr, choices))}."
+        msg = f"{name}={shown(value)} is unknown; give {' or '.join(map(repr, choices))}."
         raise MoAConfigurationError(msg)
     return value
 
@@ -381,7 +216,7 @@ def _context_filter(given: Any) -> ContextFilter:
     functions = given.values() if isinstance(given, Mapping) else [given]
     if given is not None and not all(map(callable, functions)):
         msg = (
-            f"context_filter={_shown(given)} is no filter; give a function of a model's name and "
+            f"context_filter={shown(given)} is no filter; give a function of a model's name and "
             "the messages, or a dict of functions of the messages per model name."
         )
         raise MoAConfigurationError(msg)
@@ -391,7 +226,7 @@ def _context_filter(given: Any) -> ContextFilter:
 def _profiles(given: Any) -> Mapping[str, ModelProfile]:
     if not isinstance(given, Mapping) or not all(isinstance(p, Mapping) for p in given.values()):
         msg = (
-            f"profiles={_shown(given)} must be a dict of profiles per model name, such as "
+            f"profiles={shown(given)} must be a dict of profiles per model name, such as "
             "{'model': {'max_input_tokens': 32768, 'image_inputs': False}}."
         )
         raise MoAConfigurationError(msg)
@@ -422,13 +257,6 @@ def _max_input_tokens(given: Any) -> int | dict[str, int] | None:
             return None
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             field = "max_input_tokens" if name is None else f"max_input_tokens[{name!r}]"
-            msg = f"{field}={_shown(limit)} must be a whole number of tokens, 1 or more."
+            msg = f"{field}={shown(limit)} must be a whole number of tokens, 1 or more."
             raise MoAConfigurationError(msg)
     return dict(given) if isinstance(given, Mapping) else given
-
-
-def _shown(value: Any) -> str:
-    """A value for an error message: short, and never a model's own repr."""
-    if isinstance(value, str | int | float | bool | None):
-        return repr(value)
-    return f"<{type(value).__name__}>"

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import aclosing, closing
-from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.model_profile import ModelProfile
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.prompts import StringPromptTemplate
-from langchain_core.runnables import Runnable
 from pydantic import (
     Field,
     PrivateAttr,
@@ -24,30 +17,17 @@ from pydantic import (
     field_serializer,
     model_validator,
 )
-from typing_extensions import override
 
-from langchain_moa.answer import without_usage
-from langchain_moa.binding import Bindings
 from langchain_moa.breaker import CircuitBreaker
 from langchain_moa.budget import OnBudget
-from langchain_moa.building import (
-    OPTION_NAMES,
-    Aggregators,
-    Fallbacks,
-    ReferenceModels,
-    build_member_model,
-    build_mixture,
-    check_names,
-    is_layered,
-    model_builder,
-)
-from langchain_moa.callbacks import RunManager, get_current_run
+from langchain_moa.building import OPTION_NAMES, build_mixture, check_names
 from langchain_moa.composition import holds, model_of
-from langchain_moa.delegation import DelegatingChatModel
-from langchain_moa.errors import MoAConfigurationError, MoAError, from_validation
+from langchain_moa.errors import MoAConfigurationError, from_validation
 from langchain_moa.filtering import ProposalFilter
 from langchain_moa.gating import FanOut
 from langchain_moa.graph import CompiledGraph, mixture_graph
+from langchain_moa.hooks import MODEL_NAME, HookedChatModel
+from langchain_moa.lineup import Aggregators, Fallbacks, ReferenceModels, built_members
 from langchain_moa.members import MemberLike
 from langchain_moa.mixture import ContextFilter, Mixture, ToolsFor
 from langchain_moa.modalities import OnUnsupported
@@ -66,15 +46,10 @@ from langchain_moa.policy import (
 from langchain_moa.prices import Prices
 from langchain_moa.progress import OnProgress
 from langchain_moa.prompts import AGGREGATOR_PROMPT
-from langchain_moa.running import MoARun
 from langchain_moa.types import Placement, Retries, Seconds, Temperature, Tokens
 
-MODEL_NAME: Final = "moa"
-"""Name of the mixture as a model. It must look like no provider's model: LangChain's agents
-choose structured-output strategies by patterns on model names."""
 
-
-class MoAChatModel(DelegatingChatModel):
+class MoAChatModel(HookedChatModel):
     """A mixture of agents as one chat model (Wang et al. 2024, arXiv 2406.04692).
 
     Reference models answer in parallel, one or more layers deep; each layer reads the
@@ -251,7 +226,6 @@ class MoAChatModel(DelegatingChatModel):
     streaming: bool = False
 
     _built: tuple[tuple[Any, ...], Mixture] | None = PrivateAttr(default=None)
-    _bindings: Bindings = PrivateAttr(default_factory=Bindings)
     _graph: tuple[Mixture, CompiledGraph] | None = PrivateAttr(default=None)
 
     is_mixture: ClassVar[bool] = True
@@ -313,19 +287,7 @@ class MoAChatModel(DelegatingChatModel):
         check_names(data, list(cls.model_fields))
         if isinstance(data.get("api_key"), str):
             data = {**data, "api_key": SecretStr(data["api_key"])}
-        builder = model_builder(data)
-        build = partial(build_member_model, builder=builder)
-        built: dict[str, Any] = {}
-        if "reference_models" in data:
-            built["reference_models"] = _built_lists(data["reference_models"], build)
-        if "aggregator" in data:
-            built["aggregator"] = _built_member(data["aggregator"], "aggregator", build)
-        if isinstance(data.get("fallbacks"), Mapping):
-            built["fallbacks"] = {
-                name: _built_member(value, f"fallbacks[{name!r}]", build)
-                for name, value in data["fallbacks"].items()
-            }
-        return {**data, **built}
+        return {**data, **built_members(data)}
 
     @model_validator(mode="after")
     def _check_mixture(self) -> Self:
@@ -385,72 +347,6 @@ class MoAChatModel(DelegatingChatModel):
             self._graph = (mixture, mixture_graph(mixture, self.name or MODEL_NAME))
         return self._graph[1]
 
-    @property
-    def model_name(self) -> str:
-        """Name of the mixture as a model; members' names are in the record of each answer."""
-        return MODEL_NAME
-
-    # --- one call ---
-
-    @override
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return _result(self._run(run_manager, stop, kwargs).invoke(messages))
-
-    @override
-    async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return _result(await self._run(run_manager, stop, kwargs).ainvoke(messages))
-
-    @override
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Iterator[ChatGenerationChunk]:
-        chunks = self._run(run_manager, stop, kwargs).stream(messages)
-        with closing(chunks):
-            for chunk in chunks:
-                yield ChatGenerationChunk(message=chunk)
-
-    @override
-    async def _astream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        chunks = self._run(run_manager, stop, kwargs).astream(messages)
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                yield ChatGenerationChunk(message=chunk)
-
-    def _run(
-        self, manager: RunManager | None, stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> MoARun:
-        arguments = kwargs if stop is None else {**kwargs, "stop": stop}
-        run = manager or get_current_run()
-        return MoARun(self._mixture, run, arguments, self._bindings)
-
-    @override
-    def _with_bindings(self, bindings: Bindings) -> Self:
-        copy = self.model_copy()
-        copy._bindings = bindings  # noqa: SLF001 - of its own class
-        return copy
-
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """A copy that is built anew: what is built holds locks."""
         bare = self.model_copy()
@@ -462,62 +358,6 @@ class MoAChatModel(DelegatingChatModel):
         private = {**(state["__pydantic_private__"] or {}), "_built": None, "_graph": None}
         return {**state, "__pydantic_private__": private}
 
-    # --- who this is ---
-
-    @property
-    @override
-    def _llm_type(self) -> str:
-        return MODEL_NAME
-
-    @property
-    @override
-    def _identifying_params(self) -> dict[str, Any]:
-        mixture = self._mixture
-        return {
-            "model": MODEL_NAME,
-            "layers": mixture.layers,
-            "reference_models": [[m.model for m in layer] for layer in mixture.proposers],
-            "aggregator": mixture.aggregator.model,
-            "fingerprint": mixture.fingerprint,
-            **mixture.final_arguments,
-        }
-
-    @override
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = super()._get_ls_params(stop=stop, **kwargs)
-        params["ls_provider"] = MODEL_NAME
-        return params
-
-    @override
-    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
-        """Names only: a member's own repr may print headers that hold keys."""
-        try:
-            mixture = self._mixture
-        except MoAError:  # a field was assigned what no mixture can be made of
-            return
-        yield "reference_models", [[m.model for m in layer] for layer in mixture.proposers]
-        yield "aggregator", mixture.aggregator.model
-        yield "layers", mixture.layers
-
 
 ChatMoA = MoAChatModel
 """`MoAChatModel` under the name that LangChain's convention for chat models gives it."""
-
-
-def _built_lists(value: Any, build: Callable[[Any, str], Runnable[Any, Any]]) -> list[Any]:
-    if not is_layered(value):
-        return [build(item, f"reference_models[{i}]") for i, item in enumerate(value)]
-    return [
-        [build(item, f"reference_models[{i}][{j}]") for j, item in enumerate(layer)]
-        for i, layer in enumerate(value)
-    ]
-
-
-def _built_member(value: Any, field: str, build: Callable[[Any, str], Runnable[Any, Any]]) -> Any:
-    if not isinstance(value, list | tuple):
-        return build(value, field)
-    return [build(item, f"{field}[{place}]") for place, item in enumerate(value)]
-
-
-def _result(answer: AIMessage) -> ChatResult:
-    return ChatResult(generations=[ChatGeneration(message=without_usage(answer))])

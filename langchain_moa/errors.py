@@ -143,7 +143,14 @@ def from_validation(error: ValidationError) -> MoAConfigurationError:
     field = ".".join(map(str, path)) or "MoAChatModel"
     value = detail["input"]
     plain = isinstance(value, str | int | float | bool) and not field.endswith("key")
-    shown = f"={value!r}" if plain else ""
+    given = f"={value!r}" if plain else ""
     wanted = _MENDS.get(detail["type"])
     mend = f"; {wanted}." if wanted else "."
-    return MoAConfigurationError(f"{field}{shown}: {detail['msg']}{mend}")
+    return MoAConfigurationError(f"{field}{given}: {detail['msg']}{mend}")
+
+
+def shown(value: Any) -> str:
+    """A value for an error message: short, and never a model's own repr."""
+    if isinstance(value, str | int | float | bool | None):
+        return repr(value)
+    return f"<{type(value).__name__}>"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
-from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.similarity import largest_cluster
 from langchain_moa.types import Proposal
 
@@ -30,10 +30,9 @@ def checked_filter(given: Any) -> FilterFunction | None:
     if given == "cluster":
         return largest_cluster
     if not callable(given) or inspect.iscoroutinefunction(given):
-        shown = repr(given) if isinstance(given, str | int | float) else f"<{type(given).__name__}>"
         msg = (
-            f"proposal_filter={shown} is no filter; give 'cluster', or a function that takes a "
-            "list of texts and returns the indexes of those to keep."
+            f"proposal_filter={shown(given)} is no filter; give 'cluster', or a function that "
+            "takes a list of texts and returns the indexes of those to keep."
         )
         raise MoAConfigurationError(msg)
     return given  # type: ignore[no-any-return]

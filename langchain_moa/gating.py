@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 from langchain_core.messages import BaseMessage
 
-from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.prompts import role_of
 
 FanOut: TypeAlias = str | Callable[[list[BaseMessage]], bool]
@@ -34,10 +34,9 @@ def checked_fan_out(given: Any) -> FanOut:
     known = given in ("always", "user_turns", "never")
     if known or (isinstance(given, str) and _EVERY.fullmatch(given)):
         return str(given)
-    shown = repr(given) if isinstance(given, str | int | float) else f"<{type(given).__name__}>"
     msg = (
-        f"fan_out={shown} is unknown; give 'always', 'user_turns', 'never', 'every_2' (or any "
-        "other number), or a function that takes the messages and returns True to fan out."
+        f"fan_out={shown(given)} is unknown; give 'always', 'user_turns', 'never', 'every_2' (or "
+        "any other number), or a function that takes the messages and returns True to fan out."
     )
     raise MoAConfigurationError(msg)
 

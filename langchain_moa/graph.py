@@ -29,13 +29,7 @@ from langgraph.graph.state import CompiledStateGraph
 from typing_extensions import TypedDict, Unpack
 
 from langchain_moa.budget import Ledger
-from langchain_moa.building import (
-    Aggregators,
-    MixtureOptions,
-    ReferenceModels,
-    build_mixture,
-    checked_options,
-)
+from langchain_moa.building import MixtureOptions, build_mixture, checked_options
 from langchain_moa.callbacks import CALL_KEY, aggregator_config
 from langchain_moa.calls import require_no_recursion
 from langchain_moa.filtering import without_outliers
@@ -47,6 +41,7 @@ from langchain_moa.layers import (
     own_proposals,
     require_enough,
 )
+from langchain_moa.lineup import Aggregators, ReferenceModels
 from langchain_moa.mixture import FILTER_NODE, Mixture
 from langchain_moa.progress import Progress
 from langchain_moa.proposing import Proposing

@@ -13,7 +13,7 @@ from pydantic import Field, SkipValidation
 from typing_extensions import TypedDict
 
 from langchain_moa.breaker import CircuitBreaker
-from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.gate import OPEN, Gate
 from langchain_moa.types import Retries, Seconds
 
@@ -206,8 +206,10 @@ def _check_quorum(policy: Policy, smallest: int) -> None:
 def _check_breaker(policy: Policy) -> None:
     given: Any = policy.circuit_breaker
     if given is not None and not isinstance(given, CircuitBreaker):
-        shown = repr(given) if isinstance(given, str | int | float) else f"<{type(given).__name__}>"
-        msg = f"circuit_breaker={shown} is none; give CircuitBreaker(failures=5, reset_after=30)."
+        msg = (
+            f"circuit_breaker={shown(given)} is none; "
+            "give CircuitBreaker(failures=5, reset_after=30)."
+        )
         raise MoAConfigurationError(msg)
 
 

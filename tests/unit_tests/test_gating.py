@@ -99,7 +99,7 @@ class _AsyncCall:
         ("every_2\n", "every_2"),
         ("Always", "'Always'"),
         (2, "2"),
-        (None, "<NoneType>"),
+        (None, "fan_out=None"),
         (["always"], "<list>"),
         (_async, "<function>"),
         (_AsyncCall(), "<_AsyncCall>"),
