@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.prompts import StringPromptTemplate
+from langchain_core.runnables import Runnable
 from pydantic import (
     Field,
     PrivateAttr,
@@ -22,6 +24,8 @@ from langchain_moa.breaker import CircuitBreaker
 from langchain_moa.budget import OnBudget
 from langchain_moa.building import OPTION_NAMES, build_mixture, check_names
 from langchain_moa.composition import holds, model_of
+from langchain_moa.config import ConfigSource, config_of, settings_of
+from langchain_moa.config_files import write_settings
 from langchain_moa.errors import MoAConfigurationError, from_validation
 from langchain_moa.filtering import ProposalFilter
 from langchain_moa.gating import FanOut
@@ -57,7 +61,8 @@ class MoAChatModel(HookedChatModel):
 
     A member is a chat model, any `Runnable` that takes messages and gives a message or a
     string (a chain, an agent), or a string: `"provider:model"` through LangChain's
-    `init_chat_model`, or a bare model id, which means Together.
+    `init_chat_model`, or a bare model id, which means Together; with arguments of its class as
+    `{"model": "owner/model", "temperature": 0.3}`.
 
     Args:
         reference_models: A flat list, used in every proposer layer as in the paper (section
@@ -280,6 +285,60 @@ class MoAChatModel(HookedChatModel):
             **options,
         )
 
+    @classmethod
+    def from_config(cls, source: ConfigSource, **overrides: Any) -> Self:
+        """The mixture that a file or a dict describes.
+
+        Args:
+            source: Path of a `.toml`, `.yaml` or `.json` file, or its settings as a dict: the
+                arguments of `MoAChatModel`, members as strings, as `{"model": "provider:model",
+                option: value}`, or as the settings of a mixture inside. In TOML, which has no
+                `null`, `timeout = inf` is no limit.
+            **overrides: Arguments that replace or add to those of the source.
+
+        Raises:
+            MoAConfigurationError: A setting is unknown, wrong, or a key, which belongs into the
+                environment; or the file can't be read. The message names the file and the key.
+            MissingExtraError: A string names a provider whose package is not installed.
+
+        Example:
+            >>> from langchain_moa import MoAChatModel
+            >>> config = {
+            ...     "reference_models": ["openai/gpt-oss-20b", "deepseek-ai/DeepSeek-V4-Pro"],
+            ...     "aggregator": {"model": "deepseek-ai/DeepSeek-V4-Pro", "max_tokens": 2048},
+            ...     "timeout": 60.0,
+            ... }
+            >>> llm = MoAChatModel.from_config(config, api_key="your key")
+            >>> llm.to_config() == config
+            True
+        """
+        try:
+            return cls(**{**settings_of(source, cls.from_config), **overrides})
+        except MoAConfigurationError as error:
+            if isinstance(source, Mapping) or str(error).startswith(str(source)):
+                raise
+            msg = f"{source}: {error}"
+            raise MoAConfigurationError(msg) from None
+
+    def to_config(self, path: str | Path | None = None) -> dict[str, Any]:
+        """The settings of this mixture as plain data, without keys.
+
+        Args:
+            path: A `.toml`, `.yaml` or `.json` file to write them to.
+
+        Returns:
+            The settings that are not the default; `from_config` makes the same mixture of them.
+            Keys and listeners (`callbacks`, `on_progress`) belong to the program and are left out.
+
+        Raises:
+            MoAConfigurationError: A setting can't be written, such as a function or a chain; or
+                the file can't be.
+        """
+        config = config_of(self)
+        if path is not None:
+            write_settings(config, Path(path))
+        return config
+
     @model_validator(mode="before")
     @classmethod
     def _build_members(cls, data: dict[str, Any]) -> dict[str, Any]:
@@ -297,11 +356,13 @@ class MoAChatModel(HookedChatModel):
     @field_serializer("reference_models", "aggregator", "fallbacks")
     def _dump_names(self, value: Any) -> Any:
         """Dump members as names: a member's own dump may hold headers, and headers keys."""
+        if value is self.fallbacks:
+            return {name: self._dump_names(item) for name, item in value.items()}
         if isinstance(value, list | tuple):
             return [self._dump_names(item) for item in value]
         if isinstance(value, Mapping):
-            return {name: self._dump_names(item) for name, item in value.items()}
-        return value if isinstance(value, str) else model_of(value)
+            value = value.get("model")
+        return model_of(value) if isinstance(value, Runnable) else value
 
     @property
     def num_layers(self) -> int:

@@ -84,6 +84,8 @@ def _model(value: Any, field: str, builder: ModelBuilder) -> Runnable[Any, Any]:
     """The runnable that a user's member means."""
     if isinstance(value, str):
         return builder.build(value, field)
+    if isinstance(value, Mapping):
+        return _with_options(value, field, builder)
     if not isinstance(value, Runnable):
         mend = "wrap it in RunnableLambda" if callable(value) else "give one of these"
         if isinstance(value, type):
@@ -96,6 +98,18 @@ def _model(value: Any, field: str, builder: ModelBuilder) -> Runnable[Any, Any]:
     for model in language_models(value):
         check_together_key(model, field)
     return value
+
+
+def _with_options(
+    value: Mapping[str, Any], field: str, builder: ModelBuilder
+) -> Runnable[Any, Any]:
+    """The model that `{"model": ..., option: value}` means."""
+    options = dict(value)
+    name = options.pop("model", None)
+    if not isinstance(name, str):
+        msg = f"{field}: {sorted(value)} holds no model; give {{'model': 'name', option: value}}."
+        raise MoAConfigurationError(msg)
+    return builder.build(name, field, options)
 
 
 def _is_layered(reference_models: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, TypeAlias, cast
@@ -47,7 +47,7 @@ from langchain_moa.composition import (
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.identity import fingerprint
 
-MemberLike: TypeAlias = str | Runnable[Any, Any]
+MemberLike: TypeAlias = str | Mapping[str, Any] | Runnable[Any, Any]
 """What a user may give as a member: see `MoAChatModel.reference_models`."""
 
 Conversation: TypeAlias = Sequence[BaseMessage]

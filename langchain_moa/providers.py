@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr, ValidationError
@@ -14,6 +17,12 @@ if TYPE_CHECKING:
     from langchain_together import ChatTogether
 
 TOGETHER_KEY_VARIABLE: Final = "TOGETHER_API_KEY"
+
+_CLIENTS: Final = ("client", "async_client", "root_client", "root_async_client")
+_OF_CLIENTS: Final = frozenset(
+    {"base_url", "timeout", "request_timeout", "max_retries", "default_headers", "default_query"}
+)
+"""Options that the HTTP clients are made with, so that these can't be shared."""
 
 
 class ModelBuilder:
@@ -44,17 +53,20 @@ class ModelBuilder:
         self._timeout = timeout
         self._together: ChatTogether | None = None
 
-    def build(self, name: str, field: str) -> BaseChatModel:
+    def build(
+        self, name: str, field: str, options: Mapping[str, Any] | None = None
+    ) -> BaseChatModel:
         """The chat model that a string means.
 
         Args:
             name: `"provider:model"`, or a Together model id such as
                 `"meta-llama/Llama-3.3-70B-Instruct-Turbo"`.
             field: The argument that the string was given for, for error messages.
+            options: Arguments of the chat model's class, such as `{"temperature": 0.3}`.
 
         Raises:
-            MoAConfigurationError: The string is empty, names no known provider, or the key
-                of its provider is missing.
+            MoAConfigurationError: The string is empty, names no known provider, the key of its
+                provider is missing, or an option is not one of that class.
             MissingExtraError: The provider's package is not installed.
         """
         provider, colon, model = (part.strip() for part in name.partition(":"))
@@ -63,17 +75,22 @@ class ModelBuilder:
             raise MoAConfigurationError(msg)
         name = f"{provider}{colon}{model}"
         if not colon or "/" in provider:  # ids of fine-tuned models hold a colon after a slash
-            return self._build_together(name, field)
+            return self._build_together(name, field, options)
         if provider.lower() == "together":
-            return self._build_together(model, field)
-        return self._build_other(name, field)
+            return self._build_together(model, field, options)
+        return self._build_other(name, field, options or {})
 
-    def _build_together(self, model: str, field: str) -> BaseChatModel:
+    def _build_together(
+        self, model: str, field: str, options: Mapping[str, Any] | None
+    ) -> BaseChatModel:
         if self._together is None:
-            self._together = self._new_together(model, field)
-        return self._together.model_copy(update={"model_name": model})
+            self._together = self._new_together(model, field, {})
+        if not options:
+            return self._together.model_copy(update={"model_name": model})
+        shared = {} if options.keys() & _OF_CLIENTS else _clients(self._together)
+        return self._new_together(model, field, {**shared, **options})
 
-    def _new_together(self, model: str, field: str) -> ChatTogether:
+    def _new_together(self, model: str, field: str, options: Mapping[str, Any]) -> ChatTogether:
         from langchain_together import ChatTogether  # noqa: PLC0415 - slow to import
 
         # checked here, because ChatTogether without a key sends OPENAI_API_KEY to Together
@@ -84,16 +101,20 @@ class ModelBuilder:
                 f"environment variable {TOGETHER_KEY_VARIABLE}, or pass api_key=..."
             )
             raise MoAConfigurationError(msg)
-        address = _set(base_url=self._base_url)
-        return ChatTogether(
-            model=model,
-            api_key=key,
-            stream_usage=True,  # unset, a stream reports no usage
-            max_retries=0,
-            **address,
-        )
+        _check_options(ChatTogether, field, options)
+        settings = {
+            "stream_usage": True,  # unset, a stream reports no usage
+            "max_retries": 0,
+            **_set(base_url=self._base_url),
+            **options,
+        }
+        try:
+            return ChatTogether(model=model, api_key=key, **settings)
+        except ValidationError as error:
+            msg = f"{field}={model!r}: {_without_input(error)}"
+            raise MoAConfigurationError(msg) from None
 
-    def _build_other(self, name: str, field: str) -> BaseChatModel:
+    def _build_other(self, name: str, field: str, options: Mapping[str, Any]) -> BaseChatModel:
         try:
             from langchain.chat_models import init_chat_model  # noqa: PLC0415 - optional
         except ImportError as error:
@@ -103,9 +124,10 @@ class ModelBuilder:
             )
             raise MissingExtraError(msg) from error
         try:
-            model: BaseChatModel = init_chat_model(
-                name, max_retries=0, **_set(timeout=self._timeout)
-            )
+            settings = {"max_retries": 0, **_set(timeout=self._timeout), **options}
+            with warnings.catch_warnings():  # unknown options are found below
+                warnings.filterwarnings("ignore", message=".*is not default parameter.*")
+                model: BaseChatModel = init_chat_model(name, **settings)
         except ImportError as error:
             msg = f"{field}={name!r}: {error}."
             raise MissingExtraError(msg) from error
@@ -122,7 +144,23 @@ class ModelBuilder:
                 )
             msg = f"{field}={name!r}: {text}"
             raise MoAConfigurationError(msg) from error
+        _check_options(type(model), field, options)
         return model
+
+
+def _clients(model: ChatTogether) -> dict[str, Any]:
+    return {name: getattr(model, name) for name in _CLIENTS}
+
+
+def _check_options(model: type[BaseChatModel], field: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that the model's class does not have, which it might send as they are."""
+    known = {*model.model_fields, *(f.alias for f in model.model_fields.values() if f.alias)}
+    for name in options:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"see help({model.__name__})."
+            msg = f"{field}.{name} is not an argument of {model.__name__}; {hint}"
+            raise MoAConfigurationError(msg)
 
 
 def check_together_key(model: Any, field: str) -> None:

@@ -44,6 +44,9 @@ was made, for a circuit breaker is open. `over_budget`: none was made, for the c
 not admit it. `outlier`: the proposal filter left it out.
 """
 
+USABLE: Final = ("ok", "cached", "reused")
+"""The statuses of proposals that the next layer is shown."""
+
 Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Tokens = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -270,7 +273,7 @@ class Proposal:
     @property
     def usable(self) -> bool:
         """Whether the next layer is shown this proposal."""
-        return self.status in ("ok", "cached", "reused")
+        return self.status in USABLE
 
     @property
     def reason(self) -> str:

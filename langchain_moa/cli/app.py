@@ -1,0 +1,133 @@
+"""The commands and their options; each command's work is in its own module, imported when it runs.
+
+`--help` must not wait for LangChain: nothing here, or in `options.py`, imports it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from langchain_moa.cli.options import MixtureOptions, mixture_options
+
+_DEBUG = "--debug"
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88},
+    epilog="Exit codes: 0 an answer, 1 something unexpected, 2 usage, 3 no answer, "
+    "4 a model is not served (models), 130 Ctrl-C. Every command takes --debug, "
+    "which shows an error's traceback.",
+)
+@click.version_option(version("langchain-moa"), message="langchain-moa %(version)s")
+def app() -> None:
+    """Several language models answer as one (Mixture-of-Agents)."""
+
+
+_verbose = click.option("--verbose", is_flag=True, help="Totals and warnings on stderr.")
+_system = click.option("--system", metavar="TEXT", help="A system message before the question.")
+_proposals = click.option("--show-proposals", is_flag=True, help="Print the proposals, too.")
+
+
+@app.command()
+@mixture_options
+@_system
+@click.option("--multi-turn/--no-multi-turn", default=True, help="Show the model earlier turns.")
+@_proposals
+@click.option("--yes", "-y", is_flag=True, help="Ask no questions at the start.")
+@_verbose
+def chat(options: MixtureOptions, *, verbose: bool, **given: Any) -> int:
+    """Talk with the mixture; /help lists what can be typed."""
+    from langchain_moa.cli.chat import run  # noqa: PLC0415 - imports LangChain
+
+    _log(verbose=verbose)
+    proposals = given.pop("show_proposals")
+    return run(options, verbose=verbose, proposals=proposals, **given)
+
+
+@app.command()
+@click.argument("question", required=False)
+@mixture_options
+@_system
+@click.option("--json", "as_json", is_flag=True, help="Print the answer and its record as JSON.")
+@_proposals
+@_verbose
+def ask(options: MixtureOptions, *, verbose: bool, **given: Any) -> int:
+    """Answer QUESTION (or stdin, as -) on stdout; all else goes to stderr."""
+    from langchain_moa.cli.ask import run  # noqa: PLC0415 - imports LangChain
+
+    _log(verbose=verbose)
+    return run(options, verbose=verbose, **given)
+
+
+@app.command()
+@mixture_options
+def models(options: MixtureOptions) -> int:
+    """List what the endpoint serves, and mark the mixture's models."""
+    from langchain_moa.cli.models import run  # noqa: PLC0415 - imports LangChain
+
+    return run(options)
+
+
+@app.command()
+@mixture_options
+@click.option("--mermaid", is_flag=True, help="Print LangGraph's drawing, as Mermaid's text.")
+@click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw a picture.")
+def graph(options: MixtureOptions, **given: Any) -> int:
+    """Draw the mixture."""
+    from langchain_moa.cli.graph import run  # noqa: PLC0415 - imports LangChain
+
+    return run(options, **given)
+
+
+@app.command()
+@click.argument("name", required=False)
+def presets(name: str | None) -> int:
+    """List the presets, or print the one called NAME."""
+    from langchain_moa.cli import listing  # noqa: PLC0415 - beside the others
+
+    return listing.presets(name)
+
+
+@app.command()
+@mixture_options
+@click.option("--format", "form", type=click.Choice(["toml", "yaml", "json"]), default="toml")
+@click.option("--all", "every", is_flag=True, help="Also what has its default.")
+@click.option(
+    "--write", type=click.Path(dir_okay=False, path_type=Path), help="Write it to a file."
+)
+def config(options: MixtureOptions, **given: Any) -> int:
+    """Print the mixture that the options mean, for --config and from_config."""
+    from langchain_moa.cli import listing  # noqa: PLC0415 - beside the others
+
+    return listing.config(options, **given)
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        argv: The command's words.
+
+    Returns:
+        The exit code.
+    """
+    words = [word for word in argv if word != _DEBUG]
+    try:
+        code = app.main(args=words, prog_name="langchain-moa", standalone_mode=False)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - told in one line
+        from langchain_moa.cli.exits import report  # noqa: PLC0415 - imports LangChain
+
+        return report(error, debug=_DEBUG in argv)
+    return code if isinstance(code, int) else 0
+
+
+def _log(*, verbose: bool) -> None:
+    """Show the mixture's warnings where they are asked for; losses are told anyway."""
+    logging.basicConfig(format="%(levelname)s %(message)s")
+    logging.getLogger("langchain_moa").setLevel(logging.INFO if verbose else logging.CRITICAL)

@@ -1,0 +1,101 @@
+"""`langchain-moa ask`: one question, one answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import click
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+from rich.console import Console
+
+from langchain_moa.chat_models import MoAChatModel
+from langchain_moa.cli.answering import AnswerPrinter, Asked, ask, tell
+from langchain_moa.cli.board import console
+from langchain_moa.cli.exits import Exit, code_of, one_line
+from langchain_moa.cli.mixture import mixture_for
+from langchain_moa.cli.options import MixtureOptions
+from langchain_moa.errors import MoAError
+
+
+def run(
+    options: MixtureOptions,
+    question: str | None,
+    *,
+    system: str | None,
+    as_json: bool,
+    show_proposals: bool,
+    verbose: bool,
+) -> int:
+    """Answer one question on stdout.
+
+    Args:
+        options: Which mixture answers.
+        question: The question; `-` or `None` reads it from stdin.
+        system: A system message before it.
+        as_json: Whether to print the answer with its record, as JSON.
+        show_proposals: Whether to print the proposals, on stderr.
+        verbose: Whether to print a line of totals, on stderr.
+
+    Raises:
+        click.UsageError: There is no question.
+    """
+    asked = _question(question)
+    messages: list[BaseMessage] = [SystemMessage(system)] if system else []
+    messages.append(HumanMessage(asked))
+    stderr = console(stderr=True)
+    with mixture_for(options, include_proposals=True) as llm:
+        try:
+            answer = asyncio.run(_answered(llm, messages, stderr, as_json=as_json))
+        except MoAError as error:
+            if not as_json:
+                raise
+            click.echo(json.dumps(_failed(asked, error), indent=2, ensure_ascii=False))
+            return code_of(error)
+    if as_json:
+        click.echo(json.dumps(_as_json(asked, answer), indent=2, ensure_ascii=False))
+    tell(answer, stderr, proposals=show_proposals, totals=verbose)
+    return Exit.ANSWER
+
+
+async def _answered(
+    llm: MoAChatModel, messages: list[BaseMessage], stderr: Console, *, as_json: bool
+) -> Asked:
+    printer = None if as_json else AnswerPrinter(console())
+    return await ask(
+        llm, messages, progress=stderr if stderr.is_terminal else None, printer=printer
+    )
+
+
+def _question(given: str | None) -> str:
+    if given is None and sys.stdin.isatty():
+        msg = "no question; give it as an argument, or on stdin."
+        raise click.UsageError(msg)
+    question = sys.stdin.read() if given in (None, "-") else given
+    if not question or not question.strip():
+        msg = "the question is empty."
+        raise click.UsageError(msg)
+    return question.strip()
+
+
+def _as_json(question: str, asked: Asked) -> dict[str, Any]:
+    return {
+        "question": question,
+        "answer": asked.message.text,
+        "seconds": asked.seconds,
+        "usage": asked.message.usage_metadata,
+        "record": asked.record,
+    }
+
+
+def _failed(question: str, error: MoAError) -> dict[str, Any]:
+    """What there is without an answer: the error, and the proposals that were paid for."""
+    proposals = [proposal.to_state() for proposal in getattr(error, "proposals", ())]
+    return {
+        "question": question,
+        "answer": None,
+        "error": {"type": type(error).__name__, "message": one_line(error)},
+        "proposals": proposals,
+    }

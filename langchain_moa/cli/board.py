@@ -1,0 +1,172 @@
+"""What a terminal shows of a call in progress: each layer and member, and what became of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.theme import Theme
+
+from langchain_moa.types import USABLE, MoARecord, ProgressEvent, ProposalRecord
+
+# Colours of the terminal's own palette, none of which fixes a background: they can be read on dark
+# and on light. Each state is a word, too, for terminals without colour.
+THEME: Final = Theme(
+    {
+        "waiting": "dim",
+        "running": "cyan",
+        "done": "green",
+        "lost": "red",
+        "note": "dim",
+        "prompt": "bold cyan",
+        "markdown.code": "bold cyan",
+        "markdown.code_block": "cyan",
+        "markdown.block_quote": "italic",
+        "markdown.link": "underline cyan",
+        "markdown.link_url": "underline cyan",
+        "markdown.item.number": "cyan",
+        "markdown.item.bullet": "cyan",
+        "markdown.hr": "dim",
+        "markdown.h1": "bold underline",
+        "markdown.h2": "bold underline",
+        "markdown.h3": "bold",
+    }
+)
+_STYLES: Final = {"waiting": "waiting", "asking": "running", "streaming": "running", "done": "done"}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console on stdout or stderr, with our colours (none where `NO_COLOR` is set)."""
+    return Console(stderr=stderr, theme=THEME, highlight=False)
+
+
+@dataclass(slots=True)
+class _Row:
+    model: str
+    state: str = "waiting"
+    seconds: float | None = None
+    tokens: int | None = None
+    error: str | None = None
+    started: float = 0.0
+
+    def time(self) -> str:
+        if self.state in ("asking", "streaming"):
+            return f"{time.perf_counter() - self.started:.1f} s"
+        return "" if self.seconds is None else f"{self.seconds:.1f} s"
+
+    def result(self) -> str:
+        if self.error:
+            return self.error
+        return "" if self.tokens is None else f"{self.tokens:,} tokens"
+
+
+class Board:
+    """The members of one call: waiting, asked, streaming, done, failed or cut.
+
+    It is drawn anew whenever it is rendered, and told of each step by `on_event`.
+
+    Args:
+        names: The members' names layer by layer, the aggregator's layer last.
+    """
+
+    def __init__(self, names: Sequence[Sequence[str]]) -> None:
+        self._rows = {
+            (layer, index): _Row(model)
+            for layer, models in enumerate(names, start=1)
+            for index, model in enumerate(models)
+        }
+
+    def on_event(self, event: ProgressEvent) -> None:
+        """Take one step into account; the mixture's `on_progress`."""
+        row = self._rows.get((event["layer"] or 0, event["index"] or 0))
+        if row is None:
+            return
+        match event["event"]:
+            case "member_started":
+                row.state, row.started = "asking", time.perf_counter()
+            case "first_token" | "token":
+                row.state = "streaming"
+            case "member_retried":
+                row.error = f"again in {event['seconds'] or 0:.1f} s: {event['error']}"
+            case "member_finished":
+                row.state, row.seconds, row.error = "done", event["seconds"], None
+                row.tokens = event["usage"]["output_tokens"] if event["usage"] else None
+            case "member_failed" | "member_cut" as ended:
+                row.state = ended.removeprefix("member_")
+                row.seconds, row.error = event["seconds"], event["error"]
+
+    def __rich__(self) -> Table:
+        """The table of all members."""
+        table = Table.grid(padding=(0, 1), expand=True)
+        for width in (7, None, 9, 7):
+            table.add_column(width=width, no_wrap=True, overflow="ellipsis", ratio=_ratio(width))
+        table.add_column(no_wrap=True, overflow="ellipsis", min_width=12, max_width=30)
+        layer_before = 0
+        for (layer, _), row in self._rows.items():
+            style = _STYLES.get(row.state, "lost")
+            label = f"layer {layer}" if layer != layer_before else ""
+            layer_before = layer
+            table.add_row(
+                f"[note]{label}[/]", row.model, f"[{style}]{row.state}[/]", row.time(), row.result()
+            )
+        return table
+
+
+def _ratio(width: int | None) -> int | None:
+    return None if width else 1
+
+
+def summary(record: MoARecord, seconds: float) -> str:
+    """One line about a call that is over: proposals, seconds, tokens, and USD if known."""
+    proposals = record["proposals"]
+    usable = sum(p["status"] in USABLE for p in proposals)
+    parts = [
+        f"{usable} of {len(proposals)} proposals",
+        f"{seconds:.1f} s",
+        f"{record['usage']['total_tokens']:,} tokens",
+    ]
+    if record["cost"]:
+        parts.append(f"{record['cost']['usd']:.4f} USD")
+    return " · ".join(parts)
+
+
+def losses(record: MoARecord) -> list[str]:
+    """A line for each member that gave nothing usable, with the reason."""
+    lost = [_loss(p) for p in record["proposals"] if p["status"] not in USABLE]
+    aggregator = record["aggregator"]
+    if aggregator["error"]:
+        lost.append(f"aggregator: {_flat(aggregator['error'])}")
+    return lost
+
+
+def _loss(proposal: ProposalRecord) -> str:
+    reason = f"{proposal['status']}: {proposal['error']}" if proposal["error"] else None
+    return f"layer {proposal['layer']}, {proposal['model']}: {_flat(reason or proposal['status'])}"
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def usage_table(totals: Mapping[str, Mapping[str, Any]], unknown: Sequence[str]) -> Table:
+    """Tokens per model and in all.
+
+    Args:
+        totals: Usage per model.
+        unknown: Models of which some tokens are not known.
+    """
+    table = Table(box=None, pad_edge=False, show_footer=True)
+    sums = {k: sum(u[k] for u in totals.values()) for k in ("input_tokens", "output_tokens")}
+    table.add_column("model", footer="all", no_wrap=True, overflow="ellipsis")
+    table.add_column("in", footer=f"{sums['input_tokens']:,}", justify="right", no_wrap=True)
+    table.add_column("out", footer=f"{sums['output_tokens']:,}", justify="right", no_wrap=True)
+    for model, usage in totals.items():
+        mark = " *" if model in unknown else ""
+        table.add_row(f"{model}{mark}", f"{usage['input_tokens']:,}", f"{usage['output_tokens']:,}")
+    if unknown:
+        table.caption = "* and requests that did not say what they used"
+    return table

@@ -1,0 +1,287 @@
+"""`langchain-moa chat`: a conversation in the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, TypeVar
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import WordCompleter
+from prompt_toolkit.formatted_text import HTML
+from prompt_toolkit.history import InMemoryHistory
+from rich.markup import escape
+
+from langchain_moa.chat_models import MoAChatModel
+from langchain_moa.cli.answering import AnswerPrinter, Asked, ask, show_proposals, tell
+from langchain_moa.cli.board import console, usage_table
+from langchain_moa.cli.conversation import Conversation
+from langchain_moa.cli.exits import Exit, code_of, one_line
+from langchain_moa.cli.mixture import member_names, mixture_for
+from langchain_moa.cli.options import MixtureOptions
+from langchain_moa.errors import MoAConfigurationError, MoAError
+from langchain_moa.presets import DEFAULT_PRESET, get_preset
+
+Value = TypeVar("Value")
+
+_COMMANDS: Final = {
+    "/help": "show this",
+    "/models": "show the members",
+    "/layers": "show how many layers there are",
+    "/proposals": "show the proposals of the last answer",
+    "/usage": "show the tokens of this conversation",
+    "/save FILE": "save the conversation",
+    "/load FILE": "go on with a saved one",
+    "/retry": "ask the last question again",
+    "/reset": "forget the conversation",
+    "/quit": "leave (as Ctrl-D)",
+}
+_LEAVE: Final = ("/quit", "/exit", "quit", "exit")  # the last two as in the reference demo
+_TEMPERATURE: Final = 0.7  # the paper's and the reference demo's
+_MAX_TOKENS: Final = 2048
+
+
+def run(
+    options: MixtureOptions,
+    *,
+    system: str | None,
+    multi_turn: bool,
+    proposals: bool,
+    yes: bool,
+    verbose: bool,
+) -> int:
+    """Hold a conversation until the user leaves.
+
+    Args:
+        options: Which mixture answers.
+        system: A system message before all turns.
+        multi_turn: Whether the model is shown the turns before.
+        proposals: Whether to show the proposals of each answer.
+        yes: Whether to ask no questions at the start.
+        verbose: Whether the mixture's log is shown.
+
+    Returns:
+        The exit code: without a terminal it tells whether all questions were answered.
+    """
+    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    if interactive and not yes:
+        options = _asked_options(options)
+    with mixture_for(options, include_proposals=True) as llm, asyncio.Runner() as runner:
+        conversation = Conversation(system, multi_turn=multi_turn)
+        chat = Chat(llm, conversation, runner, proposals=proposals, totals=interactive or verbose)
+        return chat.run(_typed() if interactive else _piped(), greet=interactive)
+
+
+def _asked_options(options: MixtureOptions) -> MixtureOptions:
+    """The reference demo's three questions, as far as options leave them open."""
+    if options.preset or options.config or options.demo:
+        return options
+    session: PromptSession[str] = PromptSession()
+    default = options.aggregator or get_preset(DEFAULT_PRESET).settings["aggregator"]
+    if options.aggregator is None:
+        options = replace(options, aggregator=_asked(session, "Main model", default, str))
+    if options.temperature is None:
+        temperature = _asked(session, "Temperature", _TEMPERATURE, _positive(float))
+        options = replace(options, temperature=temperature)
+    if options.max_tokens is None:
+        max_tokens = _asked(session, "Max tokens", _MAX_TOKENS, _positive(int))
+        options = replace(options, max_tokens=max_tokens)
+    return options
+
+
+def _asked(
+    session: PromptSession[str], what: str, default: Value, parse: Callable[[str], Value]
+) -> Value:
+    while True:
+        given = session.prompt(f"{what} [{default}]: ").strip()
+        try:
+            return parse(given) if given else default
+        except ValueError:
+            print(f"{given!r} won't do; give something like {default}.")  # noqa: T201
+
+
+def _positive(kind: Callable[[str], Value]) -> Callable[[str], Value]:
+    def parse(text: str) -> Value:
+        value = kind(text)
+        if not 0 <= float(text) < float("inf"):
+            raise ValueError
+        return value
+
+    return parse
+
+
+def _typed() -> Iterator[str]:
+    """What is typed, line by line; several lines that are pasted at once are one."""
+    words = [command.partition(" ")[0] for command in _COMMANDS]
+    session: PromptSession[str] = PromptSession(
+        history=InMemoryHistory(),
+        completer=WordCompleter(words, sentence=True),
+        complete_while_typing=False,
+    )
+    while True:
+        try:
+            yield session.prompt(HTML("<ansicyan><b>&gt;&gt;&gt; </b></ansicyan>"))
+        except KeyboardInterrupt:  # of a line that was begun
+            continue
+        except EOFError:
+            return
+
+
+def _piped() -> Iterator[str]:
+    yield from sys.stdin
+
+
+class Chat:
+    """A conversation with one mixture.
+
+    Args:
+        llm: The mixture.
+        conversation: What was said.
+        runner: The event loop of all calls, to which the clients' connections belong.
+        proposals: Whether to show the proposals of each answer.
+        totals: Whether to print a line of totals after each answer.
+    """
+
+    def __init__(
+        self,
+        llm: MoAChatModel,
+        conversation: Conversation,
+        runner: asyncio.Runner,
+        *,
+        proposals: bool,
+        totals: bool,
+    ) -> None:
+        self._llm = llm
+        self._conversation = conversation
+        self._runner = runner
+        self._proposals = proposals
+        self._totals = totals
+        self._console = console()
+        self._code = Exit.ANSWER
+        self._commands: dict[str, Callable[[str], None]] = {
+            "/help": self._help,
+            "/models": self._models,
+            "/layers": self._layers,
+            "/proposals": self._show_proposals,
+            "/usage": self._usage,
+            "/save": self._save,
+            "/load": self._load,
+            "/retry": self._retry,
+            "/reset": self._reset,
+        }
+
+    def run(self, lines: Iterator[str], *, greet: bool) -> int:
+        """Answer each line, or do what it commands.
+
+        Returns:
+            0, or the exit code of the last question that was not answered.
+        """
+        if greet:
+            aggregator = member_names(self._llm)[-1][0]
+            self._note(f"{aggregator} answers. /help lists the commands; Ctrl-D leaves.")
+        for line in lines:
+            text = line.strip()
+            if text in _LEAVE:
+                break
+            if text:
+                self._do(text)
+        return self._code
+
+    def _do(self, text: str) -> None:
+        word, _, argument = text.partition(" ")
+        if not word.startswith("/") or word.startswith("//") or "\n" in word:
+            self._answer(text.removeprefix("/") if text.startswith("//") else text)
+        elif word in self._commands:
+            self._commands[word](argument.strip())
+        else:
+            self._note(f"{word} is no command; /help lists them (// begins a text with a slash).")
+
+    def _answer(self, question: str) -> None:
+        try:
+            asked = self._runner.run(self._asked(question))
+        except KeyboardInterrupt:
+            self._note("cancelled; /retry asks again.")
+            return
+        except MoAError as error:
+            self._code = code_of(error)
+            self._console.print(f"[lost]error: {escape(one_line(error))}[/]", soft_wrap=True)
+            return
+        self._conversation.answered(asked.message)
+        about = self._console if self._console.is_terminal else console(stderr=True)
+        tell(asked, about, proposals=self._proposals, totals=self._totals)
+
+    async def _asked(self, question: str) -> Asked:
+        terminal = self._console.is_terminal
+        return await ask(
+            self._llm,
+            self._conversation.with_question(question),
+            progress=self._console if terminal else None,
+            printer=AnswerPrinter(self._console),
+        )
+
+    def _note(self, text: str) -> None:
+        self._console.print(f"[note]{escape(text)}[/]", soft_wrap=True)
+
+    def _help(self, _: str) -> None:
+        for command, meaning in _COMMANDS.items():
+            self._console.print(f"[prompt]{command:12}[/] {meaning}")
+        self._note("Ctrl-C cancels a running answer. Pasted lines are one question.")
+
+    def _models(self, _: str) -> None:
+        *layers, aggregators = member_names(self._llm)
+        for number, models in enumerate(layers, start=1):
+            for place, model in enumerate(models):
+                label = f"layer {number}" if place == 0 else ""
+                self._console.print(f"[note]{label:11}[/]{escape(model)}", soft_wrap=True)
+        self._console.print(f"[note]aggregator [/]{escape(aggregators[0])}", soft_wrap=True)
+
+    def _layers(self, _: str) -> None:
+        layers = self._llm.num_layers
+        passes = "one pass" if layers == 2 else f"{layers - 1} passes"  # noqa: PLR2004 - with the aggregator's
+        self._note(f"{layers} layers: {passes} of the reference models, and the aggregator.")
+
+    def _show_proposals(self, _: str) -> None:
+        if record := self._conversation.last_record:
+            show_proposals(record, self._console)
+        else:
+            self._note("no answer yet.")
+
+    def _usage(self, _: str) -> None:
+        totals, unknown = self._conversation.usage()
+        if totals:
+            self._console.print(usage_table(totals, unknown))
+        else:
+            self._note("no tokens yet.")
+
+    def _save(self, argument: str) -> None:
+        self._with_file("/save", argument, self._conversation.save, "saved to")
+
+    def _load(self, argument: str) -> None:
+        self._with_file("/load", argument, self._conversation.load, "loaded from")
+
+    def _with_file(
+        self, command: str, argument: str, action: Callable[[Path], None], done: str
+    ) -> None:
+        if not argument:
+            self._note(f"{command} needs a file's name.")
+            return
+        try:
+            action(Path(argument).expanduser())
+        except MoAConfigurationError as error:
+            self._console.print(f"[lost]{escape(str(error))}[/]", soft_wrap=True)
+            return
+        count = len(self._conversation)
+        self._note(f"{count} {'turn' if count == 1 else 'turns'} {done} {argument}.")
+
+    def _retry(self, _: str) -> None:
+        if question := self._conversation.to_retry():
+            self._answer(question)
+        else:
+            self._note("nothing to ask again.")
+
+    def _reset(self, _: str) -> None:
+        self._conversation.reset()
+        self._note("the conversation is empty.")

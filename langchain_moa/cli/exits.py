@@ -1,0 +1,73 @@
+"""What a command ends with: exit codes, and one line for each error."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from enum import IntEnum
+
+import click
+
+
+class Exit(IntEnum):
+    """Exit codes of every command."""
+
+    ANSWER = 0
+    """The command did what was asked."""
+    BROKEN = 1
+    """Something unexpected failed."""
+    USAGE = 2
+    """An option, a configuration, a key or an extra is wrong or missing."""
+    NO_ANSWER = 3
+    """The models gave no answer."""
+    NOT_SERVED = 4
+    """`models`: the endpoint does not serve a configured model."""
+    INTERRUPTED = 130
+    """Ctrl-C."""
+
+
+def code_of(error: BaseException) -> Exit:
+    """The exit code that tells of an error."""
+    # errors import LangChain, which most commands have loaded by now
+    from langchain_moa.errors import (  # noqa: PLC0415
+        MissingExtraError,
+        MoAConfigurationError,
+        MoAError,
+    )
+
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return Exit.INTERRUPTED
+    if isinstance(error, MoAConfigurationError | MissingExtraError | click.ClickException):
+        return Exit.USAGE
+    return Exit.NO_ANSWER if isinstance(error, MoAError) else Exit.BROKEN
+
+
+def report(error: BaseException, *, debug: bool) -> int:
+    """Tell of an error on stderr, in one line, and give its exit code.
+
+    Args:
+        error: What ended the command.
+        debug: Whether to show the traceback, too.
+    """
+    if isinstance(error, BrokenPipeError):  # the reader of our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.BROKEN
+    code = code_of(error)
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, click.ClickException):
+        error.show()
+    elif code is not Exit.INTERRUPTED:
+        say(f"error: {one_line(error)}")
+    return code
+
+
+def say(text: str) -> None:
+    """Print a line to stderr."""
+    click.echo(text, err=True)
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message on one line, or its type where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,59 @@
+"""`langchain-moa graph`: draws the mixture, without any network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from langchain_moa.cli.mixture import member_names, mixture_for
+from langchain_moa.cli.options import MixtureOptions
+from langchain_moa.cli.picture import draw_png
+
+
+def run(options: MixtureOptions, *, mermaid: bool, png: Path | None) -> int:
+    """Draw the mixture to stdout, or to a file.
+
+    Args:
+        options: Which mixture.
+        mermaid: Whether to print LangGraph's own drawing as Mermaid's text.
+        png: A file for a picture.
+    """
+    with mixture_for(options) as llm:
+        names = member_names(llm)
+        if png is not None:
+            draw_png(names, png)
+        elif mermaid:
+            click.echo(llm.graph.get_graph(xray=1).draw_mermaid(), nl=False)
+        else:
+            click.echo(drawn(names))
+    return 0
+
+
+def drawn(names: list[list[str]]) -> str:
+    """The mixture as text: one line a member, so that it fits into any terminal.
+
+    LangChain's own drawing in ASCII puts a layer's members side by side, wider than terminals are.
+
+    Args:
+        names: The members' names layer by layer, the aggregator's layer last.
+
+    Example:
+        >>> print(drawn([["a", "b"], ["c"]]))
+        question
+           |
+           +-- layer 1
+           |     +-- a
+           |     +-- b
+           |
+           +-- aggregator
+           |     +-- c
+           v
+        answer
+    """
+    *layers, aggregator = names
+    lines = ["question", "   |"]
+    for number, models in enumerate(layers, start=1):
+        lines += [f"   +-- layer {number}", *(f"   |     +-- {name}" for name in models), "   |"]
+    lines += ["   +-- aggregator", *(f"   |     +-- {name}" for name in aggregator)]
+    return "\n".join([*lines, "   v", "answer"])

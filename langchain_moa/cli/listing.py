@@ -1,0 +1,59 @@
+"""`langchain-moa presets` and `config`: mixtures as data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from langchain_moa.cli.exits import say
+from langchain_moa.cli.options import MixtureOptions
+from langchain_moa.presets import get_preset, preset_names
+
+
+def presets(name: str | None) -> int:
+    """List the presets, or print one as TOML.
+
+    Raises:
+        MoAConfigurationError: There is no preset of that name.
+    """
+    if name is None:
+        for each in preset_names():
+            preset = get_preset(each)
+            click.echo(f"{each:20} {preset.title}{' [retired]' if preset.retired else ''}")
+        return 0
+    from langchain_moa.config_files import settings_text  # noqa: PLC0415 - a list needs no LangChain
+
+    preset = get_preset(name)
+    retired = "\n# Models of it are retired: it shows how it was done." if preset.retired else ""
+    click.echo(f"# {preset.title}\n# {preset.source}{retired}\n")
+    click.echo(settings_text(preset.settings, ".toml"), nl=False)
+    return 0
+
+
+def config(options: MixtureOptions, *, form: str, every: bool, write: Path | None) -> int:
+    """Print the mixture that options mean, or write it to a file.
+
+    Args:
+        options: Which mixture.
+        form: `toml`, `yaml` or `json`.
+        every: Whether settings that have their default are printed, too.
+        write: The file, whose suffix says the format.
+
+    Raises:
+        MoAConfigurationError: The mixture or the file is wrong.
+    """
+    from langchain_moa.cli.mixture import mixture_for  # noqa: PLC0415 - slow to import
+    from langchain_moa.config import config_of  # noqa: PLC0415
+    from langchain_moa.config_files import settings_text, write_settings  # noqa: PLC0415
+
+    with mixture_for(options) as llm:
+        settings = config_of(llm, every=every)
+    if every and form == "toml" and write is None:  # TOML has no null, which is what no setting is
+        settings = {name: value for name, value in settings.items() if value is not None}
+    if write is None:
+        click.echo(settings_text(settings, f".{form}"), nl=False)
+        return 0
+    write_settings(settings, write)
+    say(f"written to {write}.")
+    return 0

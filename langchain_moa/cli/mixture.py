@@ -1,0 +1,89 @@
+"""The mixture that a command's options mean, with its endpoint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from langchain_moa.chat_models import MoAChatModel
+from langchain_moa.cli.options import MixtureOptions, overrides_of
+from langchain_moa.errors import MissingExtraError, MoAConfigurationError
+from langchain_moa.presets import DEFAULT_PRESET, get_preset
+from langchain_moa.providers import TOGETHER_KEY_VARIABLE
+
+ADDRESS_VARIABLE: Final = "TOGETHER_API_BASE"
+_NO_KEY: Final = "no-key"
+"""What is sent to an endpoint of one's own, which mostly wants no key."""
+
+
+@contextmanager
+def mixture_for(options: MixtureOptions, **more: Any) -> Iterator[MoAChatModel]:
+    """The mixture that options mean; with `--demo` its models answer as long as the context lasts.
+
+    Args:
+        options: The command's options.
+        **more: Other arguments of the mixture.
+
+    Raises:
+        MoAConfigurationError: An option, the configuration or the key is wrong or missing.
+    """
+    arguments = {**overrides_of(options), **more}
+    if options.demo:
+        with _demo_models() as demo:
+            yield MoAChatModel(**{**demo, **arguments})
+        return
+    yield _built(options, {**_key(options), **arguments})
+
+
+def _built(options: MixtureOptions, arguments: Mapping[str, Any]) -> MoAChatModel:
+    source = options.config or get_preset(options.preset or DEFAULT_PRESET).settings
+    try:
+        return MoAChatModel.from_config(source, **arguments)
+    except MoAConfigurationError as error:
+        if TOGETHER_KEY_VARIABLE not in str(error) or os.environ.get(TOGETHER_KEY_VARIABLE):
+            raise
+        msg = (
+            f"no key for Together: set {TOGETHER_KEY_VARIABLE}, or give --base-url of an endpoint "
+            "of your own, or try --demo, which needs neither."
+        )
+        raise MoAConfigurationError(msg) from None
+
+
+def _key(options: MixtureOptions) -> dict[str, str]:
+    """A placeholder where an endpoint is named and no key is set."""
+    named = options.base_url or os.environ.get(ADDRESS_VARIABLE)
+    return {"api_key": _NO_KEY} if named and not os.environ.get(TOGETHER_KEY_VARIABLE) else {}
+
+
+@contextmanager
+def _demo_models() -> Iterator[dict[str, Any]]:
+    try:
+        from langchain_moa.testing import LoopbackServer  # noqa: PLC0415 - needs an extra
+        from langchain_moa.testing.demo_models import (  # noqa: PLC0415
+            AGGREGATOR,
+            DEMO_MODELS,
+            PROPOSERS,
+        )
+    except ImportError as error:
+        msg = "--demo needs the extra testing: pip install 'langchain-moa[cli]'."
+        raise MissingExtraError(msg) from error
+    with LoopbackServer(DEMO_MODELS) as server:
+        yield {
+            "reference_models": list(PROPOSERS),
+            "aggregator": AGGREGATOR,
+            "layers": 3,
+            "base_url": server.base_url,
+            "api_key": server.api_key,
+        }
+
+
+def member_names(llm: MoAChatModel) -> list[list[str]]:
+    """The members' names layer by layer, the aggregator's layer last."""
+    names = llm.model_dump(include={"reference_models", "aggregator"})
+    references, aggregator = names["reference_models"], names["aggregator"]
+    last = aggregator[0] if isinstance(aggregator, list) else aggregator
+    if isinstance(references[0], list):
+        return [*references, [last]]
+    return [*[references] * (llm.num_layers - 1), [last]]

@@ -1,0 +1,94 @@
+"""`langchain-moa models`: what the endpoint serves, and whether the mixture's models are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import click
+import httpx
+
+from langchain_moa.chat_models import MoAChatModel
+from langchain_moa.cli.exits import Exit, one_line, say
+from langchain_moa.cli.mixture import mixture_for
+from langchain_moa.cli.options import MixtureOptions
+from langchain_moa.composition import language_models, model_of
+from langchain_moa.errors import MoAError
+
+_TIMEOUT: Final = 30.0
+"""Seconds that an endpoint has to give its list."""
+_CHAT: Final = ("chat", "language", "code", None)
+"""Kinds of models, as Together names them, that answer questions; others tell no kind."""
+
+
+def run(options: MixtureOptions) -> int:
+    """List the models of each endpoint that the mixture uses, and mark the mixture's own.
+
+    Returns:
+        0, or 4 if a model of the mixture is not served.
+
+    Raises:
+        MoAError: An endpoint gives no list.
+    """
+    with mixture_for(options) as llm:
+        members = list(_models(llm))
+        together = [model for model in members if hasattr(model, "together_api_base")]
+        others = {model_of(model) for model in members if model not in together}
+        endpoints = {str(model.together_api_base): model for model in together}
+        missing = [
+            name
+            for address, model in endpoints.items()
+            for name in _listed(address, model, {model_of(m) for m in together})
+        ]
+    for name in sorted(others):
+        say(f"{name} is another provider's and was not looked for.")
+    return Exit.NOT_SERVED if missing else Exit.ANSWER
+
+
+def _models(llm: MoAChatModel) -> Iterator[Any]:
+    for model in language_models(llm):
+        if not getattr(model, "is_mixture", False):
+            yield model
+
+
+def _listed(address: str, model: Any, ours: set[str]) -> list[str]:
+    """Print what an endpoint serves; give the mixture's models that are not among it."""
+    served = served_models(address, model.together_api_key.get_secret_value())
+    for name, kind in sorted(served.items()):
+        if kind in _CHAT or name in ours:
+            click.echo(f"{'*' if name in ours else ' '} {name}")
+    missing = sorted(ours - served.keys())
+    for name in missing:
+        click.echo(f"! {name}")
+    say(f"{address} serves {len(served)} models. * is in the mixture, ! is too but is not served.")
+    return missing
+
+
+def served_models(address: str, key: str) -> Mapping[str, str | None]:
+    """The models that an endpoint serves, with their kinds where it tells them.
+
+    Args:
+        address: The base URL, to which `/models` is added.
+        key: The endpoint's key.
+
+    Raises:
+        MoAError: It gives no list.
+    """
+    try:
+        answer = httpx.get(
+            f"{address.rstrip('/')}/models",
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=_TIMEOUT,
+        )
+        answer.raise_for_status()
+        found = answer.json()
+        # Together gives a list, others as OpenAI an object that holds one
+        items = found["data"] if isinstance(found, dict) else found
+        return {str(item["id"]): item.get("type") for item in items}
+    except httpx.HTTPStatusError as error:
+        msg = f"{address} gives no list of models: {error.response.status_code}."
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        msg = f"{address} gives no list of models: {one_line(error)}."
+    except (ValueError, KeyError, TypeError, AttributeError):
+        msg = f"{address} gives no list of models that can be read."
+    raise MoAError(msg)

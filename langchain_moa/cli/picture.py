@@ -1,0 +1,76 @@
+"""Draws a mixture as a picture, a row of boxes for each layer.
+
+Own code, because what LangChain offers asks a web service, a browser, or Graphviz to be installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Final
+
+from PIL import Image, ImageDraw, ImageFont
+
+from langchain_moa.errors import MoAConfigurationError
+
+_SIZE: Final = 22
+_PAD, _GAP, _RISE, _MARGIN = 16, 28, 84, 40
+_INK, _LINE, _PAPER = "#1f2328", "#8c959f", "#ffffff"
+_FILLS: Final = {"end": "#f6f8fa", "proposer": "#ddf4ff", "aggregator": "#dafbe1"}
+
+Box = tuple[float, float, float, float]
+
+
+def draw_png(names: Sequence[Sequence[str]], path: Path) -> None:
+    """Draw the mixture into a PNG file.
+
+    Args:
+        names: The members' names layer by layer, the aggregator's layer last.
+        path: The file.
+
+    Raises:
+        MoAConfigurationError: The file can't be written.
+    """
+    rows = [["question"], *([_short(name) for name in layer] for layer in names), ["answer"]]
+    font = ImageFont.load_default(_SIZE)
+    widths = [[font.getlength(text) + 2 * _PAD for text in row] for row in rows]
+    lengths = [sum(row) + _GAP * (len(row) - 1) for row in widths]
+    size = (int(max(lengths)) + 2 * _MARGIN, _RISE * len(rows) + _MARGIN)
+    image = Image.new("RGB", size, _PAPER)
+    draw = ImageDraw.Draw(image)
+    boxes = [
+        _row(ws, size[0] / 2 - length / 2, place)
+        for place, (ws, length) in enumerate(zip(widths, lengths, strict=True))
+    ]
+    for above, below in pairwise(boxes):
+        for one, other in product(above, below):
+            draw.line((_middle(one), one[3], _middle(other), other[1]), _LINE, 2)
+    kinds = ["end", *["proposer"] * (len(names) - 1), "aggregator", "end"]
+    for row, texts, kind in zip(boxes, rows, kinds, strict=True):
+        for box, text in zip(row, texts, strict=True):
+            draw.rounded_rectangle(box, 10, _FILLS[kind], _LINE, 2)
+            draw.text((_middle(box), (box[1] + box[3]) / 2), text, _INK, font, anchor="mm")
+    try:
+        image.save(path, "PNG")
+    except OSError as error:
+        msg = f"{path}: {error.strerror or error}."
+        raise MoAConfigurationError(msg) from None
+
+
+def _row(widths: Sequence[float], left: float, place: int) -> list[Box]:
+    top = _MARGIN / 2 + place * _RISE
+    boxes = []
+    for width in widths:
+        boxes.append((left, top, left + width, top + _SIZE + _PAD))
+        left += width + _GAP
+    return boxes
+
+
+def _middle(box: Box) -> float:
+    return (box[0] + box[2]) / 2
+
+
+def _short(name: str) -> str:
+    """A model's name without its owner, as the graph's nodes have it."""
+    return name.rpartition("/")[2]

@@ -1,0 +1,144 @@
+"""Settings in TOML, YAML and JSON files: read strictly, written so that reading gives the same."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import tomli_w
+import yaml
+
+from langchain_moa.errors import MoAConfigurationError
+
+
+class Format(NamedTuple):
+    """How one kind of file is read and written.
+
+    Attributes:
+        loads: Makes data of a text; raises a `ValueError` or `yaml.YAMLError` that tells the line.
+        dumps: Makes a text of data; raises a `TypeError` or `ValueError` for what it cannot hold.
+    """
+
+    loads: Callable[[str], Any]
+    dumps: Callable[[Mapping[str, Any]], str]
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings in a file.
+
+    Args:
+        path: A file whose suffix is `.toml`, `.yaml`, `.yml` or `.json`, in UTF-8.
+
+    Raises:
+        MoAConfigurationError: It can't be read, is not valid (the message tells the line), holds
+            a key twice, or is no table of settings.
+    """
+    format_ = format_of(path)
+    try:
+        settings = format_.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        msg = f"{path}: {reason or type(error).__name__}."
+        raise MoAConfigurationError(msg) from None
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+        msg = f"{path} holds no settings; give 'name = value' for each."
+        raise MoAConfigurationError(msg)
+    return settings
+
+
+def write_settings(settings: Mapping[str, Any], path: Path) -> None:
+    """Write settings to a file, in the format that its suffix names.
+
+    Raises:
+        MoAConfigurationError: The format can't hold them, or the file can't be written.
+    """
+    text = settings_text(settings, path.suffix)
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        msg = f"{path}: {error.strerror}."
+        raise MoAConfigurationError(msg) from None
+
+
+def settings_text(settings: Mapping[str, Any], suffix: str) -> str:
+    """Settings as the text of a file.
+
+    Args:
+        settings: Plain data: what JSON can hold.
+        suffix: `.toml`, `.yaml`, `.yml` or `.json`.
+
+    Raises:
+        MoAConfigurationError: The format can't hold them, as TOML no `null` below the top level.
+    """
+    try:
+        return format_of(Path(f"settings{suffix}")).dumps(settings)
+    except (TypeError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        msg = f"{suffix} can't hold these settings: {reason}; give a .json or .yaml file."
+        raise MoAConfigurationError(msg) from None
+
+
+def format_of(path: Path) -> Format:
+    """The format that a path's suffix names.
+
+    Raises:
+        MoAConfigurationError: It is none that we know.
+    """
+    if path.suffix.lower() not in _FORMATS:
+        msg = f"{path}: unknown format {path.suffix!r}; give one of {', '.join(_FORMATS)}."
+        raise MoAConfigurationError(msg)
+    return _FORMATS[path.suffix.lower()]
+
+
+def _once(pairs: list[tuple[Hashable, Any]]) -> dict[Hashable, Any]:
+    """A dict of pairs, none of whose keys stands there twice."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        msg = f"{twice!r} stands there twice"
+        raise ValueError(msg)
+    return made
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Plain YAML, without repeated keys."""
+
+
+def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Hashable, Any]:
+    loader.flatten_mapping(node)
+    pairs = [tuple(loader.construct_object(part, deep=True) for part in p) for p in node.value]
+    try:
+        return _once(pairs)
+    except ValueError as error:
+        raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from None
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def _toml(settings: Mapping[str, Any]) -> str:
+    """TOML has no null: at the top level, where it means no limit, infinity stands for it."""
+    return tomli_w.dumps({k: math.inf if v is None else v for k, v in settings.items()})
+
+
+def _json(settings: Mapping[str, Any]) -> str:
+    return f"{json.dumps(settings, indent=2, ensure_ascii=False, allow_nan=False)}\n"
+
+
+def _yaml(settings: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+
+
+_YAML: Final = Format(lambda text: yaml.load(text, _StrictLoader), _yaml)  # noqa: S506 - is a SafeLoader
+
+_FORMATS: Final = {
+    ".toml": Format(tomllib.loads, _toml),
+    ".yaml": _YAML,
+    ".yml": _YAML,
+    ".json": Format(lambda text: json.loads(text, object_pairs_hook=_once), _json),
+}

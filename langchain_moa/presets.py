@@ -1,0 +1,68 @@
+"""Mixtures by name, as data: the paper's, the reference code's, and current ones."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+DEFAULT_PRESET: Final = "default"
+"""The preset of those who name no models."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A mixture by name.
+
+    Attributes:
+        name: The name.
+        title: What it is, in one line.
+        source: Where the models and settings were taken from, and when.
+        retired: Whether models of it are known to be served no more.
+        settings: The arguments, for `MoAChatModel.from_config`.
+    """
+
+    name: str
+    title: str
+    source: str
+    retired: bool
+    settings: Mapping[str, Any]
+
+
+def get_preset(name: str) -> Preset:
+    """A preset by its name.
+
+    Raises:
+        MoAConfigurationError: There is none of that name.
+
+    Example:
+        >>> from langchain_moa import MoAChatModel
+        >>> from langchain_moa.presets import get_preset
+        >>> settings = get_preset("moa-lite").settings
+        >>> settings["layers"], len(settings["reference_models"])
+        (2, 6)
+        >>> llm = MoAChatModel.from_config(settings, api_key="your key", timeout=60)
+    """
+    presets = _presets()
+    if name not in presets:
+        # errors import LangChain, and a list of presets needs none of it
+        from langchain_moa.errors import MoAConfigurationError  # noqa: PLC0415
+
+        msg = f"preset={name!r} is unknown; give one of: {', '.join(presets)}."
+        raise MoAConfigurationError(msg)
+    found = presets[name]
+    return Preset(name=name, **{**found, "settings": deepcopy(found["settings"])})
+
+
+def preset_names() -> list[str]:
+    """The names of all presets, the default first."""
+    return list(_presets())
+
+
+@cache
+def _presets() -> dict[str, dict[str, Any]]:
+    return tomllib.loads(files(__package__).joinpath("presets.toml").read_text("utf-8"))
