@@ -5,6 +5,7 @@ The turn is a plan of steps, which sync and async code carry out alike (see `rac
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import math
 import random
@@ -21,6 +22,7 @@ from langchain_core.exceptions import (
     ModelTimeoutError,
 )
 from langchain_core.messages.ai import UsageMetadata, add_usage
+from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.budget import NOTHING, ONE_CALL, Amount
 from langchain_moa.calls import MemberCall, asking, is_given_up
@@ -73,7 +75,7 @@ class Turn:
         member: Who is asked first.
         about: Layer, index and role, for events.
         prepare: Makes a request to one of the candidates ready.
-        ask: Makes the request, and gives a `Result`; a coroutine function in async code.
+        ask: Makes the request, and gives a `Result` or raises; a coroutine function in async code.
         timeout: Seconds that each candidate has.
         limit: The name of that setting, for the record.
         until: When the layer or the call ends, on the clock of `time.monotonic`.
@@ -257,12 +259,25 @@ class Turn:
 
     async def _asked_in_task(self, request: MemberCall) -> Result:
         with asking(request, self.call.mixture):
-            result: Result = await self.ask(request)
+            try:
+                result: Result = await self.ask(request)
+            except GraphBubbleUp:
+                raise
+            except asyncio.CancelledError as error:
+                await request.cancelled(error)
+                raise
+            except Exception as error:  # noqa: BLE001 - as below
+                return _raised(request, error)
             return result
 
     def _asked_in_thread(self, request: MemberCall, places: Places) -> Result:
         with places.occupied(), asking(request, self.call.mixture):
-            result: Result = self.ask(request)
+            try:
+                result: Result = self.ask(request)
+            except GraphBubbleUp:  # an interrupt is an exception too, and the graph's business
+                raise
+            except Exception as error:  # noqa: BLE001 - no member may end its siblings
+                return _raised(request, error)
             return result
 
     def _at_once(self, result: Result) -> Any:
@@ -296,8 +311,7 @@ async def _awaitable(result: Result) -> Result:
     return result
 
 
-def raised(request: MemberCall, error: Exception) -> Result:
-    """The result of a request that raised."""
+def _raised(request: MemberCall, error: Exception) -> Result:
     timed_out = isinstance(error, TimeoutError | ModelTimeoutError)
     return Result(
         ended="timed_out" if timed_out else "raised",
