@@ -106,6 +106,7 @@ class Turn:
     failures: list[str] = field(default_factory=list)
     deadline: float = OPEN
     _promised: Amount | None = None
+    _reporting: list[MemberCall] = field(default_factory=list)
     _started: float = field(default_factory=perf_counter)
     _places: Places = field(default_factory=Places)
 
@@ -172,10 +173,9 @@ class Turn:
         before, until = len(self.requests), monotonic() + self.timeout
         self.deadline = min(until, self.until)
         result = yield from self._tries(member, until)
-        if breaker is not None and result.good and result.request.member is member:
-            breaker.succeeded()  # a hedge that was answered by a fallback tells nothing of it
-        elif breaker is not None and len(self.requests) > before and self._at_fault(result, until):
-            breaker.failed()
+        # an answer of a fallback, as a hedge, tells nothing of the member
+        if len(self.requests) > before and (not result.good or result.request.member is member):
+            self._report(member, result, until)
         return self._explained(result, until)
 
     def _place(self, member: Member) -> Plan[Result]:
@@ -214,9 +214,9 @@ class Turn:
         after = self.call.mixture.policy.hedge_after
         place = self.member.candidates.index(member) + 1
         other = [*self.member.candidates, member][place]
-        hedge = [partial(self._start, other, self._places)] if after < OPEN else []
+        hedge = partial(self._start, other, self._places, reports=other is not member)
         return Ask(
-            starts=[partial(self._start, member, self._places), *hedge],
+            starts=[partial(self._start, member, self._places), hedge][: 1 + (after < OPEN)],
             until=until,
             hedge_at=monotonic() + after,
             may_hedge=partial(self._may_hedge, other),
@@ -241,7 +241,7 @@ class Turn:
             return False
         return breaker is None or breaker.refuses() is None
 
-    def _start(self, member: Member, places: Places) -> Any:
+    def _start(self, member: Member, places: Places, *, reports: bool = False) -> Any:
         try:
             request = self.prepare(member)
         except UnsupportedContentError as error:
@@ -253,6 +253,8 @@ class Turn:
         if places.given_up or is_given_up():  # meanwhile, or by whom all of this is done for
             return self._at_once(Result(ended="refused", reason="nobody waits for it any more"))
         self.requests.append(request)
+        if reports:
+            self._reporting.append(request)
         if inspect.iscoroutinefunction(self.ask):
             return self._asked_in_task(request)
         return self._asked_in_thread(request, places)
@@ -267,8 +269,8 @@ class Turn:
                 await request.cancelled(error)
                 raise
             except Exception as error:  # noqa: BLE001 - as below
-                return _raised(request, error)
-            return result
+                result = _raised(request, error)
+        return self._noted(request, result)
 
     def _asked_in_thread(self, request: MemberCall, places: Places) -> Result:
         with places.occupied(), asking(request, self.call.mixture):
@@ -277,8 +279,25 @@ class Turn:
             except GraphBubbleUp:  # an interrupt is an exception too, and the graph's business
                 raise
             except Exception as error:  # noqa: BLE001 - no member may end its siblings
-                return _raised(request, error)
-            return result
+                result = _raised(request, error)
+        return self._noted(request, result)
+
+    def _noted(self, request: MemberCall, result: Result) -> Result:
+        """The result of a request, after its member's circuit breaker has heard of it.
+
+        Only a fallback's that hedges is told here; a candidate's turn counts as a whole.
+        """
+        if request in self._reporting and not request.over:
+            self._report(request.member, result)
+        return result
+
+    def _report(self, member: Member, result: Result, until: float = OPEN) -> None:
+        """Tell a member's circuit breaker what came of asking it."""
+        breaker = self.call.mixture.breaker(member)
+        if breaker is not None and result.good:
+            breaker.succeeded()
+        elif breaker is not None and self._at_fault(result, until):
+            breaker.failed()
 
     def _at_once(self, result: Result) -> Any:
         """A result without a request, as `ask` would give it."""
