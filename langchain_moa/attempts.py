@@ -21,7 +21,7 @@ from langchain_core.exceptions import (
     ModelInvalidRequestError,
     ModelTimeoutError,
 )
-from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.messages.ai import UsageMetadata
 from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.budget import NOTHING, ONE_CALL, Amount
@@ -33,6 +33,7 @@ from langchain_moa.members import Member
 from langchain_moa.racing import Ask, Plan, Result, Step, WaitFor, aignored, ignored
 from langchain_moa.slots import Places
 from langchain_moa.types import EventName
+from langchain_moa.usage import usage_by_model
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 8.0
@@ -138,14 +139,9 @@ class Turn:
 
     def accounts(self) -> Accounts:
         """What is known now of the tokens of all requests; one that was given up may still end."""
-        total: dict[str, UsageMetadata] = {}
-        unknown: list[str] = []
-        for request in self.requests:
-            used, lacking = request.accounts()
-            unknown += lacking
-            for name, usage in used.items():
-                total[name] = add_usage(total.get(name), usage)
-        return Accounts(total, unknown)
+        known = [request.accounts() for request in self.requests]
+        unknown = [model for _, lacking in known for model in lacking]
+        return Accounts(usage_by_model(used for used, _ in known), unknown)
 
     @property
     def told(self) -> dict[str, Any]:
