@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import AbstractContextManager, aclosing, closing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Self, TypeVar
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -19,7 +19,7 @@ from langchain_moa.answer import (
     best_proposal_answer,
     finished_answer,
 )
-from langchain_moa.attempts import Turn, raised
+from langchain_moa.attempts import Turn
 from langchain_moa.callbacks import deaf_handlers, isolated
 from langchain_moa.calls import MemberCall, prepare_call
 from langchain_moa.errors import AggregationError, UnsupportedContentError
@@ -60,14 +60,14 @@ class FinalCall:
         Raises:
             AggregationError: No aggregator answered.
         """
-        turn = self._turn(self._ask)
+        turn = self._turn(_ask)
         with _Watch(self, turn) as watch:
             result = carried_out(turn.plan())
             return watch.done(self._answer(turn, result))
 
     async def ainvoke(self) -> AIMessage:
         """The async twin of `invoke`."""
-        turn = self._turn(self._aask)
+        turn = self._turn(_aask)
         async with _Watch(self, turn) as watch:
             result = await acarried_out(turn.plan())
             return watch.done(self._answer(turn, result))
@@ -84,7 +84,7 @@ class FinalCall:
             if not result.good:
                 yield watch.done(_only_chunk(self._answer(turn, result)))
                 return
-            answer = AnswerStream(self.call.mixture, turn, result.request, self.proposals)
+            answer = AnswerStream(turn, result.request, self.proposals)
             with closing(result.value.chunks(turn.deadline)) as chunks:
                 for chunk in chunks:
                     if watch.begins_with(chunk):
@@ -100,7 +100,7 @@ class FinalCall:
             if not result.good:
                 yield watch.done(_only_chunk(self._answer(turn, result)))
                 return
-            answer = AnswerStream(self.call.mixture, turn, result.request, self.proposals)
+            answer = AnswerStream(turn, result.request, self.proposals)
             async with aclosing(result.value.chunks(turn.deadline)) as chunks:
                 async for chunk in chunks:
                     if watch.begins_with(chunk):
@@ -109,10 +109,14 @@ class FinalCall:
                         yield passed
             yield watch.done(answer.last())
 
+    @cached_property
+    def _shown(self) -> list[Proposal]:
+        """The proposals that the aggregator reads."""
+        return shown_proposals(self.proposals, self.call.mixture.layers)
+
     def _turn(self, ask: Callable[[MemberCall], Any]) -> Turn:
         mixture = self.call.mixture
         refused = commit_final(self.call, self.messages, self.proposals)
-        shown = shown_proposals(self.proposals, mixture.layers)
         return Turn(
             call=self.call,
             member=mixture.aggregator,
@@ -122,7 +126,7 @@ class FinalCall:
             timeout=mixture.policy.aggregator_timeout,
             limit=f"aggregator_timeout={mixture.policy.aggregator_timeout:g} s",
             until=self.call.until,
-            estimate=lambda member: final_estimate(mixture, member, self.messages, shown),
+            estimate=lambda member: final_estimate(mixture, member, self.messages, self._shown),
             refused=refused,
             discard=close_late,
             adiscard=aclose_late,
@@ -130,33 +134,10 @@ class FinalCall:
 
     def _prepare(self, member: Member) -> MemberCall:
         mixture = self.call.mixture
-        shown = shown_proposals(self.proposals, mixture.layers)
         seen = mixture.seen_by(member, self.messages)
-        left_out = mixture.left_out(member, seen, shown)
-        read = mixture.read_by(member, seen, shown)
+        left_out = mixture.left_out(member, seen, self._shown)
+        read = mixture.read_by(member, seen, self._shown)
         return prepare_call(member, self.aggregating(member), read, self.config, left_out)
-
-    def _ask(self, request: MemberCall) -> Result:
-        try:
-            with _scope(request):
-                return _judged(request, request.runnable.invoke(request.input, request.config))
-        except GraphBubbleUp:
-            raise
-        except Exception as error:  # noqa: BLE001 - a fallback may answer
-            return raised(request, error)
-
-    async def _aask(self, request: MemberCall) -> Result:
-        try:
-            with _scope(request):
-                output = await request.runnable.ainvoke(request.input, request.config)
-            return _judged(request, output)
-        except GraphBubbleUp:
-            raise
-        except asyncio.CancelledError as error:
-            await request.cancelled(error)
-            raise
-        except Exception as error:  # noqa: BLE001 - as above
-            return raised(request, error)
 
     def _answer(self, turn: Turn, result: Result) -> AIMessage:
         """The answer that came, or the best proposal instead.
@@ -164,17 +145,12 @@ class FinalCall:
         Raises:
             AggregationError: Neither is to be had.
         """
-        mixture = self.call.mixture
         if result.good:
-            return finished_answer(mixture, turn, result.request, result.value, self.proposals)
-        error = self._error(turn, result)
-        shown = shown_proposals(self.proposals, mixture.layers)
-        if mixture.policy.on_aggregator_failure == "raise" or not shown:
+            return finished_answer(turn, result.request, result.value, self.proposals)
+        error = self.error(turn, turn.why(result), result.error)
+        if self.call.mixture.policy.on_aggregator_failure == "raise" or not self._shown:
             raise error from error.causes.get("aggregator")
-        return best_proposal_answer(mixture, turn, shown, self.proposals, str(error))
-
-    def _error(self, turn: Turn, result: Result) -> AggregationError:
-        return self.error(turn, turn.why(result), result.error)
+        return best_proposal_answer(turn, self._shown, self.proposals, str(error))
 
     def error(self, turn: Turn, text: str, cause: Exception | None) -> AggregationError:
         """What the caller gets when the aggregator gave nothing: the proposals are kept."""
@@ -199,6 +175,17 @@ class FinalCall:
 
 def _only_chunk(answer: AIMessage) -> AIMessageChunk:
     return as_chunk(answer).model_copy(update={"chunk_position": "last"})
+
+
+def _ask(request: MemberCall) -> Result:
+    with _scope(request):
+        return _judged(request, request.runnable.invoke(request.input, request.config))
+
+
+async def _aask(request: MemberCall) -> Result:
+    with _scope(request):
+        output = await request.runnable.ainvoke(request.input, request.config)
+    return _judged(request, output)
 
 
 def _scope(request: MemberCall) -> AbstractContextManager[None]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,19 +19,8 @@ from langchain_core.messages.tool import tool_call
 
 from langchain_moa import MoAChatModel
 from langchain_moa.testing import LoopbackServer, ScriptedChatModel
-from tests.dialects import CLIENTS, KEY_PREFIXES
-from tests.wire import says
+from tests.dialects import CLIENTS, PICTURE, SPEAKERS, THOUGHT, one_of_each
 
-pytestmark = [
-    # google-genai's own session in an event loop
-    pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning"),
-]
-PICTURE = {
-    "type": "image",
-    "base64": base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(16)).decode(),
-    "mime_type": "image/png",
-}
-THOUGHT = {"type": "thinking", "thinking": "Two and two.", "signature": "c2lnbmF0dXJl"}
 REASONING = {"type": "reasoning", "reasoning": "Two.", "extras": {"signature": "c2ln"}}
 FOUR = {"type": "text", "text": "4"}
 
@@ -90,20 +77,15 @@ def histories(draw: st.DrawFn) -> list[BaseMessage]:
 
 @pytest.fixture(scope="module")
 def mixture() -> Iterator[MoAChatModel]:
-    with pytest.MonkeyPatch.context() as environment:
-        for variable in os.environ:
-            if variable.startswith(KEY_PREFIXES):
-                environment.delenv(variable)
-        models = {name: says(f"Thus says {name}.") for name in CLIENTS}
-        with LoopbackServer(models) as server:
-            yield MoAChatModel(
-                reference_models=[client(server, name) for name, client in CLIENTS.items()],
-                aggregator=ScriptedChatModel.saying("Done."),
-                layers=3,
-                max_retries=0,
-                fan_out="always",
-                on_no_proposals="aggregate_alone",
-            )
+    with LoopbackServer(SPEAKERS) as server:
+        yield MoAChatModel(
+            reference_models=one_of_each(server),
+            aggregator=ScriptedChatModel.saying("Done."),
+            layers=3,
+            max_retries=0,
+            fan_out="always",
+            on_no_proposals="aggregate_alone",
+        )
 
 
 @pytest.mark.parametrize("placement", ["user", "system"])
