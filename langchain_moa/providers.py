@@ -19,8 +19,8 @@ TOGETHER_KEY_VARIABLE: Final = "TOGETHER_API_KEY"
 class ModelBuilder:
     """Builds chat models from strings for one mixture.
 
-    All Together models that one builder makes share one pair of HTTP clients: to construct
-    a client costs a fifth of a second, and a shared one reuses open connections.
+    All Together models that one builder makes share one pair of HTTP clients, and those of all
+    builders one pool of connections in each event loop.
 
     Args:
         api_key: Together key; by default the environment's `TOGETHER_API_KEY`.
@@ -74,7 +74,7 @@ class ModelBuilder:
         return self._together.model_copy(update={"model_name": model})
 
     def _new_together(self, model: str, field: str) -> ChatTogether:
-        from langchain_together import ChatTogether  # noqa: PLC0415 - slow to import
+        from langchain_moa.together import new_together  # noqa: PLC0415 - slow to import
 
         # checked here, because ChatTogether without a key sends OPENAI_API_KEY to Together
         key = self._api_key or SecretStr(os.environ.get(TOGETHER_KEY_VARIABLE, ""))
@@ -84,14 +84,7 @@ class ModelBuilder:
                 f"environment variable {TOGETHER_KEY_VARIABLE}, or pass api_key=..."
             )
             raise MoAConfigurationError(msg)
-        address = _set(base_url=self._base_url)
-        return ChatTogether(
-            model=model,
-            api_key=key,
-            stream_usage=True,  # unset, a stream reports no usage
-            max_retries=0,
-            **address,
-        )
+        return new_together(model, key, self._base_url)
 
     def _build_other(self, name: str, field: str) -> BaseChatModel:
         try:
