@@ -27,6 +27,7 @@ from langchain_moa.judging import judge_answer
 from langchain_moa.layers import CallInProgress, shown_proposals
 from langchain_moa.members import Member, as_chunk, as_message
 from langchain_moa.opening import aclose_late, aopened, close_late, opened
+from langchain_moa.own_history import history_for_aggregator
 from langchain_moa.racing import Result, acarried_out, carried_out
 from langchain_moa.types import RECORD_KEY, EventName, Proposal
 
@@ -134,10 +135,11 @@ class FinalCall:
 
     def _prepare(self, member: Member) -> MemberCall:
         mixture = self.call.mixture
-        seen = mixture.seen_by(member, self.messages)
-        left_out = mixture.left_out(member, seen, self._shown)
-        read = mixture.read_by(member, seen, self._shown)
-        return prepare_call(member, self.aggregating(member), read, self.config, left_out)
+        runnable = self.aggregating(member)
+        history = history_for_aggregator(mixture.seen_by(member, self.messages), runnable)
+        read, left_out = mixture.read_by(member, history, self._shown)
+        mixture.require_taken(member, left_out)
+        return prepare_call(member, runnable, read, self.config, left_out)
 
     def _answer(self, turn: Turn, result: Result) -> AIMessage:
         """The answer that came, or the best proposal instead.

@@ -163,8 +163,8 @@ class Proposing:
 
         def prepare(member: Member) -> MemberCall:
             history = self._history(member, state["messages"], shown)
-            read = mixture.read_by(member, history, shown)
-            left_out = mixture.left_out(member, history, shown)
+            read, left_out = mixture.read_by(member, history, shown)
+            mixture.require_taken(member, left_out)
             return prepare_call(member, self._proposing(member), read, own, left_out)
 
         own = proposer_config(config, layer=self.layer, index=self.index, tokens=not self._streams)
