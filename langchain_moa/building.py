@@ -14,8 +14,8 @@ from pydantic import ConfigDict, SecretStr, SkipValidation, TypeAdapter, Validat
 from typing_extensions import Unpack
 
 from langchain_moa.budget import BudgetOptions, build_budget
-from langchain_moa.checks import checked_choice, checked_limits, shown
-from langchain_moa.errors import MoAConfigurationError, from_validation
+from langchain_moa.checks import checked_choice, checked_limits
+from langchain_moa.errors import MoAConfigurationError, from_validation, shown
 from langchain_moa.filtering import ProposalFilter, checked_filter
 from langchain_moa.gating import FanOut, checked_fan_out
 from langchain_moa.lineup import (

@@ -13,8 +13,8 @@ from pydantic import Field, SkipValidation
 from typing_extensions import TypedDict
 
 from langchain_moa.breaker import CircuitBreaker
-from langchain_moa.checks import checked_choice, checked_limits, shown
-from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.checks import checked_choice, checked_limits
+from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.gate import OPEN, Gate
 from langchain_moa.types import Retries, Seconds
 
