@@ -72,8 +72,8 @@ def history_for_aggregator(
     reader = _reader(runnable)
     if not reader.packages:
         return list(messages)
-    told = [m if reader.made(m) else _in_words(m) for m in messages]
-    told = [message for message in told if not _says_nothing(message)]
+    spoken = [message for message in messages if not _says_nothing(message)]
+    told = [m if reader.made(m) else _in_words(m) for m in spoken]
     if reader.packages & _REFUSE_BLANKS:
         told = [filled for message in told for filled in _filled(message)]
     if reader.packages & _SYSTEM_FIRST:

@@ -71,7 +71,7 @@ def tool_round(draw: st.DrawFn, number: int, text: st.SearchStrategy[str]) -> li
         tool_call(name=f"tool_{place}", args=draw(arguments), id=f"call_{number}_{place}")
         for place in range(count)
     ]
-    said: Any = draw(texts | st.just([THOUGHT, {"type": "text", "text": "Well."}]))
+    said: Any = draw(text | st.just([THOUGHT, {"type": "text", "text": "Well."}]))
     blocks = [
         {"type": "tool_use", "id": c["id"], "name": c["name"], "input": c["args"]} for c in calls
     ]
@@ -227,7 +227,7 @@ def test_every_provider_takes_every_history(
 
 @pytest.mark.parametrize("tools", TOOLS)
 @pytest.mark.parametrize("name", AGGREGATORS)
-@settings(max_examples=20, **SETTINGS)
+@settings(max_examples=15, **SETTINGS)
 @given(
     history=histories() | edited_histories(),
     given_as=st.sampled_from(["user", "system", "fallback"]),
@@ -280,6 +280,17 @@ def test_what_a_provider_takes_reaches_it_unchanged(
     assert alone == plain
     assert without_system(proposed) == without_system(plain)
     assert "A proposal." in str(proposed)
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_the_answer_names_its_maker(server: LoopbackServer, name: str) -> None:
+    """By which the next turn's aggregator knows what is its own."""
+    refusing = CLIENTS["openai"](server, REFUSES)
+    llm = moa([refusing, CLIENTS[name](server, name)])
+    answer = llm.invoke("Hi")
+    streamed = [chunk.response_metadata.get("model_provider") for chunk in llm.stream("Hi")]
+    assert answer.response_metadata["model_provider"] == MAKERS.get(name, name)
+    assert set(filter(None, streamed)) == {MAKERS.get(name, name)}
 
 
 def without_system(body: Mapping[str, Any]) -> dict[str, Any]:
