@@ -6,7 +6,8 @@ reasoning needs its signature, turns begin and end with the user, nothing may be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import compress
 from operator import not_
 from typing import Any, Final, cast
@@ -29,13 +30,14 @@ _BEGINNING: Final = "Begin the conversation."
 def history_for_proposers(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """The conversation as reference models read it.
 
-    Tool turns are told as text, reasoning and empty messages are left out, system messages stand
-    together at the beginning, and the user speaks first. What needs none of this is the same.
+    Tool turns are told as text, reasoning, what a provider's own tools left, and empty messages are
+    left out, system messages stand together at the beginning, and the user speaks first. What needs
+    none of this is the same.
 
     Args:
         messages: The conversation. It is not changed.
     """
-    told = [_without_empty_text(_without_reasoning(m)) for m in without_tool_turns(messages)]
+    told = [_without_empty_text(in_own_words(m)) for m in without_tool_turns(messages)]
     kept = [message for message in told if not _is_empty(message)]
     systems, others = _systems_and_others(kept)
     if not others or role_of(others[0]) == "assistant":
@@ -74,12 +76,17 @@ def _as_one(systems: Sequence[BaseMessage]) -> list[BaseMessage]:
     return [first]
 
 
-def _without_reasoning(message: BaseMessage) -> BaseMessage:
+def in_own_words(message: BaseMessage) -> BaseMessage:
+    """What an assistant said, without what only its own provider takes back.
+
+    That is reasoning, and blocks of tools that ran at the provider's, such as a search.
+    """
     if not isinstance(message, AIMessage):
         return message
     beside = "reasoning_content" in message.additional_kwargs
     blocks = message.content if isinstance(message.content, list) else []
-    if not beside and not any(map(is_reasoning, blocks)):
+    said = [words for block in blocks for words in _words(block)]
+    if not beside and said == blocks:
         return message
     update: dict[str, Any] = {
         "additional_kwargs": {
@@ -87,8 +94,15 @@ def _without_reasoning(message: BaseMessage) -> BaseMessage:
         }
     }
     if blocks:
-        update["content"] = [block for block in blocks if not is_reasoning(block)]
+        update["content"] = said
     return message.model_copy(update=update)
+
+
+def _words(block: str | dict[Any, Any]) -> Iterator[str | dict[Any, Any]]:
+    if isinstance(block, str) or block.get("type") == "text":
+        yield block
+    elif block.get("type") == "refusal":
+        yield {"type": "text", "text": str(block.get("refusal", ""))}
 
 
 def is_reasoning(block: object) -> bool:
@@ -123,8 +137,23 @@ def without_tool_turns(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """
     if not any(isinstance(m, ToolMessage) or calls_tools(m) for m in messages):
         return list(messages)
-    told = [told_as_text(message) for message in messages]
+    told = [told_as_text(message) for message in _with_named_results(messages)]
     return [_in_blocks(message) for message in merge_message_runs(told, chunk_separator="\n\n")]
+
+
+def _with_named_results(messages: Sequence[BaseMessage]) -> Iterator[BaseMessage]:
+    """The messages, each result named by its call: results may come in any order."""
+    labels: dict[str | None, str] = {}
+    for message in messages:
+        if isinstance(message, AIMessage):
+            times = Counter(call["name"] for call in message.tool_calls)
+            for call in message.tool_calls:
+                arguments = f" with {arguments_text(call['args'])}"
+                labels[call["id"]] = call["name"] + (arguments if times[call["name"]] > 1 else "")
+        if isinstance(message, ToolMessage) and message.tool_call_id in labels:
+            yield message.model_copy(update={"name": labels[message.tool_call_id]})
+        else:
+            yield message
 
 
 def _in_blocks(message: BaseMessage) -> BaseMessage:

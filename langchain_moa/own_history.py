@@ -26,7 +26,13 @@ from langchain_core.messages import (
 from langchain_core.runnables import Runnable
 
 from langchain_moa.composition import model_and_arguments
-from langchain_moa.history import calls_tools, is_reasoning, systems_first, told_as_text
+from langchain_moa.history import (
+    calls_tools,
+    in_own_words,
+    is_reasoning,
+    systems_first,
+    told_as_text,
+)
 from langchain_moa.prompts import role_of
 from langchain_moa.tool_advice import tool_names
 
@@ -146,23 +152,27 @@ _KNOWN: Final = frozenset(_PACKAGES.values())
 
 
 def _maker(message: AIMessage) -> str:
-    """Who made a message: what its metadata say, else what its reasoning looks like."""
+    """Who made a message: what its metadata say, else what its blocks look like."""
     said = message.response_metadata.get("model_provider")
     blocks = message.content if isinstance(message.content, list) else []
-    found = (
-        _maker_of(block) for block in blocks if isinstance(block, dict) and is_reasoning(block)
-    )
-    return str(said or next(found, ""))
+    found = (_maker_of(block) for block in blocks if isinstance(block, dict))
+    return str(said or next(filter(None, found), ""))
 
 
 def _maker_of(block: Mapping[str, Any]) -> str:
-    if block["type"] == "thinking" and isinstance(block.get("thinking"), list):
-        return "mistralai"
-    if block["type"] in _SIGNED:
+    kind = str(block.get("type"))
+    if kind in _SIGNED:
+        if isinstance(block.get("thinking"), list):
+            return "mistralai"
         return (
             "google_genai" if block.get("thinking") and not block.get("signature") else "anthropic"
         )
-    return "bedrock" if block["type"] == "reasoning_content" else "openai"
+    if kind == "server_tool_use" or kind.endswith("_tool_result"):
+        return "anthropic"
+    if kind == "reasoning_content":
+        return "bedrock"
+    by_openai = kind == "refusal" or kind.endswith("_call") or is_reasoning(block)
+    return "openai" if by_openai else ""
 
 
 def _in_words(message: BaseMessage) -> BaseMessage:
@@ -170,7 +180,7 @@ def _in_words(message: BaseMessage) -> BaseMessage:
     if isinstance(message.content, str) and not message.additional_kwargs:
         return message
     plain: dict[str, Any] = {"additional_kwargs": {}, "response_metadata": {}}
-    return message.model_copy(update={"content": message.text, **plain})
+    return message.model_copy(update={"content": in_own_words(message).text, **plain})
 
 
 class _Round(NamedTuple):

@@ -31,12 +31,14 @@ SETTINGS: Final[dict[str, Any]] = {
 }
 REASONING = {"type": "reasoning", "reasoning": "Two.", "extras": {"signature": "c2ln"}}
 FOUR = {"type": "text", "text": "4"}
+SEARCH = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
 
 MADE: dict[str, list[list[dict[str, Any]]]] = {
     "anthropic": [
         [THOUGHT, FOUR],
         [{"type": "redacted_thinking", "data": "c2VjcmV0"}, FOUR],
         [{**FOUR, "citations": None}],
+        [SEARCH, {"type": "web_search_tool_result", "tool_use_id": "s", "content": []}, FOUR],
     ],
     "bedrock_converse": [
         [{"type": "reasoning_content", "reasoning_content": {"text": "Two."}}, FOUR]
@@ -48,6 +50,7 @@ MADE: dict[str, list[list[dict[str, Any]]]] = {
     "mistralai": [[{"type": "thinking", "thinking": [{"type": "text", "text": "Two."}]}, FOUR]],
     "openai": [
         [{"type": "reasoning", "id": "rs_1", "summary": []}, {**FOUR, "annotations": []}],
+        [{"type": "refusal", "refusal": "No."}],
         [{"type": "reasoning", "id": "rs_1", "reasoning": "Two."}, FOUR],
     ],
 }

@@ -17,11 +17,12 @@ from langchain_core.messages import (
     ToolCall,
     ToolMessage,
 )
+from langchain_core.messages.tool import tool_call
 from langchain_core.prompts import PromptTemplate
 
 from langchain_moa import MoAConfigurationError
 from langchain_moa.fences import fence
-from langchain_moa.history import without_tool_turns
+from langchain_moa.history import history_for_proposers, without_tool_turns
 from langchain_moa.prompts import (
     AGGREGATOR_PROMPT,
     parse_prompt,
@@ -312,7 +313,7 @@ def test_told_tool_turns_are_legal_in_list_content() -> None:
     ]
     plain = [history[0], ToolMessage("r", tool_call_id="1"), history[2]]
     assert without_tool_turns(plain)[-1].content == [
-        {"type": "text", "text": "[tool returned]\nr"},
+        {"type": "text", "text": "[f returned]\nr"},
         {"type": "text", "text": "more"},
     ]
 
@@ -321,3 +322,44 @@ def test_a_template_that_escapes_is_refused() -> None:
     template = PromptTemplate.from_template("{{proposals}}", template_format="mustache")
     with pytest.raises(MoAConfigurationError, match="escapes the proposals"):
         parse_prompt(template)
+
+
+def test_results_are_named_by_their_calls_when_a_tool_is_called_twice() -> None:
+    calls = [tool_call(name="pay", args={"to": to}, id=to) for to in ("Ann", "Bob")]
+    told = without_tool_turns(
+        [
+            AIMessage("", tool_calls=calls),
+            ToolMessage("rejected", tool_call_id="Bob", name="pay", status="error"),
+            ToolMessage("paid", tool_call_id="Ann", name="pay"),
+        ]
+    )
+    assert told[1].text == (
+        '[pay with {"to": "Bob"} failed]\nrejected\n\n[pay with {"to": "Ann"} returned]\npaid'
+    )
+
+
+def test_a_result_without_a_name_has_its_calls() -> None:
+    call = tool_call(name="look_up", args={}, id="1")
+    result = ToolMessage("x", tool_call_id="1")
+    told = without_tool_turns([AIMessage("", tool_calls=[call]), result])
+    assert told[1].text == "[look_up returned]\nx"
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}},
+        {"type": "web_search_tool_result", "tool_use_id": "s1", "content": []},
+        {"type": "web_search_call", "id": "w"},
+    ],
+)
+def test_blocks_of_a_providers_own_tools_are_left_out(block: dict[str, Any]) -> None:
+    said = AIMessage([block, {"type": "text", "text": "found"}])
+    told = history_for_proposers([HumanMessage("q"), said, HumanMessage("next")])
+    assert told[1].content == [{"type": "text", "text": "found"}]
+
+
+def test_a_refusal_is_told_as_text() -> None:
+    said = AIMessage([{"type": "refusal", "refusal": "I won't."}])
+    told = history_for_proposers([HumanMessage("q"), said, HumanMessage("next")])
+    assert told[1].text == "I won't."

@@ -19,7 +19,10 @@ _CALL_ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _BLOCKS: Final = {
     "user": {"text", "image", "document", "search_result", "tool_result"},
-    "assistant": {"text", "thinking", "redacted_thinking", "tool_use"},
+    "assistant": {
+        *("text", "thinking", "redacted_thinking", "tool_use"),
+        *("server_tool_use", "web_search_tool_result"),  # of tools that ran at the provider's
+    },
 }
 _IN_RESULT: Final = {"text", "image", "document", "search_result"}
 _THINKING: Final = ("thinking", "redacted_thinking")
@@ -103,8 +106,10 @@ def _about_block(block: Any, allowed: set[str]) -> Iterator[str]:
             yield from _about_thought(block)
         case "image":
             yield from _about_picture(block.get("source"))
-        case "tool_use":
+        case "tool_use" | "server_tool_use":
             yield from _about_call(block)
+        case "web_search_tool_result" if not is_text(block.get("tool_use_id")):
+            yield "web_search_tool_result blocks must have a tool_use_id."
         case "tool_result":
             yield from _about_result(block)
 
