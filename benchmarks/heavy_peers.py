@@ -31,7 +31,7 @@ def optillm(job: Job) -> Call:
 
 def llama_index(job: Job) -> Call:
     """LlamaIndex's pack, in which the aggregator's layer does not count."""
-    pack: Any = import_module("llama_index.packs.mixture_of_agents")
+    pack: Any = import_module("llama_index.packs.mixture_of_agents.base")
     models: Any = import_module("llama_index.llms.openai_like")
 
     def model(name: str) -> Any:
@@ -39,12 +39,12 @@ def llama_index(job: Job) -> Call:
             model=name, api_base=job.base_url, api_key=job.api_key, is_chat_model=True
         )
 
-    mixture = pack.MixtureOfAgentsPack(
+    workflow = pack.MixtureOfAgentWorkflow(  # what the pack runs, which would do it in a new loop
         model(job.aggregator), [model(name) for name in job.proposers], num_layers=job.layers - 1
     )
 
     async def call() -> str:
-        return str(await asyncio.to_thread(mixture.run, job.messages[-1][1]))
+        return str(await workflow.run(query_str=job.messages[-1][1]))
 
     return call
 

@@ -114,5 +114,3 @@ def overhead_table(found: list[Overhead]) -> str:
         f"contestant|layers|overhead / {PLAIN}|wall / critical path|CPU / {PLAIN}|requests a call"
     )
     return table(header, rows)
-
-

@@ -42,7 +42,7 @@ def _with_proposals(job: Job, texts: list[str]) -> Messages:
 def together_sdk(job: Job) -> Call:
     """Together's SDK and `asyncio.gather`, as its reference scripts do it."""
     sdk: Any = import_module("together")
-    client = sdk.AsyncTogether(api_key=job.api_key, base_url=job.base_url)
+    client = sdk.AsyncTogether(api_key=job.api_key, base_url=job.base_url.removesuffix("/v1"))
 
     async def ask(model: str, messages: Messages) -> str:
         answer = await client.chat.completions.create(model=model, messages=messages)
