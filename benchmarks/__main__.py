@@ -13,6 +13,7 @@ soak: thousands of calls among random faults; only where it is asked for.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import logging
 import sys
@@ -52,7 +53,7 @@ def main() -> int:
     parser.add_argument("--plots", type=Path, help="draw what was found into this folder")
     arguments = parser.parse_args()
     logging.getLogger("langchain_moa").setLevel(logging.ERROR)  # the failures are on purpose
-    kept = run(arguments)
+    kept = asyncio.run(run(arguments))
     if arguments.json:
         arguments.json.write_text(json.dumps(kept, indent=2))
     if arguments.plots:

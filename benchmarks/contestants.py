@@ -14,9 +14,7 @@ from pydantic import SecretStr
 
 from benchmarks.roster import Call, Job
 from langchain_moa import MoAChatModel
-from langchain_moa.prompts import AGGREGATOR_PROMPT, parse_prompt, with_proposals
-
-_TEMPLATE = parse_prompt(AGGREGATOR_PROMPT)
+from langchain_moa.prompts import parse_prompt, with_proposals
 
 
 def conversation(job: Job) -> list[AnyMessage]:
@@ -37,6 +35,7 @@ class Members:
             )
 
         self.layers = job.layers
+        self.template = parse_prompt(job.prompt)
         self.proposers = [together(name) for name in job.proposers]
         self.aggregator = together(job.aggregator)
         self.messages = conversation(job)
@@ -52,7 +51,9 @@ class Members:
         messages: list[Any] = self.messages
         for _ in range(self.layers - 1):
             answers = await asyncio.gather(*(model.ainvoke(messages) for model in self.proposers))
-            messages = with_proposals(self.messages, [a.text for a in answers], _TEMPLATE, "user")
+            messages = with_proposals(
+                self.messages, [a.text for a in answers], self.template, "user"
+            )
         return messages
 
     async def plain_invoke(self) -> AIMessage:

@@ -15,7 +15,7 @@ from benchmarks.table import Row, table
 
 CONTESTANTS: Final = (GIVEN, OUR, PLAIN, HTTPX)
 PROPOSERS: Final = 4
-CALLS: Final = 3
+CALLS, QUICK_CALLS = 3, 1
 ANSWER: Final = "There is a lot to see, and it depends on what one likes. " * 4
 
 Sizes = tuple[int, ...]
@@ -46,7 +46,11 @@ GROWING: Final[dict[str, tuple[Sizes, Sizes, Callable[[Address, int], Job]]]] = 
         (100, 5_000),
         lambda where, n: _job(where, tokens=n),
     ),
-    "messages of history": ((1, 21, 101, 401), (1, 41), lambda where, n: _job(where, history=n)),
+    "messages of history": (
+        (1, 21, 101, 401),
+        (1, 41),
+        lambda where, n: _job(where, tokens=100, history=n),
+    ),
 }
 """What grows: its sizes, those of a quick run, and the mixture of such a size."""
 
@@ -99,12 +103,12 @@ def exponent(sizes: list[Any], seconds: list[float]) -> float:
 def run_growth(crew: Crew, address: Address, repetitions: int, *, quick: bool) -> list[Growth]:
     """Let one thing grow after the other."""
     contestants = crew.start(CONTESTANTS)
-    found: list[Growth] = []
+    found, calls = list[Growth](), QUICK_CALLS if quick else CALLS
     for what, (sizes, few, job) in GROWING.items():
         points = few if quick else sizes
         rows = {name: Growth(what, name, list(points)) for name in contestants}
         for size in points:
-            _read_point(contestants, address, job(address, size), rows, repetitions)
+            _read_point(contestants, address, job(address, size), rows, repetitions, calls)
         found += rows.values()
     return found
 
@@ -115,14 +119,15 @@ def _read_point(
     job: Job,
     rows: dict[str, Growth],
     repetitions: int,
+    calls: int,
 ) -> None:
     cpus: dict[str, list[float]] = {name: [] for name in rows}
     moved: dict[str, float] = {}
     for _ in range(repetitions):
         for name in rows:
             address.counts(forget=True)
-            cpus[name] += contestants[name].ask("in_turn", job, CALLS)["cpus"]
-            moved[name] = address.counts(forget=True)["bytes"] / (CALLS + 1)
+            cpus[name] += contestants[name].ask("in_turn", job, calls)["cpus"]
+            moved[name] = address.counts(forget=True)["bytes"] / (calls + 1)
     for name, row in rows.items():
         row.cpus.append(statistics.median(cpus[name]))
         row.bytes.append(moved[name])

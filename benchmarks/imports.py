@@ -33,13 +33,11 @@ PROGRAMS: Final = {
 
 
 def run_imports(repetitions: int) -> dict[str, list[float]]:
-    """Seconds of each import in fresh processes, in turn; the first round warms up."""
+    """Seconds of each import in fresh processes, in turn."""
     found: dict[str, list[float]] = {name: [] for name in PROGRAMS}
-    for repetition in range(repetitions + 1):
+    for _ in range(repetitions):
         for name, program in PROGRAMS.items():
-            seconds = _seconds(program)
-            if repetition:
-                found[name].append(seconds)
+            found[name].append(_seconds(program))
     return found
 
 

@@ -14,7 +14,7 @@ from benchmarks.table import Row, table
 CONTESTANTS: Final = (GIVEN, OUR, PLAIN, HTTPX, AIOHTTP)
 AT_ONCE: Final = (1, 64, 256, 1_000)
 QUICK: Final = (1, 8)
-IN_TURN: Final = 8
+IN_TURN, QUICK_IN_TURN = 8, 2
 """Calls one after the other, where there is one at a time."""
 BUSY: Final = 0.9
 """Share of a core from which on the server, too, holds the throughput down."""
@@ -58,23 +58,24 @@ class Load:
 def run_load(crew: Crew, address: Address, repetitions: int, *, quick: bool) -> list[Load]:
     """Make calls, in turn, ever more of them at the same time."""
     contestants = crew.start(CONTESTANTS)
+    in_turn = QUICK_IN_TURN if quick else IN_TURN
     found: list[Load] = []
     for at_once in QUICK if quick else AT_ONCE:
         rows = {name: Load(name, at_once) for name in contestants}
         for _ in range(repetitions):
             for name, row in rows.items():
-                _read(contestants[name], address, row)
+                _read(contestants[name], address, row, in_turn)
         found += rows.values()
     return found
 
 
-def _read(contestant: Contestant, address: Address, row: Load) -> None:
+def _read(contestant: Contestant, address: Address, row: Load, in_turn: int) -> None:
     served = address.counts(forget=True)["cpu"]
     if row.at_once == 1:
-        answer = contestant.ask("in_turn", address.job(), IN_TURN)
+        answer = contestant.ask("in_turn", address.job(), in_turn)
         row.cpus.append(statistics.median(answer["cpus"]))
         row.throughputs.append(1 / statistics.median(answer["walls"]))
-        wall = sum(answer["walls"]) * (1 + 1 / IN_TURN)
+        wall = sum(answer["walls"]) * (1 + 1 / in_turn)
     else:
         answer = contestant.ask("at_once", address.job(), row.at_once)
         wall = answer["wall"]

@@ -74,8 +74,7 @@ def run_overhead(crew: Crew, address: Address, repetitions: int) -> list[Overhea
 
 
 def _read(contestant: Contestant, address: Address, row: Overhead, calls: int) -> None:
-    before = address.counts(forget=True)["requests"]
-    del before  # those were another's
+    address.counts(forget=True)  # those were another's
     answer = contestant.ask("in_turn", address.job(layers=row.layers), calls)
     row.walls += answer["walls"]
     row.cpus += answer["cpus"]

@@ -1,6 +1,7 @@
 """The same mixture by other means: Together's SDK, and the floors, bare HTTP clients.
 
-All of them send the mixture's own prompt, so that everybody moves the same bytes.
+All of them send the mixture's own prompt, so that everybody moves the same bytes. LangChain is not
+imported here: a heap full of it would burden the floors.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Any, Final
 
 from benchmarks.roster import Call, Job
 from langchain_moa.fences import fence
-from langchain_moa.prompts import AGGREGATOR_PROMPT
 
 CONNECTIONS: Final = 1000
 """As many as LangChain's clients open."""
@@ -35,7 +35,7 @@ async def _mixed(job: Job, ask: Ask) -> str:
 def _with_proposals(job: Job, texts: list[str]) -> Messages:
     messages = [{"role": role, "content": text} for role, text in job.messages]
     if texts:
-        messages[-1]["content"] += f"\n\n{AGGREGATOR_PROMPT.format(proposals=fence(texts))}"
+        messages[-1]["content"] += f"\n\n{job.prompt.format(proposals=fence(texts))}"
     return messages
 
 

@@ -11,7 +11,7 @@ from benchmarks.tails import PLAIN as PLAIN_TAIL
 
 try:
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 except ImportError as error:
     _MESSAGE = "plots need matplotlib: pip install matplotlib"
     raise ImportError(_MESSAGE) from error
@@ -66,8 +66,9 @@ def _bars(axes: Any, values: dict[str, float], title: str) -> None:
     names = sorted(values, key=lambda name: -values[name])
     lengths = [values[name] for name in names]
     bars = axes.barh(names, lengths, color=[COLOURS.get(name, _OTHER) for name in names])
-    axes.bar_label(bars, fmt="%.2f", padding=3)
     axes.axvline(1, color=COLOURS[PLAIN], linewidth=0.8, linestyle="--")
+    behind = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    axes.bar_label(bars, fmt="%.2f", padding=4, bbox=behind)
     axes.set_xlim(right=1.15 * max(*lengths, 1))
     axes.set_title(title, fontsize="medium")
     axes.spines[["top", "right"]].set_visible(False)
@@ -75,9 +76,12 @@ def _bars(axes: Any, values: dict[str, float], title: str) -> None:
 
 def _load(readings: list[Kept]) -> Figure:
     """CPU per call and throughput by the number of calls at the same time."""
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
     figure.suptitle(f"Many calls at the same time, ÷ {PLAIN}")
-    measures = (("cpu", "CPU per call (less is better)"), ("throughput", "calls per second (more)"))
+    measures = (
+        ("cpu", "CPU per call (less is better)"),
+        ("throughput", "calls per second (more is better)"),
+    )
     plain = {it["at_once"]: it for it in readings if it["contestant"] == PLAIN}
     for axes, (key, title) in zip(figure.subplots(1, 2), measures, strict=True):
         for name in dict.fromkeys(it["contestant"] for it in readings):
@@ -90,7 +94,8 @@ def _load(readings: list[Kept]) -> Figure:
         axes.set_ylim(bottom=0)
         axes.set(xlabel="calls at the same time", ylabel=f"÷ {PLAIN}", title=title)
         axes.grid(alpha=0.3)
-    figure.axes[0].legend(fontsize="small")
+    names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*names, loc="outside lower center", ncols=len(names[1]), frameon=False)
     return figure
 
 
@@ -106,9 +111,8 @@ def _tails(readings: list[Kept]) -> Figure:
             (COLOURS[PLAIN], COLOURS[GIVEN], COLOURS[OUR]),
             strict=True,
         ):
-            shares = [(place + 1) / len(it["seconds"]) for place in range(len(it["seconds"]))]
             style = "--" if it["contestant"] == PLAIN_TAIL else "-"
-            axes.step(it["seconds"], shares, style, where="post", color=colour)
+            axes.ecdf(it["seconds"], linestyle=style, color=colour)
         axes.set(xlabel="seconds", title=f"proposers: {variant}", xlim=(0, None))
         axes.grid(alpha=0.3)
     every[0].set_ylabel("share of calls that have ended")
@@ -157,6 +161,7 @@ def _ticks(axes: Any, places: Iterable[int]) -> None:
 
 def _plain_numbers(axes: Any) -> None:
     for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
 

@@ -25,6 +25,7 @@ class Job:
         base_url: Address of the model server, and `api_key` its key.
         proposers: Model ids of each layer but the last.
         aggregator: Model id of the last layer.
+        prompt: What follows the question from the second layer on, with `{proposals}` in it.
         layers: Layers, the aggregator's included.
         messages: The conversation as pairs of role and text; it ends on the user's turn.
     """
@@ -33,6 +34,7 @@ class Job:
     api_key: str
     proposers: tuple[str, ...]
     aggregator: str
+    prompt: str
     layers: int = 2
     messages: tuple[tuple[str, str], ...] = (("user", QUESTION),)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
@@ -44,49 +44,49 @@ class Run:
         self.address = address
         self.crew = crew
 
-    def overhead(self) -> Found:
+    async def overhead(self) -> Found:
         """Scenario A."""
         found = run_overhead(self.crew, self.address, self.repetitions)
         kept = {"overhead": [it.as_json() for it in found]}
         return kept, overhead_ratios(found), overhead_table(found)
 
-    def load(self) -> Found:
+    async def load(self) -> Found:
         """Scenario B."""
         found = run_load(self.crew, self.address, self.few, quick=self.quick)
         return {"load": [it.as_json() for it in found]}, load_ratios(found), load_table(found)
 
-    def streaming(self) -> Found:
+    async def streaming(self) -> Found:
         """Scenario C."""
-        return {}, asyncio.run(run_streaming(self.address, self.repetitions)), ""
+        return {}, await run_streaming(self.address, self.repetitions), ""
 
-    def tails(self) -> Found:
+    async def tails(self) -> Found:
         """Scenario D."""
-        found = asyncio.run(run_tails(self.calls or TAIL_CALLS, quick=self.quick))
+        found = await run_tails(self.calls or TAIL_CALLS, quick=self.quick)
         return {"tails": [asdict(it) for it in found]}, tails_ratios(found), tails_table(found)
 
-    def memory(self) -> Found:
+    async def memory(self) -> Found:
         """Scenario E."""
         found = run_memory(self.address, self.few, quick=self.quick)
         return {"memory": found}, memory_ratios(found), memory_table(found)
 
-    def growth(self) -> Found:
+    async def growth(self) -> Found:
         """Scenario F."""
         found = run_growth(self.crew, self.address, self.few, quick=self.quick)
         return {"growth": [it.as_json() for it in found]}, growth_ratios(found), growth_table(found)
 
-    def imports(self) -> Found:
+    async def imports(self) -> Found:
         """Scenario G."""
         found = run_imports(self.repetitions)
         return {"imports": found}, imports_ratios(found), ""
 
-    def soak(self) -> Found:
+    async def soak(self) -> Found:
         """The soak."""
         calls = self.calls or (QUICK_SOAK if self.quick else CALLS)
-        found = asyncio.run(run_soak(calls))
+        found = await run_soak(calls)
         return {"soak": found.as_json()}, [], soak_table(found)
 
 
-_SCENARIOS: Final[dict[str, Callable[[Run], Found]]] = {
+_SCENARIOS: Final[dict[str, Callable[[Run], Awaitable[Found]]]] = {
     "A": Run.overhead,
     "B": Run.load,
     "C": Run.streaming,
@@ -100,17 +100,22 @@ SCENARIOS: Final = tuple(_SCENARIOS)
 BY_DEFAULT: Final = SCENARIOS[:-1]
 
 
-def run(arguments: Namespace) -> dict[str, Any]:
-    """Run the scenarios, print their tables, and give what is kept as JSON."""
-    kept: dict[str, Any] = {"machine": described(), "ratios": []}
+async def run(arguments: Namespace) -> dict[str, Any]:
+    """Run the scenarios, print their tables, and give what is kept as JSON.
+
+    All of them share the event loop, for clients outlive the scenario that has opened them.
+    """
+    kept: dict[str, Any] = {"machine": described(), "seconds": {}, "ratios": []}
     show = partial(print, flush=True)
     show(", ".join(kept["machine"].values()))
     with ExitStack() as stack:
         crew = stack.enter_context(Crew(arguments.alone))
         this = Run(arguments, stack.enter_context(serving()), crew)
         for name in arguments.scenario or BY_DEFAULT:
-            found, ratios, details = _SCENARIOS[name](this)
+            started = time.perf_counter()
+            found, ratios, details = await _SCENARIOS[name](this)
             kept |= found
+            kept["seconds"][name] = round(time.perf_counter() - started, 1)
             kept["ratios"] += ratios
             if details:
                 show(f"\n{name}\n\n{details}")

@@ -18,6 +18,7 @@ from typing import Any, Final
 from benchmarks import faults
 from benchmarks.machine import raise_file_limit
 from benchmarks.roster import Job
+from langchain_moa.prompts import AGGREGATOR_PROMPT
 from langchain_moa.testing import BehaviorFunction, LoopbackServer, ModelBehavior
 
 LATENCY: Final = 0.2
@@ -60,7 +61,9 @@ class Address:
         **options: Any,
     ) -> Job:
         """A mixture of this server's models."""
-        return Job(self.base_url, self.api_key, tuple(proposers), aggregator, **options)
+        return Job(
+            self.base_url, self.api_key, tuple(proposers), aggregator, AGGREGATOR_PROMPT, **options
+        )
 
 
 def at_once(tokens: int, place: int = 0) -> str:
