@@ -32,7 +32,8 @@ class ServerThread:
     """
 
     def __init__(self, app: Any, *, port: int = 0) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # named as TCP, or asyncio sets no TCP_NODELAY and each answer may wait 40 ms for an ACK
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind(("127.0.0.1", port))
         config = uvicorn.Config(
