@@ -91,7 +91,8 @@ class Contestant:
 def _environment(requirements: Iterable[str]) -> list[str]:
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
     wanted = [word for requirement in requirements for word in ("--with", requirement)]
-    return [uv, "run", "--quiet", "--isolated", "--no-project", *wanted, "python"]
+    python = ("--python", f"{sys.version_info.major}.{sys.version_info.minor}")
+    return [uv, "run", "--quiet", "--isolated", "--no-project", *python, *wanted, "python"]
 
 
 class Crew:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import log
 from typing import Any, Final
 
@@ -65,6 +65,7 @@ class Growth:
         sizes: How large it is, at each point.
         bytes: Bytes that a call moves there: requests' bodies, answers' texts.
         cpus: CPU seconds of a call there, the median.
+        readings: CPU seconds of the calls at the next point so far, and `moved` its bytes.
     """
 
     what: str
@@ -72,6 +73,14 @@ class Growth:
     sizes: list[int]
     bytes: list[float] = field(default_factory=list)
     cpus: list[float] = field(default_factory=list)
+    readings: list[float] = field(default_factory=list)
+    moved: float = 0.0
+
+    def close_point(self) -> None:
+        """Make a point of the readings so far."""
+        self.cpus.append(statistics.median(self.readings))
+        self.bytes.append(self.moved)
+        self.readings.clear()
 
     @property
     def by_size(self) -> float:
@@ -91,7 +100,8 @@ class Growth:
     def as_json(self) -> dict[str, Any]:
         """The readings and what follows from them."""
         fits = {"by_size": self.by_size, "by_bytes": self.by_bytes, "at_the_end": self.at_the_end}
-        return {**asdict(self), **fits}
+        points = {name: getattr(self, name) for name in ("what", "contestant", "sizes", "bytes")}
+        return {**points, "cpus": self.cpus, **fits}
 
 
 def exponent(sizes: list[Any], seconds: list[float]) -> float:
@@ -108,29 +118,20 @@ def run_growth(crew: Crew, address: Address, repetitions: int, *, quick: bool) -
         points = few if quick else sizes
         rows = {name: Growth(what, name, list(points)) for name in contestants}
         for size in points:
-            _read_point(contestants, address, job(address, size), rows, repetitions, calls)
+            mixture = job(address, size)
+            for _ in range(repetitions):
+                for name, row in rows.items():
+                    _read(contestants[name], address, mixture, row, calls)
+            for row in rows.values():
+                row.close_point()
         found += rows.values()
     return found
 
 
-def _read_point(
-    contestants: dict[str, Contestant],
-    address: Address,
-    job: Job,
-    rows: dict[str, Growth],
-    repetitions: int,
-    calls: int,
-) -> None:
-    cpus: dict[str, list[float]] = {name: [] for name in rows}
-    moved: dict[str, float] = {}
-    for _ in range(repetitions):
-        for name in rows:
-            address.counts(forget=True)
-            cpus[name] += contestants[name].ask("in_turn", job, calls)["cpus"]
-            moved[name] = address.counts(forget=True)["bytes"] / (calls + 1)
-    for name, row in rows.items():
-        row.cpus.append(statistics.median(cpus[name]))
-        row.bytes.append(moved[name])
+def _read(contestant: Contestant, address: Address, job: Job, row: Growth, calls: int) -> None:
+    address.counts(forget=True)  # those were another's
+    row.readings += contestant.ask("in_turn", job, calls)["cpus"]
+    row.moved = address.counts(forget=True)["bytes"] / (calls + 1)
 
 
 def growth_ratios(found: list[Growth]) -> list[Row]:
