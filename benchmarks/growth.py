@@ -9,11 +9,11 @@ from math import log
 from typing import Any, Final
 
 from benchmarks.crew import Contestant, Crew
-from benchmarks.roster import GIVEN, HTTPX, OUR, PLAIN, QUESTION, Job
+from benchmarks.roster import GIVEN, HTTPX2, OUR, PLAIN, QUESTION, Job
 from benchmarks.server import LONG, Address, at_once
 from benchmarks.table import Row, table
 
-CONTESTANTS: Final = (GIVEN, OUR, PLAIN, HTTPX)
+CONTESTANTS: Final = (GIVEN, OUR, PLAIN, HTTPX2)
 PROPOSERS: Final = 4
 CALLS, QUICK_CALLS = 3, 1
 ANSWER: Final = "There is a lot to see, and it depends on what one likes. " * 4

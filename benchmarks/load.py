@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from benchmarks.crew import Contestant, Crew
-from benchmarks.roster import AIOHTTP, GIVEN, HTTPX, OUR, PLAIN
+from benchmarks.roster import AIOHTTP, GIVEN, HTTPX2, OUR, PLAIN
 from benchmarks.server import Address
 from benchmarks.table import Row, table
 
-CONTESTANTS: Final = (GIVEN, OUR, PLAIN, HTTPX, AIOHTTP)
+CONTESTANTS: Final = (GIVEN, OUR, PLAIN, HTTPX2, AIOHTTP)
 AT_ONCE: Final = (1, 64, 256, 1_000)
 QUICK: Final = (1, 8)
 IN_TURN, QUICK_IN_TURN = 8, 2

@@ -52,8 +52,17 @@ def together_sdk(job: Job) -> Call:
 
 
 def bare_httpx(job: Job) -> Call:
-    """The floor of everything that is built on `httpx`."""
-    httpx: Any = import_module("httpx")
+    """The floor of what is built on `httpx`, as Together's SDK is."""
+    return _bare("httpx", job)
+
+
+def bare_httpx2(job: Job) -> Call:
+    """The floor of what is built on `httpx2`, as OpenAI's SDK and with it LangChain's model is."""
+    return _bare("httpx2", job)
+
+
+def _bare(package: str, job: Job) -> Call:
+    httpx: Any = import_module(package)
     client = httpx.AsyncClient(
         headers=_headers(job),
         limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=100),

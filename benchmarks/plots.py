@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.roster import AIOHTTP, GIVEN, HTTPX, OUR, PLAIN
+from benchmarks.roster import AIOHTTP, GIVEN, HTTPX, HTTPX2, OUR, PLAIN
 from benchmarks.tails import PLAIN as PLAIN_TAIL
 
 try:
@@ -23,7 +23,8 @@ COLOURS: Final = {
     GIVEN: "#1f77b4",
     OUR: "#d62728",
     PLAIN: "#555555",
-    HTTPX: "#2ca02c",
+    HTTPX: "#98df8a",
+    HTTPX2: "#2ca02c",
     AIOHTTP: "#9467bd",
 }
 _OTHER: Final = "#b0b0b0"

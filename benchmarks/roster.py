@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 GIVEN, OUR, PLAIN = "given members", "our members", "plain LangChain"
-SDK, HTTPX, AIOHTTP = "Together SDK", "bare httpx", "bare aiohttp"
+SDK = "Together SDK"
+HTTPX, HTTPX2, AIOHTTP = "bare httpx", "bare httpx2", "bare aiohttp"
 OPTILLM, LLAMA_INDEX, SWARMS = "optillm", "LlamaIndex", "swarms"
 QUESTION: Final = "What are 3 fun things to do in SF?"
 
@@ -89,6 +90,7 @@ ROSTER: Final = {
     PLAIN: Entry("benchmarks.contestants:plain"),
     SDK: Entry("benchmarks.peers:together_sdk", ("together",)),
     HTTPX: Entry("benchmarks.peers:bare_httpx", ("httpx",)),
+    HTTPX2: Entry("benchmarks.peers:bare_httpx2", ("httpx2",)),
     AIOHTTP: Entry("benchmarks.peers:bare_aiohttp", ("aiohttp",)),
     OPTILLM: Entry("benchmarks.heavy_peers:optillm", ("optillm",), ("optillm",), path=3),
     LLAMA_INDEX: Entry(

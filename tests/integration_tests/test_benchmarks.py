@@ -27,6 +27,7 @@ LIGHT = (
     "plain LangChain",
     "Together SDK",
     "bare httpx",
+    "bare httpx2",
     "bare aiohttp",
 )
 HEAVY = ("optillm", "LlamaIndex", "swarms")
