@@ -38,7 +38,10 @@ _TEMPLATE = parse_prompt(AGGREGATOR_PROMPT)
 
 @dataclass(frozen=True)
 class Tail:
-    """Wall seconds of one contestant's calls in one variant, and how many of them raised."""
+    """Wall seconds of one contestant's calls in one variant, and how many of them raised.
+
+    `seconds` are those of all calls, sorted, and the others their percentiles.
+    """
 
     variant: str
     contestant: str
