@@ -129,9 +129,10 @@ def main() -> None:
     with LoopbackServer(SERVED[sys.argv[1]]()) as server:
         print(server.base_url, server.api_key, flush=True)
         for line in sys.stdin:
-            print(json.dumps(counted(server)), flush=True)
+            counts = counted(server)
             if line.strip() == "forget":
                 server.requests.clear()
+            print(json.dumps(counts), flush=True)
 
 
 if __name__ == "__main__":
