@@ -29,6 +29,8 @@ COLOURS: Final = {
 }
 _OTHER: Final = "#b0b0b0"
 _DPI: Final = 120
+_LONGEST: Final = 4.0
+"""Longer bars are cut, or the slowest peer would leave nothing of the others to be seen."""
 
 
 def draw(kept: Kept, folder: Path) -> list[Path]:
@@ -65,12 +67,13 @@ def _overhead(readings: list[Kept]) -> Figure:
 
 def _bars(axes: Any, values: dict[str, float], title: str) -> None:
     names = sorted(values, key=lambda name: -values[name])
-    lengths = [values[name] for name in names]
+    lengths = [min(values[name], _LONGEST) for name in names]
+    labels = [f"{values[n]:.2f}{' (cut)' if values[n] > _LONGEST else ''}" for n in names]
     bars = axes.barh(names, lengths, color=[COLOURS.get(name, _OTHER) for name in names])
     axes.axvline(1, color=COLOURS[PLAIN], linewidth=0.8, linestyle="--")
     behind = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-    axes.bar_label(bars, fmt="%.2f", padding=4, bbox=behind)
-    axes.set_xlim(right=1.15 * max(*lengths, 1))
+    axes.bar_label(bars, labels, padding=4, bbox=behind)
+    axes.set_xlim(right=1.3 * max(*lengths, 1))
     axes.set_title(title, fontsize="medium")
     axes.spines[["top", "right"]].set_visible(False)
 
