@@ -48,8 +48,8 @@ readme: $(UV) ## write the command line's help into the README
 notebooks: $(UV) ## execute the notebooks and keep their outputs
 	$(RUN) --no-dev --group test jupyter execute --inplace notebooks/*.ipynb
 
-bench: $(UV) ## measure against plain LangChain, side by side (B="--quick --scenario A")
-	$(RUN) --no-dev --group test python -m benchmarks $(B)
+bench: $(UV) ## measure against plain LangChain and peers, side by side (B="--quick --scenario A")
+	$(RUN) --no-dev --group bench python -m benchmarks $(B)
 
 build: $(UV) ## build the wheel and import it in an empty environment
 	rm -rf dist

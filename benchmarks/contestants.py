@@ -4,74 +4,109 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langchain_together import ChatTogether
 from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import SecretStr
 
-from benchmarks.server import PROPOSERS, Address
+from benchmarks.roster import Call, Job
 from langchain_moa import MoAChatModel
-from langchain_moa.prompts import AGGREGATOR_PROMPT, parse_prompt, with_proposals
+from langchain_moa.prompts import parse_prompt, with_proposals
 
-QUESTION = [HumanMessage("What are 3 fun things to do in SF?")]
-_TEMPLATE = parse_prompt(AGGREGATOR_PROMPT)
+
+def conversation(job: Job) -> list[AnyMessage]:
+    """A job's conversation as messages."""
+    return [HumanMessage(t) if role == "user" else AIMessage(t) for role, t in job.messages]
 
 
 class Members:
-    """The same `ChatTogether` objects for everybody."""
+    """The `ChatTogether` objects of a job, and its conversation."""
 
-    def __init__(self, address: Address, aggregator: str) -> None:
+    def __init__(self, job: Job) -> None:
         def together(model: str) -> ChatTogether:
             return ChatTogether(
                 model=model,
-                api_key=SecretStr(address.api_key),
-                base_url=address.base_url,
+                api_key=SecretStr(job.api_key),
+                base_url=job.base_url,
                 stream_usage=True,
             )
 
-        self.proposers = [together(name) for name in PROPOSERS]
-        self.aggregator = together(aggregator)
+        self.layers = job.layers
+        self.template = parse_prompt(job.prompt)
+        self.proposers = [together(name) for name in job.proposers]
+        self.aggregator = together(job.aggregator)
+        self.messages = conversation(job)
+
+    def mixture(self) -> MoAChatModel:
+        """The mixture of them."""
+        return MoAChatModel(
+            reference_models=self.proposers, aggregator=self.aggregator, layers=self.layers
+        )
+
+    async def gathered(self) -> list[Any]:
+        """The last conversation of a mixture made by `asyncio.gather`."""
+        messages: list[Any] = self.messages
+        for _ in range(self.layers - 1):
+            answers = await asyncio.gather(*(model.ainvoke(messages) for model in self.proposers))
+            messages = with_proposals(
+                self.messages, [a.text for a in answers], self.template, "user"
+            )
+        return messages
+
+    async def plain_invoke(self) -> AIMessage:
+        """Plain LangChain: gather, then the aggregator."""
+        return await self.aggregator.ainvoke(await self.gathered())
+
+    async def plain_stream(self) -> AsyncIterator[Any]:
+        """Plain LangChain: gather, then stream the aggregator."""
+        async for chunk in self.aggregator.astream(await self.gathered()):
+            yield chunk
+
+    def in_graph(self, *, naive: bool) -> Any:
+        """A parent graph whose node calls the mixture, or all the models by itself."""
+        llm = self.mixture()
+
+        async def answer(state: MessagesState) -> Any:
+            if naive:
+                return {"messages": [await self.plain_invoke()]}
+            return {"messages": [await llm.ainvoke(state["messages"])]}
+
+        builder = StateGraph(MessagesState)
+        builder.add_node("answer", answer)
+        builder.add_edge(START, "answer")
+        return builder.compile()
 
 
-def mixture(members: Members, layers: int) -> MoAChatModel:
-    """The mixture of the members."""
-    return MoAChatModel(
-        reference_models=members.proposers, aggregator=members.aggregator, layers=layers
+def given(job: Job) -> Call:
+    """The mixture of the user's own `ChatTogether` objects."""
+    members = Members(job)
+    return partial(_asked, members.mixture(), members.messages)
+
+
+def our(job: Job) -> Call:
+    """The mixture of members given as strings, which the package builds itself."""
+    llm = MoAChatModel(
+        reference_models=list(job.proposers),
+        aggregator=job.aggregator,
+        layers=job.layers,
+        base_url=job.base_url,
+        api_key=SecretStr(job.api_key),
     )
+    return partial(_asked, llm, conversation(job))
 
 
-async def gathered(members: Members, layers: int) -> list[Any]:
-    """The last conversation of a mixture made by `asyncio.gather`."""
-    messages: list[Any] = QUESTION
-    for _ in range(layers - 1):
-        answers = await asyncio.gather(*(model.ainvoke(messages) for model in members.proposers))
-        messages = with_proposals(QUESTION, [a.text for a in answers], _TEMPLATE, "user")
-    return messages
+def plain(job: Job) -> Call:
+    """Plain LangChain with the same objects."""
+    members = Members(job)
+
+    async def call() -> str:
+        return (await members.plain_invoke()).text
+
+    return call
 
 
-async def plain_invoke(members: Members, layers: int) -> Any:
-    """Plain LangChain: gather, then the aggregator."""
-    return await members.aggregator.ainvoke(await gathered(members, layers))
-
-
-async def plain_stream(members: Members, layers: int) -> AsyncIterator[Any]:
-    """Plain LangChain: gather, then stream the aggregator."""
-    async for chunk in members.aggregator.astream(await gathered(members, layers)):
-        yield chunk
-
-
-def in_graph(members: Members, *, naive: bool) -> Any:
-    """A parent graph whose node calls the mixture, or all the models by itself."""
-    llm = mixture(members, 2)
-
-    async def answer(state: MessagesState) -> Any:
-        if naive:
-            return {"messages": [await plain_invoke(members, 2)]}
-        return {"messages": [await llm.ainvoke(state["messages"])]}
-
-    builder = StateGraph(MessagesState)
-    builder.add_node("answer", answer)
-    builder.add_edge(START, "answer")
-    return builder.compile()
+async def _asked(llm: MoAChatModel, messages: list[AnyMessage]) -> str:
+    return (await llm.ainvoke(messages)).text

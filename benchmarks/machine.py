@@ -8,6 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+try:
+    import resource
+except ImportError:  # Windows has no such limits
+    resource = None  # type: ignore[assignment]
+
+FILES: Final = 65_536
+"""Open files that are enough for everything here."""
 PACKAGES: Final = (
     "langchain-core",
     "langgraph",
@@ -31,7 +38,25 @@ def described() -> dict[str, str]:
 
 def resident_mib() -> float:
     """Memory of this process in MiB; 0 where the system does not tell."""
-    kib = _value_in(Path("/proc/self/status"), "VmRSS").removesuffix("kB")
+    return _mib("VmRSS")
+
+
+def peak_mib() -> float:
+    """The most memory that this process has had, in MiB; 0 where the system does not tell."""
+    return _mib("VmHWM")
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files, and so connections, as it may."""
+    if resource is not None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        allowed = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+        if soft != resource.RLIM_INFINITY and soft < allowed:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+
+
+def _mib(name: str) -> float:
+    kib = _value_in(Path("/proc/self/status"), name).removesuffix("kB")
     return int(kib) / 1024 if kib else 0.0
 
 

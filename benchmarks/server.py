@@ -1,7 +1,7 @@
 """The model servers of the benchmarks, in processes of their own so that their CPU counts nowhere.
 
 `python -m benchmarks.server NAME` serves one of them until its standard input is closed, and
-answers each line of it with its counts as JSON.
+answers each line of it with its counts as JSON; the line `forget` makes it begin anew.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from benchmarks import faults
+from benchmarks.machine import raise_file_limit
+from benchmarks.roster import Job
+from langchain_moa.prompts import AGGREGATOR_PROMPT
 from langchain_moa.testing import BehaviorFunction, LoopbackServer, ModelBehavior
 
 LATENCY: Final = 0.2
@@ -23,6 +27,10 @@ SHORT, LONG = 1, 500
 """Tokens of the two streamed answers; their difference is what a token costs."""
 PROPOSERS: Final = tuple(f"bench/proposer-{number}" for number in range(4))
 AGGREGATOR, SHORT_STREAM, LONG_STREAM = "bench/aggregator", "bench/short", "bench/long"
+LENGTHS: Final = (100, LONG, 1_000, 5_000, 20_000)
+"""Tokens of the answers of models that do not think at all."""
+MOST_PROPOSERS: Final = 64
+_WORD: Final = "word "
 
 Models = Mapping[str, ModelBehavior | BehaviorFunction]
 
@@ -35,21 +43,43 @@ class Address:
     api_key: str
     process: Any = field(repr=False)
 
-    def counts(self) -> dict[str, int]:
-        """Requests, their tokens, and what is open on the server now."""
-        self.process.stdin.write("\n")
+    def counts(self, *, forget: bool = False) -> dict[str, float]:
+        """Requests, their tokens and bytes, what is open on the server now, and its CPU seconds.
+
+        Args:
+            forget: Whether the server begins to count anew, but for its CPU.
+        """
+        self.process.stdin.write("forget\n" if forget else "\n")
         self.process.stdin.flush()
-        counts: dict[str, int] = json.loads(self.process.stdout.readline())
+        counts: dict[str, float] = json.loads(self.process.stdout.readline())
         return counts
+
+    def job(
+        self,
+        proposers: Sequence[str] = PROPOSERS,
+        aggregator: str = AGGREGATOR,
+        **options: Any,
+    ) -> Job:
+        """A mixture of this server's models."""
+        return Job(
+            self.base_url, self.api_key, tuple(proposers), aggregator, AGGREGATOR_PROMPT, **options
+        )
+
+
+def at_once(tokens: int, place: int = 0) -> str:
+    """The id of a model that answers so many tokens without thinking."""
+    return f"bench/at-once-{tokens}-{place}"
 
 
 def models() -> Models:
     """The behavior of every model."""
-    draft = ModelBehavior(reply="word " * LONG, latency=LATENCY)
+    draft = ModelBehavior(reply=_WORD * LONG, latency=LATENCY)
+    answers = {tokens: ModelBehavior(reply=_WORD * tokens) for tokens in LENGTHS}
     return {
+        **{at_once(n, place): answers[n] for n in LENGTHS for place in range(MOST_PROPOSERS)},
         **dict.fromkeys((*PROPOSERS, AGGREGATOR), draft),
-        SHORT_STREAM: ModelBehavior(reply="word " * SHORT, latency=LATENCY),
-        LONG_STREAM: ModelBehavior(reply="word " * LONG, latency=LATENCY),
+        SHORT_STREAM: ModelBehavior(reply=_WORD * SHORT, latency=LATENCY),
+        LONG_STREAM: ModelBehavior(reply=_WORD * LONG, latency=LATENCY),
     }
 
 
@@ -77,13 +107,17 @@ def serving(name: str = "steady") -> Iterator[Address]:
             process.stdin.close()
 
 
-def counted(server: LoopbackServer) -> dict[str, int]:
+def counted(server: LoopbackServer) -> dict[str, float]:
     """What a server has done so far, and what is open there."""
     usages = [request.usage for request in server.requests if request.usage]
+    read = sum(int(request.headers.get("content-length", 0)) for request in server.requests)
+    written = sum(usage["completion_tokens"] for usage in usages) * len(_WORD)
     return {
         "requests": len(server.requests),
         "input_tokens": sum(usage["prompt_tokens"] for usage in usages),
         "output_tokens": sum(usage["completion_tokens"] for usage in usages),
+        "bytes": read + written,
+        "cpu": time.process_time(),
         "open_connections": server.open_connections,
         "open_requests": server.open_requests,
     }
@@ -91,10 +125,14 @@ def counted(server: LoopbackServer) -> dict[str, int]:
 
 def main() -> None:
     """Serve until nobody asks any more."""
+    raise_file_limit()
     with LoopbackServer(SERVED[sys.argv[1]]()) as server:
         print(server.base_url, server.api_key, flush=True)
-        for _ in sys.stdin:
-            print(json.dumps(counted(server)), flush=True)
+        for line in sys.stdin:
+            counts = counted(server)
+            if line.strip() == "forget":
+                server.requests.clear()
+            print(json.dumps(counts), flush=True)
 
 
 if __name__ == "__main__":

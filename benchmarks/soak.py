@@ -19,6 +19,7 @@ from langchain_core.runnables import RunnableConfig
 from benchmarks.faults import SOAK_AGGREGATORS, SOAK_PROPOSERS
 from benchmarks.machine import resident_mib
 from benchmarks.server import Address, serving
+from benchmarks.table import table
 from benchmarks.tails import percentile
 from langchain_moa import MoAChatModel
 
@@ -229,9 +230,9 @@ async def _settled(address: Address) -> None:
 
 def _measure_the_end(soaked: Soaked, address: Address, threads: int) -> None:
     counts = address.counts()
-    soaked.requests = counts["requests"]
-    soaked.served_tokens = counts["input_tokens"] + counts["output_tokens"]
-    soaked.connections = counts["open_connections"]
+    soaked.requests = int(counts["requests"])
+    soaked.served_tokens = int(counts["input_tokens"] + counts["output_tokens"])
+    soaked.connections = int(counts["open_connections"])
     soaked.tasks = len(asyncio.all_tasks()) - 1
     pooled = sum(thread.name.startswith("ThreadPoolExecutor") for thread in threading.enumerate())
     soaked.threads = threading.active_count() - threads - pooled
@@ -263,6 +264,4 @@ def soak_table(soaked: Soaked) -> str:
         ("left: tasks, threads, connections", f"{s.tasks}, {s.threads}, {s.connections}"),
         ("errors", ", ".join(f"{n} {name}" for name, n in s.errors.items()) or "none"),
     ]
-    return "\n".join(
-        ["| soak | |", "|---|---|", *(f"| {what} | {found} |" for what, found in rows)]
-    )
+    return table("soak|", rows)

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 
 from benchmarks.faults import AGGREGATOR, PROPOSERS, QUICK, VARIANTS, proposer
 from benchmarks.server import Address, serving
+from benchmarks.table import Row, table
 from langchain_moa import MoAChatModel
 from langchain_moa.prompts import AGGREGATOR_PROMPT, parse_prompt, with_proposals
 
@@ -37,7 +38,10 @@ _TEMPLATE = parse_prompt(AGGREGATOR_PROMPT)
 
 @dataclass(frozen=True)
 class Tail:
-    """Wall seconds of one contestant's calls in one variant, and how many of them raised."""
+    """Wall seconds of one contestant's calls in one variant, and how many of them raised.
+
+    `seconds` are those of all calls, sorted, and the others their percentiles.
+    """
 
     variant: str
     contestant: str
@@ -46,6 +50,7 @@ class Tail:
     p99: float
     lost: int
     calls: int
+    seconds: list[float]
 
 
 async def run_tails(calls: int, *, quick: bool) -> list[Tail]:
@@ -136,7 +141,8 @@ def _in_turn(names: list[str], number: int) -> list[str]:
 
 def _tail(variant: str, name: str, seconds: list[float], lost: int) -> Tail:
     p50, p95, p99 = (percentile(seconds, share) for share in (0.5, 0.95, 0.99))
-    return Tail(variant, name, p50, p95, p99, lost, len(seconds))
+    kept = [round(value, 4) for value in sorted(seconds)]
+    return Tail(variant, name, p50, p95, p99, lost, len(seconds), kept)
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -146,24 +152,27 @@ def percentile(values: list[float], share: float) -> float:
 
 def tails_table(tails: list[Tail]) -> str:
     """The seconds as a Markdown table."""
-    lines = [
-        "| proposers | contestant | p50, s | p95, s | p99, s | lost calls |",
-        "|---|---|---:|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {t.variant} | {t.contestant} | {t.p50:.2f} | {t.p95:.2f} | {t.p99:.2f} "
-        f"| {t.lost} of {t.calls} |"
+    rows = (
+        (t.variant, t.contestant, *_shown(t.p50, t.p95, t.p99), f"{t.lost} of {t.calls}")
         for t in tails
-    ]
-    return "\n".join(lines)
+    )
+    return table("proposers|contestant|p50, s|p95, s|p99, s|lost calls", rows)
 
 
-def ratios(tails: list[Tail]) -> list[tuple[str, str, float, str]]:
-    """Rows of ratios to plain LangChain, as the other scenarios have them."""
-    plain = {tail.variant: tail for tail in tails if tail.contestant == PLAIN}
+def _shown(*seconds: float) -> list[str]:
+    return [f"{value:.2f}" for value in seconds]
+
+
+def ratios(tails: list[Tail]) -> list[Row]:
+    """Rows of ratios to plain LangChain, and of waiting for enough to waiting for all."""
+    found = {(tail.variant, tail.contestant): tail for tail in tails}
     goals = {WAITING: "<= 1.1", QUORATE: "< 1"}
-    return [
-        ("D", f"p95 of a call, {t.variant}: {t.contestant} / plain LangChain", ratio, goal)
-        for t in tails
-        if (goal := goals.get(t.contestant)) and (ratio := t.p95 / plain[t.variant].p95)
-    ]
+    rows: list[Row] = []
+    for variant in VARIANTS:
+        plain, waiting, quorate = (found[variant, who] for who in (PLAIN, WAITING, QUORATE))
+        for tail in (waiting, quorate):
+            what = f"p95 of a call, {variant}: {tail.contestant} / plain LangChain"
+            rows.append(("D", what, tail.p95 / plain.p95, goals[tail.contestant]))
+        what = f"p99 of a call, {variant}: {QUORATE} / {WAITING}"
+        rows.append(("D", what, quorate.p99 / waiting.p99, "<= 0.33"))
+    return rows

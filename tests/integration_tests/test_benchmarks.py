@@ -3,41 +3,112 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from benchmarks.crew import Crew
+from benchmarks.growth import exponent
+from benchmarks.roster import ROSTER, Entry
+
 ROOT = Path(__file__).parents[2]
+
+
+pytestmark = pytest.mark.timeout(300)  # seconds: the machine may be busy with other tests
+LIMIT = 280
+LIGHT = (
+    "given members",
+    "our members",
+    "plain LangChain",
+    "Together SDK",
+    "bare httpx",
+    "bare httpx2",
+    "bare aiohttp",
+)
+HEAVY = ("optillm", "LlamaIndex", "swarms")
 
 
 def run(found: Path, *arguments: str) -> tuple[str, Any]:
     """What a run prints and what it keeps."""
     command = [sys.executable, "-m", "benchmarks", "--json", str(found), *arguments]
     done = subprocess.run(  # noqa: S603 - ours
-        command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=100
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=LIMIT
     )
+    assert done.returncode == 0, done.stderr
     return done.stdout, json.loads(found.read_text(encoding="utf-8"))
 
 
-def test_a_quick_run_gives_a_table_and_json(tmp_path: Path) -> None:
-    scenarios = ("--scenario", "A", "--scenario", "C")
-    shown, kept = run(tmp_path / "kept.json", "--quick", *scenarios)
-    rows = kept["ratios"]
-    assert {row[0] for row in rows} == {"A", "C"}
-    assert all(row[2] > 0 for row in rows if "overhead" not in row[1])
-    assert shown.count("| A |") == 2
-    assert shown.count("| C |") == 4
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any, Path]:
+    """A quick run of all scenarios but the soak, and where its plots are."""
+    folder = tmp_path_factory.mktemp("quick")
+    return *run(folder / "kept.json", "--quick", "--plots", str(folder)), folder
+
+
+def test_a_quick_run_touches_all_scenarios(quick: tuple[str, Any, Path]) -> None:
+    shown, kept, _ = quick
+    scenarios = Counter(row[0] for row in kept["ratios"])
+    assert scenarios == {"A": 6, "B": 4, "C": 4, "D": 9, "E": 2, "F": 8, "G": 4}
+    for name, rows in scenarios.items():
+        assert shown.count(f"\n| {name} |") == rows
     assert kept["machine"]["packages"] in shown
+    assert all(math.isfinite(row[2]) for row in kept["ratios"])
 
 
-def test_tails_lose_no_call_to_a_member_that_hangs(tmp_path: Path) -> None:
-    shown, kept = run(tmp_path / "kept.json", "--quick", "--scenario", "D")
+def test_everybody_makes_the_same_requests(quick: tuple[str, Any, Path]) -> None:
+    shown, kept, _ = quick
+    for layers, requests in ((2, 5), (4, 13)):
+        there = {
+            it["contestant"]: it["requests"] for it in kept["overhead"] if it["layers"] == layers
+        }
+        assert {name: there[name] for name in LIGHT} == dict.fromkeys(LIGHT, requests)
+    assert all(it["failed"] == 0 for it in kept["load"])
+    for name in HEAVY:
+        assert name in kept["absent"] or name in shown
+
+
+def test_everybody_moves_about_the_same_bytes(quick: tuple[str, Any, Path]) -> None:
+    _, kept, _ = quick
+    for it in kept["growth"]:
+        plain = next(
+            other["bytes"]
+            for other in kept["growth"]
+            if other["what"] == it["what"] and other["contestant"] == "plain LangChain"
+        )
+        assert it["bytes"] == pytest.approx(plain, rel=0.1), (it["what"], it["contestant"])
+        assert it["bytes"][0] < it["bytes"][-1]
+
+
+def test_plots_are_drawn(quick: tuple[str, Any, Path]) -> None:
+    *_, folder = quick
+    drawn = {path.stem for path in folder.glob("*.png") if path.stat().st_size > 10_000}
+    assert drawn == {"overhead", "load", "tails", "memory", "growth"}
+
+
+def test_tails_lose_no_call_to_a_member_that_hangs(quick: tuple[str, Any, Path]) -> None:
+    shown, kept, _ = quick
     assert shown.count("| one hangs |") == 3
-    assert shown.count("| D |") == 6
-    assert len(kept["tails"]) == 9
     assert [tail["calls"] for tail in kept["tails"]] == [3] * 9
     assert [tail["lost"] for tail in kept["tails"]] == [0] * 9
+
+
+def test_a_peer_that_is_not_installed_is_told() -> None:
+    crew = Crew()
+    known = Entry("benchmarks.peers:together_sdk", ("no_such_package",))
+    with pytest.MonkeyPatch.context() as patch, crew:
+        patch.setitem(ROSTER, "stranger", known)
+        assert not crew.start(["stranger"])
+    assert crew.absent["stranger"] == "stranger: not installed (pip install no_such_package)"
+
+
+def test_exponents() -> None:
+    assert exponent([1, 10, 100], [2.0, 20.0, 200.0]) == pytest.approx(1)
+    assert exponent([1, 2, 4], [3.0, 12.0, 48.0]) == pytest.approx(2)
 
 
 def test_a_short_soak_loses_no_call(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -323,6 +324,14 @@ def test_as_a_process_of_its_own() -> None:
         assert [model["id"] for model in models.json()["data"]] == names
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    with LoopbackServer({ALPHA: ModelBehavior()}) as server:
+        together(server, ALPHA).invoke("Hi")
+        (connection,) = server._server.server_state.connections
+        accepted = connection.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_port_that_is_taken() -> None:

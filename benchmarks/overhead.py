@@ -1,0 +1,115 @@
+"""Scenario A: what a call takes beyond its critical path, one call at a time."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from benchmarks.crew import Contestant, ContestantError, Crew
+from benchmarks.roster import GIVEN, LLAMA_INDEX, OUR, PLAIN, ROSTER, SDK, SWARMS
+from benchmarks.server import LATENCY, Address
+from benchmarks.table import Row, table
+
+LAYERS: Final = (2, 4)
+CALLS: Final = 3
+"""Calls of a contestant before it is the next one's turn."""
+STACKS: Final = (PLAIN, SDK, LLAMA_INDEX, SWARMS)
+"""Whom our members are to be ahead of: whoever calls models through a library."""
+
+
+@dataclass
+class Overhead:
+    """The readings of one contestant with so many layers, and their medians.
+
+    Attributes:
+        contestant: Who it is.
+        layers: Layers of the mixture, the aggregator's included.
+        path: Seconds of the critical path.
+        requests: Requests that one call makes.
+        walls: Wall seconds of each call, and `cpus` its CPU seconds.
+    """
+
+    contestant: str
+    layers: int
+    path: float
+    requests: float = 0.0
+    walls: list[float] = field(default_factory=list)
+    cpus: list[float] = field(default_factory=list)
+
+    @property
+    def overhead(self) -> float:
+        """Median of the seconds beyond the critical path."""
+        return statistics.median(self.walls) - self.path
+
+    @property
+    def cpu(self) -> float:
+        """Median of the CPU seconds."""
+        return statistics.median(self.cpus)
+
+    def as_json(self) -> dict[str, Any]:
+        """The readings and what follows from them."""
+        return {**vars(self), "overhead": self.overhead, "cpu": self.cpu}
+
+
+def run_overhead(crew: Crew, address: Address, repetitions: int) -> list[Overhead]:
+    """Make calls in turn, with everybody who is there."""
+    contestants = crew.start(ROSTER)
+    calls = min(CALLS, repetitions)
+    found: list[Overhead] = []
+    for layers in LAYERS:
+        rows = {
+            name: Overhead(name, layers, (ROSTER[name].path or layers) * LATENCY)
+            for name in contestants
+            if layers == LAYERS[0] or not ROSTER[name].path
+        }
+        for _ in range(-(-repetitions // calls)):
+            for name in [name for name in rows if name not in crew.absent]:
+                try:
+                    _read(contestants[name], address, rows[name], calls)
+                except ContestantError as error:
+                    crew.absent[name] = str(error)
+        found += [row for name, row in rows.items() if name not in crew.absent]
+    return found
+
+
+def _read(contestant: Contestant, address: Address, row: Overhead, calls: int) -> None:
+    address.counts(forget=True)  # those were another's
+    answer = contestant.ask("in_turn", address.job(layers=row.layers), calls)
+    row.walls += answer["walls"]
+    row.cpus += answer["cpus"]
+    row.requests = address.counts(forget=True)["requests"] / (calls + 1)
+
+
+def overhead_ratios(found: list[Overhead]) -> list[Row]:
+    """Ratios to plain LangChain, with their goals."""
+    rows: list[Row] = []
+    for layers in LAYERS:
+        by_name = {it.contestant: it for it in found if it.layers == layers}
+        for name, goal in ((GIVEN, "<= 1.2"), (OUR, "<= 0.8")):
+            what = f"overhead of a call, {layers} layers, {name} / {PLAIN}"
+            rows.append(("A", what, by_name[name].overhead / by_name[PLAIN].overhead, goal))
+        best = min(by_name[name].overhead for name in STACKS if name in by_name)
+        what = f"overhead of a call, {layers} layers, {OUR} / the best peer on a library"
+        rows.append(("A", what, by_name[OUR].overhead / best, "< 1"))
+    return rows
+
+
+def overhead_table(found: list[Overhead]) -> str:
+    """All contestants, the fastest first."""
+    plain = {it.layers: it for it in found if it.contestant == PLAIN}
+    rows = [
+        (
+            it.contestant,
+            str(it.layers),
+            f"{it.overhead / plain[it.layers].overhead:.2f}",
+            f"{statistics.median(it.walls) / it.path:.3f}",
+            f"{it.cpu / plain[it.layers].cpu:.2f}",
+            f"{it.requests:g}",
+        )
+        for it in sorted(found, key=lambda it: (it.layers, it.overhead))
+    ]
+    header = (
+        f"contestant|layers|overhead / {PLAIN}|wall / critical path|CPU / {PLAIN}|requests a call"
+    )
+    return table(header, rows)
