@@ -1,8 +1,8 @@
 """Together's client as members given as strings use it.
 
-LangChain hands plain dicts to the SDK, and makes plain dicts of what the SDK returns. Here they stay
-what they are: to check the ones and to build the SDK's types of the others takes a third of a call's
-CPU.
+LangChain hands plain dicts to the SDK, and makes plain dicts of what the SDK returns. Here they
+stay what they are: to check the ones and to build the SDK's types of the others takes a third of
+a call's CPU.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def new_together(model: str, key: SecretStr, base_url: str | None) -> ChatTogeth
         key: Key for Together.
         base_url: Address of the API; by default as `ChatTogether` finds it.
     """
-    address = {} if base_url is None else {"base_url": base_url}
+    address: dict[str, Any] = {} if base_url is None else {"base_url": base_url}
     tls = _tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
     together = ChatTogether(
         model=model,
