@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import aiohttp
 import openai
-from yarl import URL
 
 _CONNECTIONS: Final = 1000
 """At the same time in one event loop, as many as the SDK's own clients open."""
@@ -42,14 +41,14 @@ class AsyncClient(openai.DefaultAsyncHttpxClient):
     SDK's own, which works in one event loop only.
     """
 
-    def _init_transport(self, *args: Any, **options: Any) -> Any:  # noqa: ARG002 - its signature
-        return _Transport(options.get("verify", True))
+    def _init_transport(self, *_: Any, **options: Any) -> Any:
+        return _Transport(options["verify"])
 
-    def _init_proxy_transport(self, *args: Any, **options: Any) -> Any:
-        proxy = args[0] if args else options["proxy"]
+    def _init_proxy_transport(self, *given: Any, **options: Any) -> Any:
+        proxy = given[0]
         if proxy.url.scheme != "http":
-            return super()._init_proxy_transport(*args, **options)
-        return _Transport(options.get("verify", True), proxy)
+            return super()._init_proxy_transport(*given, **options)
+        return _Transport(options["verify"], proxy)
 
 
 class _Sessions:
@@ -94,7 +93,7 @@ class _Sessions:
 _SESSIONS: Final = _Sessions()
 
 
-class _Transport(http.AsyncBaseTransport):  # type: ignore[misc]
+class _Transport(http.AsyncBaseTransport):  # type: ignore[misc]  # of whichever library is installed
     """Sends the HTTP client's requests through the running loop's session.
 
     Args:
@@ -115,7 +114,7 @@ class _Transport(http.AsyncBaseTransport):  # type: ignore[misc]
             session = await _SESSIONS.current()
             response = await session.request(
                 request.method,
-                URL(str(request.url), encoded=True),
+                str(request.url),
                 headers=request.headers.multi_items(),
                 data=await request.aread() or None,
                 allow_redirects=False,
@@ -131,7 +130,7 @@ class _Transport(http.AsyncBaseTransport):  # type: ignore[misc]
         )
 
 
-class _Body(http.AsyncByteStream):  # type: ignore[misc]
+class _Body(http.AsyncByteStream):  # type: ignore[misc]  # as above
     """A response's body; to close it before its end closes the connection."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:

@@ -308,21 +308,25 @@ def _slot(proposal: Proposal) -> dict[str, Any]:
 
 
 def _aggregator_node(mixture: Mixture) -> _Node:
-    runnables = {m: mixture.aggregating(m, {}) for m in mixture.aggregator.candidates}
+    candidates = mixture.aggregator.candidates
+    called = {
+        in_thread: {m: mixture.aggregating(m, {}, in_thread=in_thread) for m in candidates}
+        for in_thread in (True, False)
+    }
 
-    def start(state: Any, config: RunnableConfig) -> FinalCall:
+    def start(state: Any, config: RunnableConfig, *, in_thread: bool) -> FinalCall:
         call = _node_call(mixture, config)
         proposals = own_proposals(mixture, state.get("moa_proposals", {}))
         if not fans_out(mixture.fan_out, state["messages"]):
             call.fan_out, proposals = "alone", []
         require_enough(call, [p for p in proposals if p.layer == mixture.layers - 1], proposals)
         own = aggregator_config(config, mixture.layers)
-        return FinalCall(call, state["messages"], proposals, own, runnables.__getitem__)
+        return FinalCall(call, state["messages"], proposals, own, called[in_thread].__getitem__)
 
     def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        return {"messages": [start(state, config).invoke()]}
+        return {"messages": [start(state, config, in_thread=True).invoke()]}
 
     async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        return {"messages": [await start(state, config).ainvoke()]}
+        return {"messages": [await start(state, config, in_thread=False).ainvoke()]}
 
     return _Node(AGGREGATOR_NODE, run, arun)

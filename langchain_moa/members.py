@@ -114,6 +114,18 @@ class Member:
         return inner if isinstance(inner, BaseChatModel) else None
 
     @cached_property
+    def is_plain(self) -> bool:
+        """Whether it is one chat model, to whose runs only its caller listens."""
+        inner = self.runnable
+        while type(inner) is RunnableBinding and not (inner.config or inner.config_factories):
+            inner = inner.bound
+        return (
+            isinstance(inner, BaseChatModel)
+            and not getattr(inner, "is_mixture", False)
+            and not (inner.callbacks or inner.verbose)
+        )
+
+    @cached_property
     def reports_own_usage(self) -> bool:
         """Whether the usage on an answer is that of exactly one model call."""
         model = self.chat_model

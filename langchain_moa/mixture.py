@@ -123,6 +123,13 @@ class Mixture:
         return [candidate for member in firsts for candidate in member.candidates]
 
     @cached_property
+    def is_plain(self) -> bool:
+        """Whether each proposer layer is nothing but chat models that are asked all at once."""
+        proposers = [c for layer in self.proposers for m in layer for c in m.candidates]
+        at_once = self.policy.max_concurrency != 1 and self.keep is None
+        return at_once and all(member.is_plain for member in proposers)
+
+    @cached_property
     def names(self) -> tuple[tuple[str, ...], ...]:
         """Per proposer layer, a short name for each proposer, unique in its layer."""
         return tuple(_unique([_short(m.model) for m in layer]) for layer in self.proposers)
@@ -149,21 +156,44 @@ class Mixture:
             ]
         )
 
-    def proposing(self, member: Member) -> Runnable[Any, Any]:
-        """What is called when a member proposes: quiet, or streaming for listeners."""
-        streams = self.stream_proposals and member.streams
-        runnable = member.counting if streams else member.quiet
-        limited = member.limited(runnable, self.policy.longest_proposal)
-        return with_arguments(limited, self.proposal_arguments)
+    def proposing(self, member: Member, *, in_thread: bool = False) -> Runnable[Any, Any]:
+        """What is called when a member proposes: quiet, or streaming for listeners.
 
-    def aggregating(self, member: Member, arguments: Mapping[str, Any]) -> Runnable[Any, Any]:
+        Args:
+            member: Who proposes.
+            in_thread: Whether it is called in a thread, where only its client can end a request.
+        """
+        known = self._proposing.get((member, in_thread))
+        if known is None:
+            streams = self.stream_proposals and member.streams
+            runnable = member.counting if streams else member.quiet
+            if in_thread:
+                runnable = member.limited(runnable, self.policy.longest_proposal)
+            known = with_arguments(runnable, self.proposal_arguments)
+            self._proposing[member, in_thread] = known
+        return known
+
+    @cached_property
+    def _proposing(self) -> dict[tuple[Member, bool], Runnable[Any, Any]]:
+        return {}
+
+    def aggregating(
+        self, member: Member, arguments: Mapping[str, Any], *, in_thread: bool = False
+    ) -> Runnable[Any, Any]:
         """What is called for the answer, with a call's arguments over the mixture's own.
+
+        Args:
+            member: Who answers.
+            arguments: The call's arguments.
+            in_thread: Whether it is called in a thread, where only its client can end a request.
 
         Raises:
             MoAConfigurationError: The aggregator holds no model that could take them.
         """
-        limited = member.limited(member.counting, self.policy.longest_answer)
-        return with_arguments(limited, {**self.final_arguments, **arguments})
+        runnable = member.counting
+        if in_thread:
+            runnable = member.limited(runnable, self.policy.longest_answer)
+        return with_arguments(runnable, {**self.final_arguments, **arguments})
 
     def limits(self, member: Member) -> list[Slots]:
         """The limits of simultaneous calls that a call of a member falls under."""

@@ -59,6 +59,9 @@ def strip_reasoning(text: str) -> str:
         >>> strip_reasoning("<think>2+2... easy</think>4")
         '4'
     """
+    lowered = text.lower()  # to look for the tags costs more
+    if "<think" not in lowered and "</think" not in lowered:
+        return text.strip()
     closed = max((m.end() for m in _CLOSING.finditer(text)), default=0)
     kept = _THINKING.sub("", text[:closed]) + text[closed:]
     return _UNOPENED_THINKING.sub("", _UNCLOSED_THINKING.sub("", kept)).strip()

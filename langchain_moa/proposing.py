@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -160,12 +161,14 @@ class Proposing:
         if refused is not None:
             return self._left_out(refused)
         shown = shown_proposals(before, self.layer)
+        in_thread = not inspect.iscoroutinefunction(ask)
 
         def prepare(member: Member) -> MemberCall:
             history = self._history(member, state["messages"], shown)
             read, left_out = mixture.read_by(member, history, shown)
             mixture.require_taken(member, left_out)
-            return prepare_call(member, self._proposing(member), read, own, left_out)
+            asked = self._proposing(member, in_thread=in_thread)
+            return prepare_call(member, asked, read, own, left_out)
 
         own = proposer_config(config, layer=self.layer, index=self.index, tokens=not self._streams)
         return Turn(
@@ -189,9 +192,9 @@ class Proposing:
         history = with_advice(history_for_proposers(seen), self.call.advice)
         return history if shown else ending_on_user(history)
 
-    def _proposing(self, member: Member) -> Runnable[Any, Any]:
+    def _proposing(self, member: Member, *, in_thread: bool) -> Runnable[Any, Any]:
         """What is called, with the tools or the schema bound that it is to know."""
-        runnable = self.call.mixture.proposing(member)
+        runnable = self.call.mixture.proposing(member, in_thread=in_thread)
         bound = self.call.bindings.proposers.get((self.layer, self.index), {})
         return with_arguments(runnable, bound) if member is self._member else runnable
 

@@ -6,6 +6,7 @@ speed, closes at once, and has the same run tree in `invoke`, `stream` and `batc
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ from langchain_moa.members import Member, as_chunk
 from langchain_moa.memory import SHARED_MEMORY
 from langchain_moa.mixture import Mixture
 from langchain_moa.progress import Progress
+from langchain_moa.proposing import Proposing
 from langchain_moa.threads import in_thread
 from langchain_moa.tool_advice import advice
 from langchain_moa.types import RECORD_KEY, EventName, Proposal, UsageReport
@@ -69,8 +71,13 @@ class MoARun:
 
     @cached_property
     def _aggregating(self) -> dict[Member, Runnable[Any, Any]]:
+        return self._called_for_the_answer(in_thread=False)
+
+    def _called_for_the_answer(self, *, in_thread: bool) -> dict[Member, Runnable[Any, Any]]:
         return {
-            member: self.mixture.aggregating(member, self.bindings.arguments(place, self.arguments))
+            member: self.mixture.aggregating(
+                member, self.bindings.arguments(place, self.arguments), in_thread=in_thread
+            )
             for place, member in enumerate(self.mixture.aggregator.candidates)
         }
 
@@ -84,7 +91,7 @@ class MoARun:
         with _Told(self._call.progress) as told:
             with isolated():
                 proposals = self._proposals(messages)
-            final = self._final_call(messages, proposals)
+            final = self._final_call(messages, proposals, in_thread=True)
             return told.finished(self._voted(final.invoke(), proposals))
 
     async def ainvoke(self, messages: Conversation) -> AIMessage:
@@ -103,7 +110,8 @@ class MoARun:
         with _Told(self._call.progress) as told:
             with isolated():
                 proposals = self._proposals(messages)
-            with closing(self._final_call(messages, proposals).stream()) as chunks:
+            final = self._final_call(messages, proposals, in_thread=True)
+            with closing(final.stream()) as chunks:
                 for chunk in chunks:
                     yield told.finished(chunk)
 
@@ -189,10 +197,24 @@ class MoARun:
             started = perf_counter()
             await self._call.progress.aemit("layer_started", layer=layer)
             config = self._layer_config(layer, names)
-            graph = shared_layer_graph(self.mixture, layer)
-            layers.take(layer, await graph.ainvoke(layers.state, config))
+            if self._is_watched:
+                graph = shared_layer_graph(self.mixture, layer)
+                layers.take(layer, await graph.ainvoke(layers.state, config))
+            else:
+                turns = [Proposing(self._call, layer, index) for index in range(len(names))]
+                layers.take(layer, await _asked_together(turns, layers.state, config))
             await self._call.progress.aemit("layer_finished", layer=layer, seconds=_since(started))
         return layers.proposals
+
+    @property
+    def _is_watched(self) -> bool:
+        """Whether anybody could tell a layer's graph from its members asked together.
+
+        All that a graph adds are runs for handlers to hear of, and it takes as much CPU as half of
+        a member's call.
+        """
+        heard = self.manager is not None and bool(self.manager.inheritable_handlers)
+        return heard or not self.mixture.is_plain
 
     def _interruptibly(self, layer: int, run: Callable[[], Any]) -> Any:
         """Run a layer in a thread, for Ctrl-C to end the wait for all its members at once.
@@ -229,10 +251,12 @@ class MoARun:
         config["max_concurrency"] = len(names)
         return config
 
-    def _final_call(self, messages: Conversation, proposals: Sequence[Proposal]) -> FinalCall:
+    def _final_call(
+        self, messages: Conversation, proposals: Sequence[Proposal], *, in_thread: bool = False
+    ) -> FinalCall:
         config = final_config(self.manager, self.configurable, self.mixture.layers)
-        aggregating = self._aggregating.__getitem__
-        return FinalCall(self._call, messages, proposals, config, aggregating)
+        called = self._called_for_the_answer(in_thread=True) if in_thread else self._aggregating
+        return FinalCall(self._call, messages, proposals, config, called.__getitem__)
 
 
 class _Told:
@@ -294,6 +318,19 @@ class _LayersInTurn:
         self.proposals += own
         require_enough(self._call, own, self.proposals)
         self.state["moa_proposals"] = {p.key: slots[p.key] for p in self.proposals}
+
+
+async def _asked_together(
+    turns: Sequence[Proposing], state: dict[str, Any], config: RunnableConfig
+) -> dict[str, Any]:
+    """A layer's proposals as its graph would give them; the first error ends all turns."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(turn.arun(state, config)) for turn in turns]
+    except* Exception as errors:  # noqa: BLE001 - it is raised, freed of its group
+        raise errors.exceptions[0] from None
+    own = {task.result().key: task.result().to_state() for task in tasks}
+    return {"moa_proposals": {**state["moa_proposals"], **own}}
 
 
 def _since(started: float) -> float:

@@ -1,0 +1,290 @@
+"""Members given as strings: their own client answers and fails as `ChatTogether` does."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.runnables import RunnableConfig
+from langchain_together import ChatTogether
+from pydantic import SecretStr
+
+from langchain_moa.providers import ModelBuilder
+from langchain_moa.testing import LoopbackServer, ModelBehavior, Reply, ToolCall
+from tests.wire import AGGREGATOR, ALPHA, BETA, Stage, mixture, says, until
+
+ADDRESS = "http://models.invalid/v1"
+NAMES = {
+    "text": Reply(text="Paris, ünïcode and all."),
+    "calls": Reply(text=None, tool_calls=(ToolCall(name="f", arguments={"x": 1}),)),
+    "cut short": Reply(text="Par", finish_reason="length"),
+}
+FAULTS = {
+    "429": ModelBehavior(status=429, retry_after=7),
+    "400": ModelBehavior(status=400, error_code="context_length_exceeded"),
+    "401": ModelBehavior(status=401, error_code="invalid_api_key"),
+    "500": ModelBehavior(status=500),
+    "lost connection": ModelBehavior(drop=True),
+    "broken JSON": ModelBehavior(malformed=True),
+    "page": ModelBehavior(content_type="text/html"),
+    "hang": ModelBehavior(hang=True),
+}
+STREAM_FAULTS = {
+    "lost in between": ModelBehavior(reply="one two three four", drop_after=2),
+    "429": ModelBehavior(status=429),
+    "lost connection": ModelBehavior(drop=True),
+}
+
+
+def ours(server: LoopbackServer, model: str = ALPHA, **options: Any) -> ChatTogether:
+    given: dict[str, Any] = {"base_url": server.base_url, **options}
+    built = ModelBuilder(api_key=SecretStr(server.api_key), **given).build(model, "aggregator")
+    assert isinstance(built, ChatTogether)
+    return built
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with LoopbackServer({}) as server:
+        yield Stage(server, [ALPHA])
+
+
+def told(message: AIMessage) -> dict[str, Any]:
+    """What a message says to anybody who reads it."""
+    metadata = message.response_metadata
+    return {
+        "content": message.content,
+        "tool_calls": [{**call, "id": None} for call in message.tool_calls],
+        "finish_reason": metadata["finish_reason"],
+        "model_name": metadata["model_name"],
+        "usage": message.usage_metadata,
+        "refusal": message.additional_kwargs.get("refusal"),
+    }
+
+
+def shown(chunk: AIMessageChunk) -> dict[str, Any]:
+    ids = {"id", "tool_calls", "tool_call_chunks"}
+    calls = [{**call, "id": None} for call in chunk.tool_call_chunks]
+    return {**chunk.model_dump(exclude=ids), "calls": calls}
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_they_answer_as_chat_together_does(stage: Stage, name: str) -> None:
+    server = stage.plays({ALPHA: ModelBehavior(reply=NAMES[name])})
+    built = ours(server)
+    expected = told(await stage.members[ALPHA].ainvoke("hi"))
+    assert told(await built.ainvoke("hi")) == expected
+    assert told(await asyncio.to_thread(built.invoke, "hi")) == expected
+    chunks = [chunk async for chunk in built.astream("hi")]
+    theirs = [chunk async for chunk in stage.members[ALPHA].astream("hi")]
+    assert [shown(chunk) for chunk in chunks] == [shown(chunk) for chunk in theirs]
+    sync = await asyncio.to_thread(lambda: list(built.stream("hi")))
+    assert [chunk.content for chunk in sync] == [chunk.content for chunk in theirs]
+
+
+async def test_a_refusal_is_seen(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = stage.plays({ALPHA: says("no")})
+    built = ours(server)
+    post = built.async_client._client.post
+
+    async def refused(*args: Any, **options: Any) -> Any:
+        raw = await post(*args, **options)
+        choices = raw.http_response.json()["choices"]
+        choices[0]["message"] |= {"content": None, "refusal": "I must not."}
+        body = {**raw.http_response.json(), "choices": choices}
+        monkeypatch.setattr(raw.http_response, "json", lambda **_: body)
+        return raw
+
+    monkeypatch.setattr(built.async_client._client, "post", refused)
+    answer = await built.ainvoke("hi")
+    assert answer.additional_kwargs["refusal"] == "I must not."
+
+
+async def error_of(call: Any) -> tuple[str, str, bool]:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - compared below
+        await call
+    retryable = bool(getattr(caught.value, "is_retryable", False))
+    return type(caught.value).__name__, type(caught.value.__cause__).__name__, retryable
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_they_fail_as_chat_together_does(stage: Stage, name: str) -> None:
+    server = stage.plays({ALPHA: FAULTS[name]})
+    arguments: dict[str, Any] = {"timeout": 0.3} if name == "hang" else {}
+    theirs = await error_of(stage.members[ALPHA].ainvoke("hi", **arguments))
+    assert await error_of(ours(server).ainvoke("hi", **arguments)) == theirs
+
+
+async def whole(model: ChatTogether) -> list[Any]:
+    return [chunk async for chunk in model.astream("hi")]
+
+
+@pytest.mark.parametrize("name", STREAM_FAULTS)
+async def test_their_streams_break_as_chat_togethers_do(stage: Stage, name: str) -> None:
+    server = stage.plays({ALPHA: STREAM_FAULTS[name]})
+    theirs = await error_of(whole(stage.members[ALPHA]))
+    assert await error_of(whole(ours(server))) == theirs
+
+
+async def test_nobody_at_the_address(stage: Stage) -> None:
+    closed = "http://127.0.0.1:9/v1"
+    built = ours(stage.server, base_url=closed)
+    plain = ChatTogether(model=ALPHA, api_key=SecretStr("k"), base_url=closed, max_retries=0)
+    assert await error_of(built.ainvoke("hi")) == await error_of(plain.ainvoke("hi"))
+
+
+async def test_what_the_sdk_does_not_know_is_refused(stage: Stage) -> None:
+    built = ours(stage.plays({ALPHA: says("hi")}))
+    with pytest.raises(TypeError, match="misspelt"):
+        await built.ainvoke("hi", misspelt=1)
+    with pytest.raises(TypeError, match="misspelt"):
+        built.invoke("hi", misspelt=1)
+    assert not stage.server.requests
+
+
+async def test_extra_arguments_reach_the_provider(stage: Stage) -> None:
+    server = stage.plays({ALPHA: says("hi")})
+    extra: dict[str, Any] = {
+        "extra_body": {"top_k": 5},
+        "extra_headers": {"x-one": "1"},
+        "temperature": 0.5,
+    }
+    await ours(server).ainvoke("hi", **extra)
+    (request,) = server.requests
+    assert (request.body["top_k"], request.body["temperature"]) == (5, 0.5)
+
+
+def test_one_mixture_in_several_event_loops(
+    caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Also one after the other, which breaks a `ChatTogether`; each loop leaves nothing open."""
+    models = {ALPHA: says("a"), BETA: says("b"), AGGREGATOR: says("It is Paris.")}
+    with LoopbackServer(models) as server, caplog.at_level(logging.ERROR):
+        llm = mixture(server)
+        for _ in range(4):
+            answer = asyncio.run(llm.ainvoke("Capital of France?"))
+            assert answer.content == "It is Paris."
+            assert not answer.response_metadata["moa"]["degraded"]
+            wait_until(lambda: not server.open_connections)
+        gc.collect()
+    assert not caplog.records
+    assert not [str(w.message) for w in recwarn if "nclosed" in str(w.message)]
+
+
+def wait_until(condition: Any) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_one_mixture_in_two_event_loops_at_a_time() -> None:
+    models = {ALPHA: says("a", latency=0.05), BETA: says("b"), AGGREGATOR: says("Paris.")}
+    answers: list[str] = []
+    with LoopbackServer(models) as server:
+        llm = mixture(server)
+
+        async def several() -> None:
+            for _ in range(3):
+                answers.extend(a.text for a in await llm.abatch(["hi"] * 4))
+
+        threads = [threading.Thread(target=asyncio.run, args=(several(),)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+    assert answers == ["Paris."] * 24
+
+
+def test_a_loop_that_was_closed_without_a_shutdown_is_forgotten() -> None:
+    with LoopbackServer({ALPHA: says("a")}) as server:
+        member = ours(server)
+        for _ in range(3):
+            loop = asyncio.new_event_loop()
+            assert loop.run_until_complete(member.ainvoke("hi")).content == "a"
+            loop.close()
+        assert asyncio.run(member.ainvoke("hi")).content == "a"
+    gc.collect()
+
+
+async def test_mixtures_share_connections() -> None:
+    with LoopbackServer({ALPHA: says("a")}) as server:
+        for _ in range(3):
+            await ours(server).ainvoke("hi")
+        assert server.open_connections == 1
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_cancelled_request_lets_go_of_its_connection(*, streams: bool) -> None:
+    behavior = says("one two three", token_delay=30) if streams else ModelBehavior(hang=True)
+    with LoopbackServer({ALPHA: behavior}) as server:
+        member = ours(server)
+        call = asyncio.ensure_future(whole(member) if streams else member.ainvoke("hi"))
+        await until(lambda: server.open_requests == 1)
+        call.cancel()
+        await asyncio.wait([call])
+        await until(lambda: not server.open_requests and not server.open_connections)
+
+
+@asynccontextmanager
+async def proxy(seen: list[str]) -> AsyncIterator[str]:
+    """A proxy that answers by itself, and notes what it is asked for; gives its address."""
+    body = b'{"choices": [{"message": {"role": "assistant", "content": "by the proxy"}}]}'
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        seen.append(head.partition("\r\n")[0])
+        length = b"content-length: %d" % len(body)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n" + length)
+        writer.write(b"\r\nconnection: close\r\n\r\n" + body)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "ALL_PROXY"])
+async def test_the_proxy_of_the_environment(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    server, seen = stage.plays({ALPHA: says("straight")}), list[str]()
+    async with proxy(seen) as address:
+        monkeypatch.setenv(variable, address)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        assert (await ours(server, base_url=ADDRESS).ainvoke("hi")).content == "by the proxy"
+        assert (await ours(server).ainvoke("hi")).content == "straight"
+    assert seen == [f"POST {ADDRESS}/chat/completions HTTP/1.1"]
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+async def test_a_watched_call_and_an_unwatched_one_are_alike(layers: int) -> None:
+    """Layers that nobody watches run without their graphs."""
+    models = {
+        ALPHA: says("a"),
+        BETA: ModelBehavior(status=400),
+        AGGREGATOR: says("It is Paris."),
+    }
+    watched: RunnableConfig = {"callbacks": [UsageMetadataCallbackHandler()]}
+    records: list[Any] = []
+    with LoopbackServer(models) as server:
+        llm = mixture(server, layers=layers, include_proposals=True)
+        for config in (RunnableConfig(), watched):
+            answer = await llm.ainvoke("Capital of France?", config)
+            record = answer.response_metadata["moa"]
+            for part in (*record["proposals"], record["aggregator"]):
+                part["seconds"] = 0
+            records.append((answer.content, record))
+            server_bodies = [request.body for request in server.requests]
+            records.append(sorted(map(str, server_bodies)))
+            server.requests.clear()
+    assert records[:2] == records[2:]
