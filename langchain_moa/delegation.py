@@ -15,7 +15,7 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel
 from typing_extensions import override
 
-from langchain_moa.binding import Bindings, bound_arguments, rebound
+from langchain_moa.binding import Bindings, Bound, bound_in, rebound
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.members import Member
 from langchain_moa.mixture import Mixture
@@ -114,20 +114,23 @@ class DelegatingChatModel(CompositeChatModel, ABC):
         model, *fallbacks = [_chat_model(member, use) for member in candidates]
         binding = bind(model)
         bindings = Bindings(
-            own=frozenset(bound_arguments(binding, model)),
-            others=tuple(bound_arguments(bind(fallback), fallback) for fallback in fallbacks),
+            aggregators=(
+                bound_in(binding, model) or Bound(model, model),
+                *(bound_in(bind(other), other) or Bound(other, other) for other in fallbacks),
+            ),
             proposers={} if propose is None else self._proposers_bound(propose),
             **settings,
         )
         return rebound(binding, model, self._with_bindings(bindings))
 
-    def _proposers_bound(self, bind: _Bind) -> dict[tuple[int, int], dict[str, Any]]:
+    def _proposers_bound(self, bind: _Bind) -> dict[tuple[int, int], Bound]:
         """The arguments of the reference models' own bindings; chains and agents have none."""
         return {
-            (layer, index): bound_arguments(bind(member.chat_model), member.chat_model)
+            (layer, index): bound
             for layer, members in enumerate(self._mixture.proposers, start=1)
             for index, member in enumerate(members)
             if member.chat_model is not None
+            and (bound := bound_in(bind(member.chat_model), member.chat_model)) is not None
         }
 
     @abstractmethod

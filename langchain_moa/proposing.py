@@ -205,9 +205,11 @@ class Proposing:
 
     def _proposing(self, member: Member) -> Runnable[Any, Any]:
         """What is called, with the tools or the schema bound that it is to know."""
-        runnable = self.call.mixture.proposing(member)
-        bound = self.call.bindings.proposers.get((self.layer, self.index), {})
-        return with_arguments(runnable, bound) if member is self._member else runnable
+        bound = self.call.bindings.proposers.get((self.layer, self.index))
+        if bound is None or member is not self._member:
+            return self.call.mixture.proposing(member)
+        knowing = member.on(bound.inside, of=bound.model)
+        return with_arguments(self.call.mixture.proposing(knowing), bound.arguments)
 
     def _left_out(self, reason: str) -> Proposal:
         self.call.layer(self.layer).gate.leave_out()

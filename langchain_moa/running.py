@@ -69,9 +69,15 @@ class MoARun:
     @cached_property
     def _aggregating(self) -> dict[Member, Runnable[Any, Any]]:
         return {
-            member: self.mixture.aggregating(member, self.bindings.arguments(place, self.arguments))
+            member: self._bound(member, place)
             for place, member in enumerate(self.mixture.aggregator.candidates)
         }
+
+    def _bound(self, member: Member, place: int) -> Runnable[Any, Any]:
+        bound = self.bindings.aggregator(place)
+        knowing = member if bound is None else member.on(bound.inside, of=bound.model)
+        arguments = self.bindings.arguments(place, self.arguments)
+        return self.mixture.aggregating(knowing, arguments)
 
     def invoke(self, messages: Conversation) -> AIMessage:
         """The answer, each layer's members asked in threads.

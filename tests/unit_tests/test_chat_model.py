@@ -244,6 +244,16 @@ def test_tools_need_a_chat_model_that_binds_itself() -> None:
         mixture(aggregator=Stranger(script=lambda _: "ok")).bind_tools([lookup])
 
 
+def test_a_mixture_inside_keeps_its_tools_when_copied() -> None:
+    judge = saying("ok")
+    bound = mixture(aggregator=mixture(aggregator=[saying("no"), judge])).bind_tools([lookup])
+    assert deepcopy(bound).invoke("Go").text == "no"  # type: ignore[attr-defined]
+    swapped = bound.bound.model_copy(update={"aggregator": judge})  # type: ignore[attr-defined]
+    swapped.bind(**bound.kwargs).invoke("Go")  # type: ignore[attr-defined]
+    ((_, given),) = judge.calls
+    assert [tool["function"]["name"] for tool in given["tools"]] == ["lookup"]
+
+
 @pytest.mark.parametrize("include_raw", [False, True])
 def test_structured_output_goes_through_the_mixture(include_raw: bool) -> None:  # noqa: FBT001
     call = {"name": "Answer", "args": {"city": "Paris"}, "id": "1"}
