@@ -61,13 +61,14 @@ class Bindings:
 
     Attributes:
         aggregators: For the aggregator and each fallback of it.
-        proposers: For reference models, by layer and index; empty where they answer in free text.
+        proposers: For reference models and their fallbacks, by layer, index and place among these;
+            those that answer in free text have none.
         schema: Whether these are a schema's and not tools'.
         vote: Fields of the schema that the members vote on, and what values they may have.
     """
 
     aggregators: tuple[Bound, ...] = ()
-    proposers: Mapping[tuple[int, int], Bound] = field(default_factory=dict)
+    proposers: Mapping[tuple[int, int, int], Bound] = field(default_factory=dict)
     schema: bool = False
     vote: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)
 

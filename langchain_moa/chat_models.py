@@ -151,7 +151,8 @@ class MoAChatModel(HookedChatModel):
             user's turn, out of this process's memory, if tools are bound.
         describe_tools: Whether reference models are told which tools the aggregator has.
         tools_for: Whose calls tools are bound to: the `"aggregator"`'s, who acts, or `"all"`; the
-            calls that reference models would make are shown as text and never executed.
+            calls that reference models would make are shown as text and never executed. Those that
+            cannot have tools are told of them.
         structured_proposals: Whether `with_structured_output` binds the schema to the reference
             models, too.
         on_unsupported: What to do when a member's profile says that it cannot take an image, audio,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, TypeAlias
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -49,7 +49,9 @@ class DelegatingChatModel(CompositeChatModel, ABC):
             **kwargs: Further arguments of the aggregator's `bind_tools`.
 
         Raises:
-            MoAConfigurationError: The aggregator is no chat model.
+            MoAConfigurationError: The aggregator is no chat model or takes no tools; or a
+                reference model refuses them with `tools_for="all"`. One that cannot have any
+                advises in text.
         """
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
@@ -83,7 +85,9 @@ class DelegatingChatModel(CompositeChatModel, ABC):
             **kwargs: Further arguments, such as `method` and `strict`.
 
         Raises:
-            MoAConfigurationError: The aggregator is no chat model.
+            MoAConfigurationError: The aggregator is no chat model or has no such method; a field
+                is open and cannot be voted on; or a reference model refuses the schema. One that
+                cannot have any answers in free text.
         """
         fields = votable_fields(schema) if vote else {}
 
@@ -111,27 +115,26 @@ class DelegatingChatModel(CompositeChatModel, ABC):
             **settings: Further fields of the `Bindings`.
         """
         candidates = self._mixture.aggregator.candidates
-        model, *fallbacks = [_chat_model(member, use) for member in candidates]
-        binding = bind(model)
+        found = [(_chat_model(member, use), member) for member in candidates]
+        made = [(_binding(bind, model, member, use), model) for model, member in found]
         bindings = Bindings(
-            aggregators=(
-                bound_in(binding, model) or Bound(model, model),
-                *(bound_in(bind(other), other) or Bound(other, other) for other in fallbacks),
-            ),
-            proposers={} if propose is None else self._proposers_bound(propose),
+            aggregators=tuple(bound_in(own, model) or Bound(model, model) for own, model in made),
+            proposers={} if propose is None else dict(self._proposers_bound(propose, use)),
             **settings,
         )
+        binding, model = made[0]
         return rebound(binding, model, self._with_bindings(bindings))
 
-    def _proposers_bound(self, bind: _Bind) -> dict[tuple[int, int], Bound]:
-        """The arguments of the reference models' own bindings; chains and agents have none."""
-        return {
-            (layer, index): bound
-            for layer, members in enumerate(self._mixture.proposers, start=1)
-            for index, member in enumerate(members)
-            if member.chat_model is not None
-            and (bound := bound_in(bind(member.chat_model), member.chat_model)) is not None
-        }
+    def _proposers_bound(
+        self, bind: _Bind, use: str
+    ) -> Iterator[tuple[tuple[int, int, int], Bound]]:
+        """What the binding is for those reference models that take one; the others write text."""
+        for layer, members in enumerate(self._mixture.proposers, start=1):
+            for index, first in enumerate(members):
+                for place, member in enumerate(first.candidates):
+                    bound = _bound_if_able(bind, member, use)
+                    if bound is not None:
+                        yield (layer, index, place), bound
 
     @abstractmethod
     def _with_bindings(self, bindings: Bindings) -> Self:
@@ -198,3 +201,41 @@ def _chat_model(member: Member, use: str) -> BaseChatModel:
             msg += " Fallbacks can be given as a list: aggregator=[first, second]."
         raise MoAConfigurationError(msg)
     return member.chat_model
+
+
+def _binding(bind: _Bind, model: BaseChatModel, member: Member, use: str) -> Runnable[Any, Any]:
+    """What a member's own method makes of its model.
+
+    Raises:
+        MoAConfigurationError: It has no such method, or that does not take what it is given.
+    """
+    try:
+        return bind(model)
+    except NotImplementedError as error:
+        msg = (
+            f"{member.field}={member.model!r} has no {use} of its own ({type(model).__name__}); "
+            "give a model that has."
+        )
+        raise MoAConfigurationError(msg) from error
+
+
+def _bound_if_able(bind: _Bind, member: Member, use: str) -> Bound | None:
+    """A reference model's binding, `None` where it has no such method.
+
+    Raises:
+        MoAConfigurationError: Its method does not take what the aggregator's does.
+    """
+    model = member.chat_model
+    if model is None:
+        return None
+    try:
+        return bound_in(bind(model), model)
+    except NotImplementedError:
+        return None
+    except Exception as error:
+        msg = (
+            f"{member.field}={member.model!r} does not take the same {use} as the aggregator "
+            f"({type(error).__name__}: {error}); give another model, or leave reference models "
+            "out with tools_for='aggregator', structured_proposals=False or vote=False."
+        )
+        raise MoAConfigurationError(msg) from error

@@ -214,8 +214,7 @@ class MoARun:
         callbacks = child_callbacks(self.manager, streaming=True)
         run_id = self.manager.run_id if self.manager else None
         progress = Progress(run_id, callbacks, self.mixture.on_progress)
-        bound = bool(self.bindings.proposers)  # who has the tools need not be told of them
-        told = self._has_tools and self.mixture.describe_tools and not bound
+        told = self._has_tools and self.mixture.describe_tools
         return CallInProgress(
             self.mixture,
             progress,

@@ -244,10 +244,42 @@ def test_tools_need_a_chat_model_that_binds_itself() -> None:
         mixture(aggregator=Stranger(script=lambda _: "ok")).bind_tools([lookup])
 
 
+class Picky(ScriptedChatModel):
+    """Takes no tools as others do."""
+
+    def bind_tools(self, *_: Any, **__: Any) -> Any:
+        msg = "only three tools"
+        raise ValueError(msg)
+
+
+def test_members_that_take_no_tools_or_schemas() -> None:
+    """One without the method answers in text, one that refuses is named."""
+    texts = FakeListChatModel(responses=["Paris"])
+    call = {"name": "Answer", "args": {"city": "Paris"}, "id": "1"}
+    judge = ScriptedChatModel(script=lambda _: AIMessage("", tool_calls=[call]))
+    llm = mixture(
+        reference_models=[texts],
+        aggregator=judge,
+        tools_for="all",
+        structured_proposals=True,
+        include_proposals=True,
+    )
+    (proposal,) = llm.bind_tools([lookup]).invoke("Go").response_metadata["moa"]["proposals"]
+    assert proposal["text"] == "Paris"
+    assert llm.with_structured_output(Answer).invoke("Where?") == Answer(city="Paris")
+    with pytest.raises(MoAConfigurationError, match=r"aggregator='\w+' has no bind_tools"):
+        mixture(aggregator=texts).bind_tools([lookup])
+    with pytest.raises(MoAConfigurationError, match=r"aggregator='\w+' has no with_structured"):
+        mixture(aggregator=texts).with_structured_output(Answer)
+    picky = mixture(reference_models=[saying("x"), Picky(script=lambda _: "x")], tools_for="all")
+    with pytest.raises(MoAConfigurationError, match=r"reference_models\[1\].*only three tools"):
+        picky.bind_tools([lookup])
+
+
 def test_a_mixture_inside_keeps_its_tools_when_copied() -> None:
     judge = saying("ok")
     bound = mixture(aggregator=mixture(aggregator=[saying("no"), judge])).bind_tools([lookup])
-    assert deepcopy(bound).invoke("Go").text == "no"  # type: ignore[attr-defined]
+    assert deepcopy(bound).invoke("Go").text == "no"
     swapped = bound.bound.model_copy(update={"aggregator": judge})  # type: ignore[attr-defined]
     swapped.bind(**bound.kwargs).invoke("Go")  # type: ignore[attr-defined]
     ((_, given),) = judge.calls
