@@ -142,7 +142,8 @@ class MoAChatModel(HookedChatModel):
             to keep, or `"cluster"`, which keeps the larger of two groups of similar texts.
         max_input_tokens: How many tokens a member reads, one number or one per model name; by
             default as its profile says. Proposals that don't fit are shortened, the longest
-            first. The conversation never is.
+            first. The conversation never is; `profile["max_input_tokens"]` says how long it may be
+            for proposals to fit.
         fan_out: Which turns ask the reference models: `"user_turns"`, all but those that end on
             tool results; `"always"`; `"every_3"`, the first turn after a user's message and every
             third after it (any number); `"never"`; or a function of the messages. The others are

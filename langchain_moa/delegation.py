@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.model_profile import ModelProfile
@@ -20,6 +20,7 @@ from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.members import Member
 from langchain_moa.mixture import Mixture
 from langchain_moa.outer_run import CompositeChatModel
+from langchain_moa.profiles import FreshProfile, common_profile
 from langchain_moa.voting import votable_fields
 
 _Bind: TypeAlias = Callable[[BaseChatModel], Runnable[Any, Any]]
@@ -164,33 +165,30 @@ class DelegatingChatModel(CompositeChatModel, ABC):
 
     @override
     def _resolve_model_profile(self) -> ModelProfile | None:
-        """The aggregator's profile, with the input that every member takes beside the proposals."""
+        """What the current aggregators can, and the most input that fits beside the proposals."""
         mixture = self._mixture
-        own = mixture.profile_of(mixture.aggregator)
-        if not own:
-            return None
-        profile: ModelProfile = {**own}
-        room = self._room_for_input()
-        if room is not None:
-            profile["max_input_tokens"] = room
-        limit = mixture.final_arguments.get("max_tokens")
-        if limit is not None:
-            profile["max_output_tokens"] = limit
-        return profile
+        candidates = mixture.aggregator.candidates
+        own = [mixture.profile_of(member) for member in candidates]
+        profile = common_profile(own)
+        # of several limits the lowest is the one that holds whoever answers
+        given = mixture.final_arguments.get("max_tokens")
+        outputs = [given or member.max_tokens for member in candidates]
+        limits = {
+            "max_input_tokens": mixture.room_for_input,
+            "max_output_tokens": _lowest(
+                [*outputs, *(one.get("max_output_tokens") for one in own)]
+            ),
+        }
+        known = {name: limit for name, limit in limits.items() if limit is not None}
+        return cast("ModelProfile", {**profile, **known}) or None
 
-    def _room_for_input(self) -> int | None:
-        """The most input tokens that every member takes, with room left for the proposals."""
-        mixture = self._mixture
-        limits: list[int] = [
-            limit
-            for member in mixture.members
-            if (limit := mixture.profile_of(member).get("max_input_tokens"))
-        ]
-        if not limits:
-            return None
-        widest = max(map(len, mixture.proposers))
-        written: int = mixture.proposal_arguments.get("max_tokens", 0)
-        return max(1, min(limits) - mixture.tokens_around(widest) - widest * written)
+
+# a descriptor, which pydantic would not take in the class body
+DelegatingChatModel.profile = FreshProfile()  # type: ignore[assignment]
+
+
+def _lowest(limits: Sequence[int | None]) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _chat_model(member: Member, use: str) -> BaseChatModel:

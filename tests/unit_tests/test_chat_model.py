@@ -192,8 +192,7 @@ def test_profile() -> None:
     members = [saying("x", profile={"max_input_tokens": 10_000}), saying("y")]
     judge = saying("z", profile={"max_input_tokens": 50_000, "tool_calling": True})
     llm = mixture(reference_models=members, aggregator=judge, proposal_max_tokens=1_000)
-    room = 10_000 - 2 * 1_000 - llm._mixture.tokens_around(2)
-    assert llm.profile == {"max_input_tokens": room, "tool_calling": True}
+    assert llm.profile == {"max_input_tokens": 9_000, "tool_calling": True}
     assert judge.profile == {"max_input_tokens": 50_000, "tool_calling": True}
     assert mixture().profile is None
     assert mixture(aggregator=RunnableLambda(lambda _: "ok")).profile is None
@@ -202,6 +201,104 @@ def test_profile() -> None:
     }
     given = mixture(aggregator=judge, profile={"max_input_tokens": 7})
     assert given.profile == {"max_input_tokens": 7}
+    copies = [given.model_copy(update={"aggregator": saying("z")}), deepcopy(given)]
+    assert [copy.profile for copy in copies] == [{"max_input_tokens": 7}] * 2
+
+
+def test_profile_is_that_of_the_current_members() -> None:
+    able: Any = {"max_input_tokens": 100_000, "image_inputs": True, "structured_output": True}
+    llm = mixture(aggregator=saying("x", profile=able))
+    assert llm.profile is not None
+    assert llm.profile["image_inputs"]
+    small = saying("y", profile={"max_input_tokens": 4_000, "image_inputs": False})
+    expected = mixture(aggregator=small).profile
+    assert expected is not None
+    assert (expected["image_inputs"], expected.get("structured_output")) == (False, None)
+    swappable = llm.configurable_fields(aggregator=ConfigurableField(id="aggregator"))
+    swapped, _ = swappable.prepare({"configurable": {"aggregator": small}})  # type: ignore[attr-defined]
+    assert swapped.profile == expected
+    assert llm.model_copy(update={"aggregator": small}).profile == expected
+    llm.aggregator = small
+    assert llm.profile == expected
+
+
+def test_profile_of_several_aggregators() -> None:
+    able: Any = {
+        "name": "Able",
+        "max_input_tokens": 100_000,
+        "max_output_tokens": 9_000,
+        "image_inputs": True,
+        "tool_calling": True,
+        "structured_output": True,
+    }
+    plain: Any = {
+        "name": "Plain",
+        "max_input_tokens": 50_000,
+        "max_output_tokens": 4_000,
+        "image_inputs": False,
+        "tool_calling": True,
+    }
+    profile = mixture(
+        aggregator=[saying("x", profile=able), saying("y", profile=plain)], proposal_max_tokens=100
+    ).profile
+    assert profile is not None
+    assert 44_000 < profile.pop("max_input_tokens") < 45_000
+    assert profile == {"image_inputs": False, "tool_calling": True, "max_output_tokens": 4_000}
+
+
+class Wordy(ScriptedChatModel):
+    """Has a limit of its own."""
+
+    max_tokens: int = 3_000
+
+
+@pytest.mark.parametrize(
+    ("proposers", "fields", "kept"),
+    [
+        ([saying("x")] * 2, {}, 2 * 1_000),
+        ([saying("x"), Wordy(script=lambda _: "x")], {}, 4_000),
+        ([Wordy(script=lambda _: "x")] * 2, {"proposal_max_tokens": 500}, 1_000),
+        ([saying("x", model="a")], {"fallbacks": {"a": Wordy(script=lambda _: "x")}}, 3_000),
+    ],
+)
+def test_room_for_proposals(proposers: Any, fields: Any, kept: int) -> None:
+    llm = mixture(
+        reference_models=proposers,
+        aggregator=saying("z", profile={"max_input_tokens": 100_000}),
+        **fields,
+    )
+    around = llm._mixture.tokens_around(len(proposers))
+    assert llm.profile == {"max_input_tokens": 90_000 - around - kept}
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+@pytest.mark.parametrize("size", [2_000, 20_000])
+@pytest.mark.parametrize("by_argument", [False, True])
+def test_what_the_profile_says_fits_beside_the_proposals(
+    size: int,
+    layers: int,
+    by_argument: bool,  # noqa: FBT001
+) -> None:
+    judge, text = saying("ok", model="judge"), "word " * 150
+    members = [saying(text, model="a"), saying(text, model="b")]
+    known = dict.fromkeys(("a", "b", "judge"), size)
+    profiles = {name: {"max_input_tokens": limit} for name, limit in known.items()}
+    fields = {"max_input_tokens": known} if by_argument else {"profiles": profiles}
+    llm = mixture(reference_models=members, aggregator=judge, layers=layers, **fields)
+    assert llm.profile is not None
+    longest = "x" * 4 * (llm.profile["max_input_tokens"] - 4)  # and 4 tokens of the message
+    record = llm.invoke(longest).response_metadata["moa"]
+    ((read, _),) = judge.calls
+    assert str(read[-1].content).count(text.strip()) == 2
+    assert [p["left_out"] for p in record["proposals"]] == [[]] * len(record["proposals"])
+    assert record["aggregator"]["left_out"] == []
+
+
+def test_profile_of_max_input_tokens_alone() -> None:
+    profile = mixture(max_input_tokens=5_000, proposal_max_tokens=100).profile
+    assert profile is not None
+    assert 4_000 < profile["max_input_tokens"] < 4_300
+    assert mixture(max_input_tokens=1).profile == {"max_input_tokens": 1}
 
 
 def lookup(city: str) -> str:

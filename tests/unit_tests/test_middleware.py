@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import SummarizationMiddleware
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from langchain_moa import MoAChatModel, MoAConfigurationError
@@ -60,6 +61,13 @@ def test_by_default_the_users_turns() -> None:
     model = acting("a")
     mixture = MoAChatModel(reference_models=[model], aggregator=model)
     assert MoAMiddleware(mixture).fan_out == "user_turns"
+
+
+def test_summaries_by_a_share_of_what_a_mixture_reads() -> None:
+    model = acting("a")
+    mixture = MoAChatModel(reference_models=[model], aggregator=model, max_input_tokens=8_000)
+    middleware = SummarizationMiddleware(mixture, trigger=("fraction", 0.8))
+    assert middleware.trigger == ("fraction", 0.8)
 
 
 @pytest.mark.parametrize("given", ["sometimes", "every_0", 3])
