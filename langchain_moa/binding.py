@@ -63,13 +63,13 @@ class Bindings:
         aggregators: For the aggregator and each fallback of it.
         proposers: For reference models and their fallbacks, by layer, index and place among these;
             those that answer in free text have none.
-        schema: Whether these are a schema's and not tools'.
+        schema: Whether the schema that is bound permits some values; `None` where tools are.
         vote: Fields of the schema that the members vote on, and what values they may have.
     """
 
     aggregators: tuple[Bound, ...] = ()
     proposers: Mapping[tuple[int, int, int], Bound] = field(default_factory=dict)
-    schema: bool = False
+    schema: Callable[[Mapping[str, Any]], bool] | None = None
     vote: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)
 
     def aggregator(self, place: int) -> Bound | None:

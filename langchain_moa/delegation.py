@@ -21,7 +21,7 @@ from langchain_moa.members import Member
 from langchain_moa.mixture import Mixture
 from langchain_moa.outer_run import CompositeChatModel
 from langchain_moa.profiles import FreshProfile, common_profile
-from langchain_moa.voting import votable_fields
+from langchain_moa.voting import acceptance, votable_fields
 
 _Bind: TypeAlias = Callable[[BaseChatModel], Runnable[Any, Any]]
 
@@ -81,8 +81,9 @@ class DelegatingChatModel(CompositeChatModel, ABC):
             include_raw: Whether the result holds the raw message and a parsing error too.
             vote: Whether each field gets the value that most proposals of the last layer have, and
                 the aggregator's where they are tied (self-consistency, arXiv 2203.11171). All
-                fields must be closed: Literal, enum, bool or number. The record tells the votes;
-                the answer then comes in one piece.
+                fields must be closed: Literal, enum, bool or number. What the schema does not
+                permit has no vote, and if it does not permit the result, the aggregator's answer
+                is kept. The record tells the votes; the answer then comes in one piece.
             **kwargs: Further arguments, such as `method` and `strict`.
 
         Raises:
@@ -100,7 +101,7 @@ class DelegatingChatModel(CompositeChatModel, ABC):
             "with_structured_output",
             bind,
             bind if all_in_schema else None,
-            schema=True,
+            schema=acceptance(schema),
             vote=fields,
         )
 

@@ -165,10 +165,11 @@ class MoARun:
         return "tools" in self.arguments and not self.bindings.schema
 
     def _voted(self, answer: AIMessage, proposals: Sequence[Proposal]) -> AIMessage:
-        if not self.bindings.vote:
+        schema = self.bindings.schema
+        if schema is None or not self.bindings.vote:
             return answer
         texts = [p.text for p in shown_proposals(proposals, self.mixture.layers)]
-        result, vote = voted(answer, texts, self.bindings.vote)
+        result, vote = voted(answer, texts, self.bindings.vote, schema)
         record = {**result.response_metadata[RECORD_KEY], "vote": vote}
         metadata = {**result.response_metadata, RECORD_KEY: record}
         return result.model_copy(update={"response_metadata": metadata})

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytest
 from langchain_core.messages import AIMessage
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from typing_extensions import TypedDict
 
 from langchain_moa import MoAConfigurationError
@@ -106,6 +106,7 @@ def test_majority_decides_each_field(schema: str, method: Method) -> None:
         record = result["raw"].response_metadata["moa"]
         assert record["vote"] == {
             "ballots": 3,
+            "refused": False,
             "fields": {
                 "label": {"votes": 2, "tied": False},
                 "sure": {"votes": 2, "tied": False},
@@ -156,6 +157,7 @@ def test_a_tie_is_the_aggregators(method: Method) -> None:
         assert result["parsed"] == Verdict(label="bad", sure=True, stars=5)
         assert result["raw"].response_metadata["moa"]["vote"] == {
             "ballots": 2,
+            "refused": False,
             "fields": {
                 "label": {"votes": 1, "tied": True},
                 "sure": {"votes": 1, "tied": True},
@@ -216,6 +218,44 @@ def test_values_outside_the_schema_are_no_votes(schema: Any, method: Method) -> 
     with LoopbackServer(models) as server:
         asked = mixture(server).with_structured_output(schema, method=method, vote=True)
         assert plain(asked.invoke(QUESTION)) == {"label": "good", "sure": True, "stars": 5}
+
+
+class Rated(BaseModel):
+    """Has limits, and fields that belong together."""
+
+    stars: int = Field(ge=1, le=5)
+    kind: Literal["a", "b"]
+    sub: Literal["a1", "b1"]
+
+    @model_validator(mode="after")
+    def _belong(self) -> Rated:
+        if not self.sub.startswith(self.kind):
+            msg = "sub is another kind's"
+            raise ValueError(msg)
+        return self
+
+
+@pytest.mark.parametrize("method", ["function_calling", "json_mode"])
+def test_a_vote_gives_what_the_schema_permits(method: Method) -> None:
+    models = {
+        ALPHA: structured({"stars": 11, "kind": "a", "sub": "a1"}),
+        BETA: structured({"stars": 11, "kind": "a", "sub": "b1"}),
+        GAMMA: structured({"stars": 4, "kind": "b", "sub": "b1"}),
+        AGGREGATOR: structured({"stars": 4, "kind": "b", "sub": "b1"}),
+    }
+    with LoopbackServer(models) as server:
+        asked = mixture(server, reference_models=PROPOSERS).with_structured_output(
+            Rated, method=method, vote=True, include_raw=True
+        )
+        result: Any = asked.invoke("Rate it, as JSON.")
+        assert result["parsed"] == Rated(stars=4, kind="b", sub="b1")
+        vote = result["raw"].response_metadata["moa"]["vote"]
+        assert vote["refused"]
+        assert {name: field["votes"] for name, field in vote["fields"].items()} == {
+            "stars": 1,
+            "kind": 1,
+            "sub": 2,
+        }
 
 
 def test_fenced_json_is_a_vote() -> None:

@@ -341,6 +341,27 @@ def test_tools_need_a_chat_model_that_binds_itself() -> None:
         mixture(aggregator=Stranger(script=lambda _: "ok")).bind_tools([lookup])
 
 
+class Closed(BaseModel):
+    """Can be voted on."""
+
+    good: bool
+
+
+def test_a_cached_answer_is_not_taken_for_a_vote() -> None:
+    def answering(*, good: bool) -> ScriptedChatModel:
+        call = {"name": "Closed", "args": {"good": good}, "id": "1"}
+        return ScriptedChatModel(script=lambda _: AIMessage("", tool_calls=[call]))
+
+    proposers = [answering(good=False), saying("Bad.")]
+    llm = mixture(
+        reference_models=proposers, aggregator=answering(good=True), cache=InMemoryCache()
+    )
+    assert llm.with_structured_output(Closed).invoke("Good?") == Closed(good=True)
+    for _ in range(2):
+        assert llm.with_structured_output(Closed, vote=True).invoke("Good?") == Closed(good=False)
+    assert len(proposers[0].calls) == 2
+
+
 class Picky(ScriptedChatModel):
     """Takes no tools as others do."""
 
