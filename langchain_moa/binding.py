@@ -64,12 +64,14 @@ class Bindings:
         proposers: For reference models and their fallbacks, by layer, index and place among these;
             those that answer in free text have none.
         schema: Whether the schema that is bound permits some values; `None` where tools are.
+        tool: The tool that the schema is asked for by; `None` where it is asked for as text.
         vote: Fields of the schema that the members vote on, and what values they may have.
     """
 
     aggregators: tuple[Bound, ...] = ()
     proposers: Mapping[tuple[int, int, int], Bound] = field(default_factory=dict)
     schema: Callable[[Mapping[str, Any]], bool] | None = None
+    tool: str | None = None
     vote: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)
 
     def aggregator(self, place: int) -> Bound | None:

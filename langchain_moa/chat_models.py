@@ -120,7 +120,8 @@ class MoAChatModel(HookedChatModel):
             be it none.
         on_aggregator_failure: What to do when no aggregator answers: `"raise"`
             `AggregationError`, or `"best_proposal"`, answer with the proposal that is most like
-            the others (cosine of the sets of 4-character runs).
+            the others (cosine of the sets of 4-character runs). Where a schema is bound, only a
+            proposal in it can be the answer, see `structured_proposals`.
         circuit_breaker: When a member that keeps failing is left alone, see `CircuitBreaker`;
             `None` never.
         max_concurrency: How many member calls of this model may run at the same time.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Self, TypeAlias, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -21,6 +22,7 @@ from langchain_moa.members import Member
 from langchain_moa.mixture import Mixture
 from langchain_moa.outer_run import CompositeChatModel
 from langchain_moa.profiles import FreshProfile, common_profile
+from langchain_moa.tool_advice import first_name
 from langchain_moa.voting import acceptance, votable_fields
 
 _Bind: TypeAlias = Callable[[BaseChatModel], Runnable[Any, Any]]
@@ -124,6 +126,9 @@ class DelegatingChatModel(CompositeChatModel, ABC):
             proposers={} if propose is None else dict(self._proposers_bound(propose, use)),
             **settings,
         )
+        if bindings.schema is not None:
+            tools = bindings.aggregators[0].arguments.get("tools")
+            bindings = replace(bindings, tool=first_name(tools))
         binding, model = made[0]
         return rebound(binding, model, self._with_bindings(bindings))
 

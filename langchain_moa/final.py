@@ -16,6 +16,7 @@ from langchain_moa.admission import commit_final, final_estimate
 from langchain_moa.answer import (
     AnswerStream,
     aggregator_usage,
+    answering,
     best_proposal_answer,
     finished_answer,
 )
@@ -32,6 +33,11 @@ from langchain_moa.types import RECORD_KEY, EventName, Proposal
 
 _NOT_OURS: Final = (GraphBubbleUp, UnsupportedContentError)
 """What is raised as it is: the graph's business, and the caller's."""
+
+_NONE_IN_SCHEMA: Final = (
+    "no proposal is in the schema and could be the answer; structured_proposals=True asks "
+    "reference models for such"
+)
 
 _Message = TypeVar("_Message", bound=AIMessage)
 
@@ -167,14 +173,16 @@ class FinalCall:
         mixture = self.call.mixture
         if result.good:
             return finished_answer(mixture, turn, result.request, result.value, self.proposals)
-        error = self._error(turn, result)
+        reason = turn.why(result)
         shown = shown_proposals(self.proposals, mixture.layers)
-        if mixture.policy.on_aggregator_failure == "raise" or not shown:
+        wanted = shown if mixture.policy.on_aggregator_failure == "best_proposal" else []
+        able = answering(self.call, wanted)
+        if wanted and not able:
+            reason += f"; {_NONE_IN_SCHEMA}"
+        error = self.error(turn, reason, result.error)
+        if not able:
             raise error from error.causes.get("aggregator")
-        return best_proposal_answer(mixture, turn, shown, self.proposals, str(error))
-
-    def _error(self, turn: Turn, result: Result) -> AggregationError:
-        return self.error(turn, turn.why(result), result.error)
+        return best_proposal_answer(mixture, turn, able, self.proposals, str(error))
 
     def error(self, turn: Turn, text: str, cause: Exception | None) -> AggregationError:
         """What the caller gets when the aggregator gave nothing: the proposals are kept."""

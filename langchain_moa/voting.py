@@ -15,6 +15,7 @@ from contextlib import suppress
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final, TypeAlias
+from uuid import uuid4
 
 from langchain_core.messages import AIMessage
 from langchain_core.utils.function_calling import convert_to_json_schema
@@ -60,7 +61,10 @@ def _accepts(schema: Any, values: Mapping[str, Any]) -> bool:
             PydanticUserError
         ):  # typing.TypedDict below Python 3.12, pydantic's old models
             return _validates(TypeAdapter(schema), values)
-    described = convert_to_json_schema(schema)
+    try:
+        described = convert_to_json_schema(schema)
+    except (ValueError, TypeError, KeyError):  # a provider's own form, which that one looks at
+        return True
     return _is_allowed(described, _definitions(described), values)
 
 
@@ -99,6 +103,25 @@ def votable_fields(schema: Any) -> Votable:
         msg = "vote=True: the schema has no fields to vote on; leave vote out."
         raise MoAConfigurationError(msg)
     return {name: partial(_is_allowed, field, definitions) for name, field in fields.items()}
+
+
+def permitted(text: str, accepts: Accepts) -> dict[str, Any] | None:
+    """The values that a structured proposal gives; `None` where the schema does not permit them."""
+    values = _loaded(text)
+    return values if isinstance(values, dict) and accepts(values) else None
+
+
+def structured_answer(values: dict[str, Any], tool: str | None) -> AIMessage:
+    """The answer that an aggregator would give of these values.
+
+    Args:
+        values: The fields.
+        tool: The tool that the schema is asked for by; `None` where it is asked for as text.
+    """
+    if tool is not None:
+        return AIMessage("", tool_calls=[{"name": tool, "args": values, "id": f"call_{uuid4()}"}])
+    text = json.dumps(values, ensure_ascii=False)
+    return AIMessage(text, additional_kwargs={"parsed": values})  # where OpenAI's parser looks
 
 
 def voted(

@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage
 from pydantic import BaseModel, Field, model_validator
 from typing_extensions import TypedDict
 
-from langchain_moa import MoAConfigurationError
+from langchain_moa import AggregationError, MoAConfigurationError
 from langchain_moa.testing import LoopbackServer, ModelBehavior
 from langchain_moa.testing.replies import Reply, ToolCall
 from tests.wire import AGGREGATOR, ALPHA, BETA, GAMMA, PROPOSERS, bodies, mixture, says
@@ -256,6 +256,77 @@ def test_a_vote_gives_what_the_schema_permits(method: Method) -> None:
             "kind": 1,
             "sub": 2,
         }
+
+
+FAILED = {**VOTING, AGGREGATOR: ModelBehavior(status=400)}
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "astream"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("vote", [False, True])
+def test_a_best_proposal_in_the_schema_is_the_answer(method: Method, vote: bool, how: str) -> None:  # noqa: FBT001
+    with LoopbackServer(FAILED) as server:
+        llm = mixture(
+            server,
+            reference_models=PROPOSERS,
+            on_aggregator_failure="best_proposal",
+            structured_proposals=True,
+        )
+        asked = llm.with_structured_output(Verdict, method=method, vote=vote)
+
+        async def collected() -> list[Any]:
+            return [piece async for piece in asked.astream(QUESTION)]
+
+        match how:
+            case "invoke":
+                result: Any = asked.invoke(QUESTION)
+            case "ainvoke":
+                result = asyncio.run(asked.ainvoke(QUESTION))
+            case "stream":
+                *_, result = asked.stream(QUESTION)
+            case _:
+                *_, result = asyncio.run(collected())
+        assert result == Verdict(label="good", sure=True, stars=4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_of_the_proposals_only_those_in_the_schema_can_be_the_answer(
+    schema: str, method: Method
+) -> None:
+    models = {**FAILED, ALPHA: says("I'd say good."), BETA: verdict("great", 4)}
+    with LoopbackServer(models) as server:
+        llm = mixture(
+            server,
+            reference_models=PROPOSERS,
+            on_aggregator_failure="best_proposal",
+            structured_proposals=True,
+        )
+        asked = llm.with_structured_output(SCHEMAS[schema], method=method, include_raw=True)
+        result: Any = asked.invoke(QUESTION)
+        assert plain(result["parsed"]) == {"label": "bad", "sure": False, "stars": 4}
+        record = result["raw"].response_metadata["moa"]
+        assert (record["best_proposal"], record["degraded"]) == ("1.2", True)
+
+
+@pytest.mark.parametrize(
+    ("method", "vote"),
+    [
+        *((method, False) for method in METHODS),
+        ("function_calling", True),
+        ("json_mode", True),  # with json_schema OpenAI's client raises by itself
+    ],
+)
+def test_no_proposal_in_the_schema(method: Method, vote: bool) -> None:  # noqa: FBT001
+    models = {ALPHA: says("Hello."), BETA: says("Good."), AGGREGATOR: ModelBehavior(status=400)}
+    with LoopbackServer(models) as server:
+        llm = mixture(server, on_aggregator_failure="best_proposal")
+        asked = llm.with_structured_output(Verdict, method=method, vote=vote)
+        with pytest.raises(AggregationError, match=r"400.*no proposal is in the schema") as caught:
+            asked.invoke(QUESTION)
+        assert {p.text for p in caught.value.proposals} == {"Hello.", "Good."}
+        with pytest.raises(AggregationError, match="structured_proposals=True"):
+            list(asked.stream(QUESTION))
 
 
 def test_fenced_json_is_a_vote() -> None:

@@ -287,6 +287,10 @@ def test_what_a_schema_permits(schema: Any, permitted: Any, refused: Any) -> Non
     assert (accepts(permitted), accepts(refused)) == (True, False)
 
 
+def test_a_form_that_only_a_provider_knows_is_its_business() -> None:
+    assert acceptance({"my": "schema"})({"a": 1})
+
+
 def test_a_typed_dict_that_pydantic_does_not_take() -> None:
     from typing import TypedDict as PlainDict  # noqa: PLC0415 - of another name
 
