@@ -128,6 +128,14 @@ class Mixture:
     @cached_property
     def fingerprint(self) -> str:
         """A hash that tells any two different mixtures apart."""
+        return fingerprint([self.drafts_fingerprint, self.fan_out])
+
+    @cached_property
+    def drafts_fingerprint(self) -> str:
+        """The same but for when reference models are asked, which changes nothing of what they say.
+
+        An agent's middleware may ask them in one turn, and the mixture itself not in the next.
+        """
         return fingerprint(
             [
                 [[[c.runnable for c in m.candidates] for m in layer] for layer in self.proposers],
@@ -141,7 +149,6 @@ class Mixture:
                 self.include_proposals,
                 self.keep,
                 self.max_input_tokens,
-                self.fan_out,
                 [self.describe_tools, self.tools_for, self.structured_proposals],
                 [self.on_unsupported, self.context_filter, dict(self.profiles)],
             ]

@@ -150,13 +150,13 @@ class MoARun:
     def _kept(self, messages: Conversation, proposals: list[Proposal]) -> list[Proposal]:
         """The proposals, remembered where tool turns may follow."""
         if self.mixture.reuse_proposals and self._has_tools:
-            SHARED_MEMORY.keep(self.mixture.fingerprint, messages, proposals)
+            SHARED_MEMORY.keep(self.mixture.drafts_fingerprint, messages, proposals)
         return proposals
 
     def _recalled(self, messages: Conversation) -> list[Proposal]:
         """What was proposed for the same user's turn, where it is known."""
         wanted = self.mixture.reuse_proposals and self._has_tools
-        known = SHARED_MEMORY.recall(self.mixture.fingerprint, messages) if wanted else []
+        known = SHARED_MEMORY.recall(self.mixture.drafts_fingerprint, messages) if wanted else []
         self._call.fan_out = "reused" if known else "alone"
         return known
 
