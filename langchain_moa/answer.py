@@ -23,6 +23,7 @@ from langchain_moa.types import (
     ProposalRecord,
 )
 from langchain_moa.usage import is_cached, sum_usage, usage_report
+from langchain_moa.voting import permitted, structured_answer
 
 _Message = TypeVar("_Message", bound=AIMessage)
 
@@ -56,6 +57,14 @@ def finished_answer(
     )
 
 
+def answering(call: CallInProgress, shown: Sequence[Proposal]) -> list[Proposal]:
+    """The proposals that can be the answer: where a schema is bound, those that are in it."""
+    accepts = call.bindings.schema
+    if accepts is None:
+        return list(shown)
+    return [p for p in shown if permitted(p.text, accepts) is not None]
+
+
 def best_proposal_answer(
     turn: Turn, shown: Sequence[Proposal], proposals: Sequence[Proposal], error: str
 ) -> AIMessage:
@@ -78,7 +87,10 @@ def best_proposal_answer(
     record["degraded"] = True
     record["best_proposal"] = best.key
     metadata = {"model_name": best.model_name or best.model, RECORD_KEY: record}
-    return AIMessage(best.text, response_metadata=metadata)
+    bindings = turn.call.bindings
+    values = permitted(best.text, bindings.schema) if bindings.schema is not None else None
+    answer = AIMessage(best.text) if values is None else structured_answer(values, bindings.tool)
+    return answer.model_copy(update={"response_metadata": metadata})
 
 
 def _own_usage(message: AIMessage) -> UsageMetadata | None:

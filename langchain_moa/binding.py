@@ -1,18 +1,19 @@
-"""The aggregator's own tool and schema binding, with the mixture in the aggregator's place."""
+"""Tools and schemas bound: what a binding holds, and the mixture in the aggregator's place."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeGuard
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableParallel, RunnableSequence
 
 from langchain_moa.errors import MoAConfigurationError
 
 
 def rebound(
-    binding: Runnable[Any, Any], model: Runnable[Any, Any], mixture: Runnable[Any, Any]
+    binding: Runnable[Any, Any], model: BaseChatModel, mixture: Runnable[Any, Any]
 ) -> Runnable[Any, Any]:
     """A copy of what a model made of itself, with the mixture in the model's place.
 
@@ -39,50 +40,79 @@ def rebound(
 
 
 @dataclass(frozen=True)
-class Bindings:
-    """What tools or a schema mean for other members, which may be of other providers.
+class Bound:
+    """What tools or a schema mean for one member.
 
     Attributes:
-        own: Names of the arguments that the aggregator's own binding has.
-        others: The arguments of the binding of each fallback of the aggregator.
-        proposers: The arguments of reference models' bindings, by layer and index; empty where
-            they answer in free text.
-        schema: Whether these are a schema's and not tools'.
+        model: The chat model that they were bound to.
+        inside: The model as the binding has it: itself, or a copy that a mixture made, which knows
+            what the binding means for its own members.
+        arguments: The call arguments.
+    """
+
+    model: BaseChatModel
+    inside: BaseChatModel
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bindings:
+    """What tools or a schema mean for the members, which may be of several providers.
+
+    Attributes:
+        aggregators: For the aggregator and each fallback of it.
+        proposers: For reference models and their fallbacks, by layer, index and place among these;
+            those that answer in free text have none.
+        schema: Whether the schema that is bound permits some values; `None` where tools are.
+        tool: The tool that the schema is asked for by; `None` where it is asked for as text.
         vote: Fields of the schema that the members vote on, and what values they may have.
     """
 
-    own: frozenset[str] = frozenset()
-    others: tuple[dict[str, Any], ...] = ()
-    proposers: Mapping[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
-    schema: bool = False
+    aggregators: tuple[Bound, ...] = ()
+    proposers: Mapping[tuple[int, int, int], Bound] = field(default_factory=dict)
+    schema: Callable[[Mapping[str, Any]], bool] | None = None
+    tool: str | None = None
     vote: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)
 
+    def aggregator(self, place: int) -> Bound | None:
+        """What was bound to the aggregator, which is the first, or to a fallback."""
+        return self.aggregators[place] if place < len(self.aggregators) else None
+
     def arguments(self, place: int, given: dict[str, Any]) -> dict[str, Any]:
-        """A call's arguments for one candidate: the aggregator is the first."""
-        if not place or not self.others:
+        """A call's arguments, which hold those of the aggregator's binding, for one candidate."""
+        bound = self.aggregator(place)
+        if not place or bound is None:
             return given
-        free = {name: value for name, value in given.items() if name not in self.own}
-        return {**free, **self.others[place - 1]}
+        own = self.aggregators[0].arguments
+        free = {name: value for name, value in given.items() if name not in own}
+        return {**free, **bound.arguments}
 
 
-def bound_arguments(binding: Runnable[Any, Any], model: Runnable[Any, Any]) -> dict[str, Any]:
-    """The arguments that a composition binds to a model; none where it does not hold it."""
+def bound_in(binding: Runnable[Any, Any], model: BaseChatModel) -> Bound | None:
+    """What a composition binds to a model; `None` where it does not hold it."""
+    if _is_model(binding, model):
+        return Bound(model, binding)
     if isinstance(binding, RunnableBinding):
-        own = dict(binding.kwargs) if binding.bound is model else {}
-        return {**bound_arguments(binding.bound, model), **own}
+        below = bound_in(binding.bound, model)
+        return below and replace(below, arguments={**below.arguments, **binding.kwargs})
     if isinstance(binding, RunnableSequence):
-        return bound_arguments(binding.first, model)
+        return bound_in(binding.first, model)
     if isinstance(binding, RunnableParallel):
-        found = [bound_arguments(step, model) for step in binding.steps__.values()]
-        return next(filter(None, found), {})
-    return {}
+        found = (bound_in(step, model) for step in binding.steps__.values())
+        return next(filter(None, found), None)
+    return None
+
+
+def _is_model(node: Runnable[Any, Any], model: BaseChatModel) -> TypeGuard[BaseChatModel]:
+    """Whether it is the model, or a copy: a mixture binds tools to a copy of itself."""
+    return type(node) is type(model)
 
 
 def _replaced(
-    node: Runnable[Any, Any], old: Runnable[Any, Any], new: Runnable[Any, Any]
+    node: Runnable[Any, Any], old: BaseChatModel, new: Runnable[Any, Any]
 ) -> Runnable[Any, Any] | None:
     """The copy with `old` replaced, `None` where `old` does not occur."""
-    if node is old:
+    if _is_model(node, old):
         return new
     if isinstance(node, RunnableBinding):
         bound = _replaced(node.bound, old, new)

@@ -120,7 +120,8 @@ class MoAChatModel(HookedChatModel):
             be it none.
         on_aggregator_failure: What to do when no aggregator answers: `"raise"`
             `AggregationError`, or `"best_proposal"`, answer with the proposal that is most like
-            the others (cosine of the sets of 4-character runs).
+            the others (cosine of the sets of 4-character runs). Where a schema is bound, only a
+            proposal in it can be the answer, see `structured_proposals`.
         circuit_breaker: When a member that keeps failing is left alone, see `CircuitBreaker`;
             `None` never.
         max_concurrency: How many member calls of this model may run at the same time.
@@ -142,7 +143,8 @@ class MoAChatModel(HookedChatModel):
             to keep, or `"cluster"`, which keeps the larger of two groups of similar texts.
         max_input_tokens: How many tokens a member reads, one number or one per model name; by
             default as its profile says. Proposals that don't fit are shortened, the longest
-            first. The conversation never is.
+            first. The conversation never is; `profile["max_input_tokens"]` says how long it may be
+            for proposals to fit.
         fan_out: Which turns ask the reference models: `"user_turns"`, all but those that end on
             tool results; `"always"`; `"every_3"`, the first turn after a user's message and every
             third after it (any number); `"never"`; or a function of the messages. The others are
@@ -151,7 +153,8 @@ class MoAChatModel(HookedChatModel):
             user's turn, out of this process's memory, if tools are bound.
         describe_tools: Whether reference models are told which tools the aggregator has.
         tools_for: Whose calls tools are bound to: the `"aggregator"`'s, who acts, or `"all"`; the
-            calls that reference models would make are shown as text and never executed.
+            calls that reference models would make are shown as text and never executed. Those that
+            cannot have tools are told of them.
         structured_proposals: Whether `with_structured_output` binds the schema to the reference
             models, too.
         on_unsupported: What to do when a member's profile says that it cannot take an image, audio,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, Self, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Self, TypeAlias, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.model_profile import ModelProfile
@@ -15,12 +16,14 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel
 from typing_extensions import override
 
-from langchain_moa.binding import Bindings, bound_arguments, rebound
+from langchain_moa.binding import Bindings, Bound, bound_in, rebound
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.members import Member
 from langchain_moa.mixture import Mixture
 from langchain_moa.outer_run import CompositeChatModel
-from langchain_moa.voting import votable_fields
+from langchain_moa.profiles import FreshProfile, common_profile
+from langchain_moa.tool_advice import first_name
+from langchain_moa.voting import acceptance, votable_fields
 
 _Bind: TypeAlias = Callable[[BaseChatModel], Runnable[Any, Any]]
 
@@ -49,7 +52,9 @@ class DelegatingChatModel(CompositeChatModel, ABC):
             **kwargs: Further arguments of the aggregator's `bind_tools`.
 
         Raises:
-            MoAConfigurationError: The aggregator is no chat model.
+            MoAConfigurationError: The aggregator is no chat model or takes no tools; or a
+                reference model refuses them with `tools_for="all"`. One that cannot have any
+                advises in text.
         """
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
@@ -78,12 +83,15 @@ class DelegatingChatModel(CompositeChatModel, ABC):
             include_raw: Whether the result holds the raw message and a parsing error too.
             vote: Whether each field gets the value that most proposals of the last layer have, and
                 the aggregator's where they are tied (self-consistency, arXiv 2203.11171). All
-                fields must be closed: Literal, enum, bool or number. The record tells the votes;
-                the answer then comes in one piece.
+                fields must be closed: Literal, enum, bool or number. What the schema does not
+                permit has no vote, and if it does not permit the result, the aggregator's answer
+                is kept. The record tells the votes; the answer then comes in one piece.
             **kwargs: Further arguments, such as `method` and `strict`.
 
         Raises:
-            MoAConfigurationError: The aggregator is no chat model.
+            MoAConfigurationError: The aggregator is no chat model or has no such method; a field
+                is open and cannot be voted on; or a reference model refuses the schema. One that
+                cannot have any answers in free text.
         """
         fields = votable_fields(schema) if vote else {}
 
@@ -95,7 +103,7 @@ class DelegatingChatModel(CompositeChatModel, ABC):
             "with_structured_output",
             bind,
             bind if all_in_schema else None,
-            schema=True,
+            schema=acceptance(schema),
             vote=fields,
         )
 
@@ -111,24 +119,29 @@ class DelegatingChatModel(CompositeChatModel, ABC):
             **settings: Further fields of the `Bindings`.
         """
         candidates = self._mixture.aggregator.candidates
-        model, *fallbacks = [_chat_model(member, use) for member in candidates]
-        binding = bind(model)
+        found = [(_chat_model(member, use), member) for member in candidates]
+        made = [(_binding(bind, model, member, use), model) for model, member in found]
         bindings = Bindings(
-            own=frozenset(bound_arguments(binding, model)),
-            others=tuple(bound_arguments(bind(fallback), fallback) for fallback in fallbacks),
-            proposers={} if propose is None else self._proposers_bound(propose),
+            aggregators=tuple(bound_in(own, model) or Bound(model, model) for own, model in made),
+            proposers={} if propose is None else dict(self._proposers_bound(propose, use)),
             **settings,
         )
+        if bindings.schema is not None:
+            tools = bindings.aggregators[0].arguments.get("tools")
+            bindings = replace(bindings, tool=first_name(tools))
+        binding, model = made[0]
         return rebound(binding, model, self._with_bindings(bindings))
 
-    def _proposers_bound(self, bind: _Bind) -> dict[tuple[int, int], dict[str, Any]]:
-        """The arguments of the reference models' own bindings; chains and agents have none."""
-        return {
-            (layer, index): bound_arguments(bind(member.chat_model), member.chat_model)
-            for layer, members in enumerate(self._mixture.proposers, start=1)
-            for index, member in enumerate(members)
-            if member.chat_model is not None
-        }
+    def _proposers_bound(
+        self, bind: _Bind, use: str
+    ) -> Iterator[tuple[tuple[int, int, int], Bound]]:
+        """What the binding is for those reference models that take one; the others write text."""
+        for layer, members in enumerate(self._mixture.proposers, start=1):
+            for index, first in enumerate(members):
+                for place, member in enumerate(first.candidates):
+                    bound = _bound_if_able(bind, member, use)
+                    if bound is not None:
+                        yield (layer, index, place), bound
 
     @abstractmethod
     def _with_bindings(self, bindings: Bindings) -> Self:
@@ -158,33 +171,30 @@ class DelegatingChatModel(CompositeChatModel, ABC):
 
     @override
     def _resolve_model_profile(self) -> ModelProfile | None:
-        """The aggregator's profile, with the input that every member takes beside the proposals."""
+        """What the current aggregators can, and the most input that fits beside the proposals."""
         mixture = self._mixture
-        own = mixture.profile_of(mixture.aggregator)
-        if not own:
-            return None
-        profile: ModelProfile = {**own}
-        room = self._room_for_input()
-        if room is not None:
-            profile["max_input_tokens"] = room
-        limit = mixture.final_arguments.get("max_tokens")
-        if limit is not None:
-            profile["max_output_tokens"] = limit
-        return profile
+        candidates = mixture.aggregator.candidates
+        own = [mixture.profile_of(member) for member in candidates]
+        profile = common_profile(own)
+        # of several limits the lowest is the one that holds whoever answers
+        given = mixture.final_arguments.get("max_tokens")
+        outputs = [given or member.max_tokens for member in candidates]
+        limits = {
+            "max_input_tokens": mixture.room_for_input,
+            "max_output_tokens": _lowest(
+                [*outputs, *(one.get("max_output_tokens") for one in own)]
+            ),
+        }
+        known = {name: limit for name, limit in limits.items() if limit is not None}
+        return cast("ModelProfile", {**profile, **known}) or None
 
-    def _room_for_input(self) -> int | None:
-        """The most input tokens that every member takes, with room left for the proposals."""
-        mixture = self._mixture
-        limits: list[int] = [
-            limit
-            for member in mixture.members
-            if (limit := mixture.profile_of(member).get("max_input_tokens"))
-        ]
-        if not limits:
-            return None
-        widest = max(map(len, mixture.proposers))
-        written: int = mixture.proposal_arguments.get("max_tokens", 0)
-        return max(1, min(limits) - mixture.tokens_around(widest) - widest * written)
+
+# a descriptor, which pydantic would not take in the class body
+DelegatingChatModel.profile = FreshProfile()  # type: ignore[assignment]
+
+
+def _lowest(limits: Sequence[int | None]) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _chat_model(member: Member, use: str) -> BaseChatModel:
@@ -195,3 +205,41 @@ def _chat_model(member: Member, use: str) -> BaseChatModel:
             msg += " Fallbacks can be given as a list: aggregator=[first, second]."
         raise MoAConfigurationError(msg)
     return member.chat_model
+
+
+def _binding(bind: _Bind, model: BaseChatModel, member: Member, use: str) -> Runnable[Any, Any]:
+    """What a member's own method makes of its model.
+
+    Raises:
+        MoAConfigurationError: It has no such method, or that does not take what it is given.
+    """
+    try:
+        return bind(model)
+    except NotImplementedError as error:
+        msg = (
+            f"{member.field}={member.model!r} has no {use} of its own ({type(model).__name__}); "
+            "give a model that has."
+        )
+        raise MoAConfigurationError(msg) from error
+
+
+def _bound_if_able(bind: _Bind, member: Member, use: str) -> Bound | None:
+    """A reference model's binding, `None` where it has no such method.
+
+    Raises:
+        MoAConfigurationError: Its method does not take what the aggregator's does.
+    """
+    model = member.chat_model
+    if model is None:
+        return None
+    try:
+        return bound_in(bind(model), model)
+    except NotImplementedError:
+        return None
+    except Exception as error:
+        msg = (
+            f"{member.field}={member.model!r} does not take the same {use} as the aggregator "
+            f"({type(error).__name__}: {error}); give another model, or leave reference models "
+            "out with tools_for='aggregator', structured_proposals=False or vote=False."
+        )
+        raise MoAConfigurationError(msg) from error

@@ -16,6 +16,7 @@ from langchain_moa.admission import commit_final, final_estimate
 from langchain_moa.answer import (
     AnswerStream,
     aggregator_usage,
+    answering,
     best_proposal_answer,
     finished_answer,
 )
@@ -33,6 +34,11 @@ from langchain_moa.types import RECORD_KEY, EventName, Proposal
 
 _NOT_OURS: Final = (GraphBubbleUp, UnsupportedContentError)
 """What is raised as it is: the graph's business, and the caller's."""
+
+_NONE_IN_SCHEMA: Final = (
+    "no proposal is in the schema and could be the answer; structured_proposals=True asks "
+    "reference models for such"
+)
 
 _Message = TypeVar("_Message", bound=AIMessage)
 
@@ -149,10 +155,16 @@ class FinalCall:
         """
         if result.good:
             return finished_answer(turn, result.request, result.value, self.proposals)
-        error = self.error(turn, turn.why(result), result.error)
-        if self.call.mixture.policy.on_aggregator_failure == "raise" or not self._shown:
+        reason = turn.why(result)
+        policy = self.call.mixture.policy
+        wanted = self._shown if policy.on_aggregator_failure == "best_proposal" else []
+        able = answering(self.call, wanted)
+        if wanted and not able:
+            reason += f"; {_NONE_IN_SCHEMA}"
+        error = self.error(turn, reason, result.error)
+        if not able:
             raise error from error.causes.get("aggregator")
-        return best_proposal_answer(turn, self._shown, self.proposals, str(error))
+        return best_proposal_answer(turn, able, self.proposals, str(error))
 
     def error(self, turn: Turn, text: str, cause: Exception | None) -> AggregationError:
         """What the caller gets when the aggregator gave nothing: the proposals are kept."""

@@ -16,6 +16,9 @@ from langchain_core.messages import AIMessage, BaseMessage
 MEDIA_TOKENS: Final = 1000
 """Tokens of an image, a sound or a file. A guess: providers count from 85 to many thousands."""
 
+PROPOSAL_TOKENS: Final = 1000
+"""Tokens of a proposal whose author has no limit of its own. A guess: about 700 English words."""
+
 MESSAGE_TOKENS: Final = 4
 """Tokens of a message beside its content: role and separators."""
 

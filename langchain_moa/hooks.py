@@ -115,6 +115,8 @@ class HookedChatModel(DelegatingChatModel, ABC):
             "aggregator": mixture.aggregator.model,
             "fingerprint": mixture.fingerprint,
             **mixture.final_arguments,
+            # the only thing about a binding that its call arguments do not tell
+            **({"vote": True} if self._bindings.vote else {}),
         }
 
     @override

@@ -47,7 +47,7 @@ class CallInProgress:
         layers: The proposer layers that have begun.
         ledger: What the call has spent.
         bindings: What the call's tools or schema mean for reference models.
-        advice: What to tell reference models of the tools, or `None`.
+        advice: What to tell reference models that have not the tools of them, or `None`.
         fan_out: What the fan-out gate decided.
     """
 

@@ -113,6 +113,12 @@ class Member:
             inner = inner.bound
         return inner if isinstance(inner, BaseChatModel) else None
 
+    def on(self, copy: BaseChatModel, of: BaseChatModel) -> Member:
+        """This member on a copy of its chat model; itself where it has not that model."""
+        if copy is of or self.chat_model is not of:
+            return self
+        return dataclasses.replace(self, runnable=_on(self.runnable, copy))
+
     @cached_property
     def is_plain(self) -> bool:
         """Whether it is one chat model, to whose runs only its caller listens."""
@@ -219,6 +225,13 @@ def as_chunk(output: Any) -> AIMessageChunk:
         return output
     message = as_message(output)
     return AIMessageChunk(**message.model_dump(exclude={"type"}))
+
+
+def _on(runnable: Runnable[Any, Any], model: BaseChatModel) -> Runnable[Any, Any]:
+    """The bindings around a chat model, around another one."""
+    if not isinstance(runnable, RunnableBindingBase):
+        return model
+    return runnable.model_copy(update={"bound": _on(runnable.bound, model)})
 
 
 def _is_without_timeout(model: BaseChatModel | None) -> bool:

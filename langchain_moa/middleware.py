@@ -23,6 +23,8 @@ class MoAMiddleware(AgentMiddleware[Any, Any]):
 
     Args:
         mixture: The mixture. Tools and response format of a turn are bound to it as to any model.
+            It is copied here, for in the turns that it gets it always asks its reference models,
+            whatever its own `fan_out` says.
         fan_out: Which turns it gets, as the `fan_out` of `MoAChatModel`: by default those that
             don't end on tool results.
 
@@ -41,7 +43,7 @@ class MoAMiddleware(AgentMiddleware[Any, Any]):
 
     def __init__(self, mixture: BaseChatModel, *, fan_out: FanOut = "user_turns") -> None:
         super().__init__()
-        self.mixture = mixture
+        self.mixture = _always_asking(mixture)
         self.fan_out = checked_fan_out(fan_out)
 
     @override
@@ -64,3 +66,10 @@ class MoAMiddleware(AgentMiddleware[Any, Any]):
         if fans_out(self.fan_out, request.messages):
             return request.override(model=self.mixture)
         return request
+
+
+def _always_asking(mixture: BaseChatModel) -> BaseChatModel:
+    """A copy without a gate of its own: one decision per turn is enough."""
+    if not getattr(mixture, "is_mixture", False):  # a plain model, to compare with
+        return mixture
+    return mixture.model_copy(update={"fan_out": "always"})

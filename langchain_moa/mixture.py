@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias
+from weakref import WeakKeyDictionary
 
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.messages import BaseMessage
@@ -19,7 +20,7 @@ from langchain_moa.budget import Budget
 from langchain_moa.composition import with_arguments
 from langchain_moa.errors import UnsupportedContentError
 from langchain_moa.filtering import FilterFunction
-from langchain_moa.fitting import estimated_tokens, input_tokens, shortened
+from langchain_moa.fitting import PROPOSAL_TOKENS, estimated_tokens, input_tokens, shortened
 from langchain_moa.gating import FanOut
 from langchain_moa.identity import fingerprint
 from langchain_moa.members import Member
@@ -137,6 +138,14 @@ class Mixture:
     @cached_property
     def fingerprint(self) -> str:
         """A hash that tells any two different mixtures apart."""
+        return fingerprint([self.drafts_fingerprint, self.fan_out])
+
+    @cached_property
+    def drafts_fingerprint(self) -> str:
+        """The same but for when reference models are asked, which changes nothing of what they say.
+
+        An agent's middleware may ask them in one turn, and the mixture itself not in the next.
+        """
         return fingerprint(
             [
                 [[[c.runnable for c in m.candidates] for m in layer] for layer in self.proposers],
@@ -150,7 +159,6 @@ class Mixture:
                 self.include_proposals,
                 self.keep,
                 self.max_input_tokens,
-                self.fan_out,
                 [self.describe_tools, self.tools_for, self.structured_proposals],
                 [self.on_unsupported, self.context_filter, dict(self.profiles)],
             ]
@@ -163,19 +171,20 @@ class Mixture:
             member: Who proposes.
             in_thread: Whether it is called in a thread, where only its client can end a request.
         """
-        known = self._proposing.get((member, in_thread))
+        called = self._proposing.setdefault(member, {})
+        known = called.get(in_thread)
         if known is None:
             streams = self.stream_proposals and member.streams
             runnable = member.counting if streams else member.quiet
             if in_thread:
                 runnable = member.limited(runnable, self.policy.longest_proposal)
             known = with_arguments(runnable, self.proposal_arguments)
-            self._proposing[member, in_thread] = known
+            called[in_thread] = known
         return known
 
     @cached_property
-    def _proposing(self) -> dict[tuple[Member, bool], Runnable[Any, Any]]:
-        return {}
+    def _proposing(self) -> MutableMapping[Member, dict[bool, Runnable[Any, Any]]]:
+        return WeakKeyDictionary()  # a binding may make members for one call
 
     def aggregating(
         self, member: Member, arguments: Mapping[str, Any], *, in_thread: bool = False
@@ -249,13 +258,49 @@ class Mixture:
 
     def _room(self, member: Member, messages: Sequence[BaseMessage], proposals: int) -> int | None:
         """Estimated tokens that a member has left for proposals, `None` where it has no limit."""
-        limits, profile = self.max_input_tokens, self.profile_of(member)
+        free = self._free(member, proposals)
+        return None if free is None else max(0, free - input_tokens(messages))
+
+    def _free(self, member: Member, proposals: int) -> int | None:
+        """Estimated tokens that a member has for the conversation and so many proposals."""
+        limits = self.max_input_tokens
         own = limits.get(member.model) if isinstance(limits, Mapping) else limits
-        limit = own or profile.get("max_input_tokens")
+        limit = own or self.profile_of(member).get("max_input_tokens")
         if limit is None:
             return None
-        taken = input_tokens(messages) + self.tokens_around(proposals)
-        return max(0, int(limit * _SAFE_SHARE) - taken)
+        return int(limit * _SAFE_SHARE) - (self.tokens_around(proposals) if proposals else 0)
+
+    @property
+    def room_for_input(self) -> int | None:
+        """Estimated tokens of the longest conversation that every member takes with proposals.
+
+        `None` where no member has a limit. For a proposal are reckoned as many tokens as its
+        author may write, `PROPOSAL_TOKENS` where that is open, and for all of them together at
+        most half of what a member reads; what is longer will be shortened.
+        """
+        readers = [*self.proposers, (self.aggregator,)]
+        rooms = [
+            self._room_for_input(candidate, self.proposers[:before])
+            for before, members in enumerate(readers)
+            for member in members
+            for candidate in member.candidates
+        ]
+        return min((room for room in rooms if room is not None), default=None)
+
+    def _room_for_input(self, member: Member, layers: Sequence[Sequence[Member]]) -> int | None:
+        """The same for one member, which may read the proposals of any layer before it."""
+        rooms = []
+        for layer in layers or [()]:
+            free = self._free(member, len(layer))
+            if free is None:
+                return None
+            rooms.append(free - min(sum(map(self._written, layer)), free // 2))
+        return max(1, min(rooms))
+
+    def _written(self, member: Member) -> int:
+        """How many tokens a proposal may have."""
+        limit: int | None = self.proposal_arguments.get("max_tokens")
+        return limit or max(one.max_tokens or PROPOSAL_TOKENS for one in member.candidates)
 
     def tokens_around(self, proposals: int) -> int:
         """Estimated tokens of the prompt and the fences around so many proposals."""

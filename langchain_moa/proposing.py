@@ -17,6 +17,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_moa.admission import proposer_estimate, refusal
 from langchain_moa.attempts import Turn, is_retryable
+from langchain_moa.binding import Bound
 from langchain_moa.callbacks import deaf_handlers, isolated, proposer_config
 from langchain_moa.calls import MemberCall, prepare_call
 from langchain_moa.composition import with_arguments
@@ -189,14 +190,23 @@ class Proposing:
     ) -> list[BaseMessage]:
         """The conversation as the member may see it, in a shape that its provider takes."""
         seen = self.call.mixture.seen_by(member, messages)
-        history = with_advice(history_for_proposers(seen), self.call.advice)
+        advice = self.call.advice if self._bound(member) is None else None
+        history = with_advice(history_for_proposers(seen), advice)
         return history if shown else ending_on_user(history)
 
     def _proposing(self, member: Member, *, in_thread: bool) -> Runnable[Any, Any]:
         """What is called, with the tools or the schema bound that it is to know."""
-        runnable = self.call.mixture.proposing(member, in_thread=in_thread)
-        bound = self.call.bindings.proposers.get((self.layer, self.index), {})
-        return with_arguments(runnable, bound) if member is self._member else runnable
+        bound = self._bound(member)
+        if bound is None:
+            return self.call.mixture.proposing(member, in_thread=in_thread)
+        knowing = member.on(bound.inside, of=bound.model)
+        called = self.call.mixture.proposing(knowing, in_thread=in_thread)
+        return with_arguments(called, bound.arguments)
+
+    def _bound(self, member: Member) -> Bound | None:
+        """What is bound to the reference model or a fallback of it."""
+        place = self._member.candidates.index(member)
+        return self.call.bindings.proposers.get((self.layer, self.index, place))
 
     def _left_out(self, reason: str) -> Proposal:
         self.call.layer(self.layer).gate.leave_out()
@@ -214,7 +224,9 @@ class Proposing:
     def _judged(self, request: MemberCall, message: AIMessage) -> Result:
         request.answered(message)
         # half a surrogate pair, which a model may write as an escape, can be sent to nobody
-        written = "\n".join(filter(None, [strip_reasoning(message.text), self._calls(message)]))
+        written = "\n".join(
+            filter(None, [strip_reasoning(message.text), self._calls(request, message)])
+        )
         text = written.encode(errors="replace").decode()
         status, error = judge(message, text)
         good = status in ("ok", "cached")
@@ -225,11 +237,11 @@ class Proposing:
         }
         return Result(good=good, value=value, reason=error, request=request)
 
-    def _calls(self, message: AIMessage) -> str:
+    def _calls(self, request: MemberCall, message: AIMessage) -> str:
         """The calls of a reference model that tools or a schema were bound to, as text."""
-        if not self.call.bindings.proposers or not message.tool_calls:
+        if self._bound(request.member) is None or not message.tool_calls:
             return ""
-        if self.call.bindings.vote or self.call.bindings.schema:
+        if self.call.bindings.schema:
             return arguments_text(message.tool_calls[0]["args"])
         return calls_as_text(message)
 

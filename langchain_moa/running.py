@@ -75,11 +75,15 @@ class MoARun:
 
     def _called_for_the_answer(self, *, in_thread: bool) -> dict[Member, Runnable[Any, Any]]:
         return {
-            member: self.mixture.aggregating(
-                member, self.bindings.arguments(place, self.arguments), in_thread=in_thread
-            )
+            member: self._bound(member, place, in_thread=in_thread)
             for place, member in enumerate(self.mixture.aggregator.candidates)
         }
+
+    def _bound(self, member: Member, place: int, *, in_thread: bool) -> Runnable[Any, Any]:
+        bound = self.bindings.aggregator(place)
+        knowing = member if bound is None else member.on(bound.inside, of=bound.model)
+        arguments = self.bindings.arguments(place, self.arguments)
+        return self.mixture.aggregating(knowing, arguments, in_thread=in_thread)
 
     def invoke(self, messages: Conversation) -> AIMessage:
         """The answer, each layer's members asked in threads.
@@ -155,13 +159,13 @@ class MoARun:
     def _kept(self, messages: Conversation, proposals: list[Proposal]) -> list[Proposal]:
         """The proposals, remembered where tool turns may follow."""
         if self.mixture.reuse_proposals and self._has_tools:
-            SHARED_MEMORY.keep(self.mixture.fingerprint, messages, proposals)
+            SHARED_MEMORY.keep(self.mixture.drafts_fingerprint, messages, proposals)
         return proposals
 
     def _recalled(self, messages: Conversation) -> list[Proposal]:
         """What was proposed for the same user's turn, where it is known."""
         wanted = self.mixture.reuse_proposals and self._has_tools
-        known = SHARED_MEMORY.recall(self.mixture.fingerprint, messages) if wanted else []
+        known = SHARED_MEMORY.recall(self.mixture.drafts_fingerprint, messages) if wanted else []
         self._call.fan_out = "reused" if known else "alone"
         return known
 
@@ -170,10 +174,11 @@ class MoARun:
         return "tools" in self.arguments and not self.bindings.schema
 
     def _voted(self, answer: AIMessage, proposals: Sequence[Proposal]) -> AIMessage:
-        if not self.bindings.vote:
+        schema = self.bindings.schema
+        if schema is None or not self.bindings.vote:
             return answer
         texts = [p.text for p in shown_proposals(proposals, self.mixture.layers)]
-        result, vote = voted(answer, texts, self.bindings.vote)
+        result, vote = voted(answer, texts, self.bindings.vote, schema)
         record = {**result.response_metadata[RECORD_KEY], "vote": vote}
         metadata = {**result.response_metadata, RECORD_KEY: record}
         return result.model_copy(update={"response_metadata": metadata})
@@ -233,8 +238,7 @@ class MoARun:
         callbacks = child_callbacks(self.manager, streaming=True)
         run_id = self.manager.run_id if self.manager else None
         progress = Progress(run_id, callbacks, self.mixture.on_progress)
-        bound = bool(self.bindings.proposers)  # who has the tools need not be told of them
-        told = self._has_tools and self.mixture.describe_tools and not bound
+        told = self._has_tools and self.mixture.describe_tools
         return CallInProgress(
             self.mixture,
             progress,

@@ -42,6 +42,12 @@ def with_advice(messages: Sequence[BaseMessage], text: str | None) -> list[BaseM
     return [SystemMessage(text), *messages]
 
 
+def first_name(tools: object) -> str | None:
+    """The name of the first tool that can be read, `None` where there is none."""
+    functions = filter(None, map(_function, _listed(tools)))
+    return next((function["name"] for function in functions), None)
+
+
 def calls_as_text(message: AIMessage) -> str:
     """The calls that a reference model would make, in words."""
     return "\n".join(
@@ -74,10 +80,16 @@ def _listed(tools: object) -> Iterator[Any]:
             yield tool
 
 
-def _line(tool: Any) -> str | None:
+def _function(tool: Any) -> dict[str, Any] | None:
     try:
-        function = convert_to_openai_tool(tool)["function"]
+        return convert_to_openai_tool(tool)["function"]  # type: ignore[no-any-return]
     except (ValueError, TypeError, KeyError, AttributeError):  # a provider's own, such as a search
+        return None
+
+
+def _line(tool: Any) -> str | None:
+    function = _function(tool)
+    if function is None:
         return None
     names = ", ".join((function.get("parameters") or {}).get("properties") or {})
     told = " ".join(str(function.get("description") or "").split())[:_LONGEST]

@@ -198,6 +198,9 @@ class VoteRecord(TypedDict):
 
     ballots: int
     """Proposals that could be counted."""
+    refused: bool
+    """Whether the schema does not permit what was voted for together, so that the aggregator's
+    answer was kept: one field may demand something of another."""
     fields: dict[str, FieldVote]
 
 

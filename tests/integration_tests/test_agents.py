@@ -16,8 +16,9 @@ from langchain.agents.middleware import (
     SummarizationMiddleware,
 )
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
@@ -311,6 +312,22 @@ def test_a_fallback_of_a_proposer_advises() -> None:
         state = agent_of(llm).invoke(user())
         assert records(state)[0]["proposals"][0]["model"] == GAMMA
         assert decided(state) == ["layers", "reused", "reused", "reused"]
+        (body,) = bodies(server, GAMMA)
+        assert [t["function"]["name"] for t in body["tools"]] == ["temperature", "add"]
+
+
+def test_tools_for_all_are_told_to_those_that_cannot_have_them() -> None:
+    with LoopbackServer({**MODELS, GAMMA: says("Add them.")}) as server:
+        chain: Any = RunnableLambda(list) | together(server, GAMMA)
+        texts = FakeListChatModel(responses=["Ask for both."])
+        llm = mixture(server, reference_models=[ALPHA, chain, texts], tools_for="all")
+        state = agent_of(llm).invoke(user())
+        assert [p["status"] for p in records(state)[0]["proposals"]] == ["ok"] * 3
+        (bound,), (told,) = bodies(server, ALPHA), bodies(server, GAMMA)
+        assert [t["function"]["name"] for t in bound["tools"]] == ["temperature", "add"]
+        assert "temperature(city)" not in json.dumps(bound["messages"])
+        assert "tools" not in told
+        assert "- temperature(city): Degrees Celsius" in json.dumps(told["messages"])
 
 
 @pytest.mark.parametrize("how", ["sync", "async"])

@@ -330,7 +330,7 @@ def test_profile_leaves_room_for_proposals() -> None:
         ALPHA: {"max_input_tokens": 8000},
         BETA: {"max_input_tokens": 32000},
         AGGREGATOR: {
-            "max_input_tokens": 16000,
+            "max_input_tokens": 6000,
             "max_output_tokens": 4000,
             "tool_calling": True,
             "image_inputs": True,
@@ -339,11 +339,11 @@ def test_profile_leaves_room_for_proposals() -> None:
     with LoopbackServer(MODELS) as server:
         profile = mixture(server, profiles=known).profile
         assert profile is not None
-        assert 7000 < profile["max_input_tokens"] < 8000
+        assert 3000 < profile["max_input_tokens"] < 6000 * 0.9 - 2 * 1000
         assert (profile["max_output_tokens"], profile["tool_calling"]) == (4000, True)
         limited = mixture(server, profiles=known, proposal_max_tokens=500, max_tokens=99).profile
         assert limited is not None
-        assert limited["max_input_tokens"] == profile["max_input_tokens"] - 2 * 500
+        assert limited["max_input_tokens"] == profile["max_input_tokens"] + 2 * 500
         assert limited["max_output_tokens"] == 99
         assert not mixture(server).profile
 

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import pytest
 from langchain_core.messages import AIMessage
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from typing_extensions import TypedDict
 
-from langchain_moa import MoAConfigurationError
+from langchain_moa import AggregationError, MoAConfigurationError
 from langchain_moa.testing import LoopbackServer, ModelBehavior
 from langchain_moa.testing.replies import Reply, ToolCall
 from tests.wire import AGGREGATOR, ALPHA, BETA, GAMMA, PROPOSERS, bodies, mixture, says
@@ -106,6 +106,7 @@ def test_majority_decides_each_field(schema: str, method: Method) -> None:
         record = result["raw"].response_metadata["moa"]
         assert record["vote"] == {
             "ballots": 3,
+            "refused": False,
             "fields": {
                 "label": {"votes": 2, "tied": False},
                 "sure": {"votes": 2, "tied": False},
@@ -156,6 +157,7 @@ def test_a_tie_is_the_aggregators(method: Method) -> None:
         assert result["parsed"] == Verdict(label="bad", sure=True, stars=5)
         assert result["raw"].response_metadata["moa"]["vote"] == {
             "ballots": 2,
+            "refused": False,
             "fields": {
                 "label": {"votes": 1, "tied": True},
                 "sure": {"votes": 1, "tied": True},
@@ -216,6 +218,115 @@ def test_values_outside_the_schema_are_no_votes(schema: Any, method: Method) -> 
     with LoopbackServer(models) as server:
         asked = mixture(server).with_structured_output(schema, method=method, vote=True)
         assert plain(asked.invoke(QUESTION)) == {"label": "good", "sure": True, "stars": 5}
+
+
+class Rated(BaseModel):
+    """Has limits, and fields that belong together."""
+
+    stars: int = Field(ge=1, le=5)
+    kind: Literal["a", "b"]
+    sub: Literal["a1", "b1"]
+
+    @model_validator(mode="after")
+    def _belong(self) -> Rated:
+        if not self.sub.startswith(self.kind):
+            msg = "sub is another kind's"
+            raise ValueError(msg)
+        return self
+
+
+@pytest.mark.parametrize("method", ["function_calling", "json_mode"])
+def test_a_vote_gives_what_the_schema_permits(method: Method) -> None:
+    models = {
+        ALPHA: structured({"stars": 11, "kind": "a", "sub": "a1"}),
+        BETA: structured({"stars": 11, "kind": "a", "sub": "b1"}),
+        GAMMA: structured({"stars": 4, "kind": "b", "sub": "b1"}),
+        AGGREGATOR: structured({"stars": 4, "kind": "b", "sub": "b1"}),
+    }
+    with LoopbackServer(models) as server:
+        asked = mixture(server, reference_models=PROPOSERS).with_structured_output(
+            Rated, method=method, vote=True, include_raw=True
+        )
+        result: Any = asked.invoke("Rate it, as JSON.")
+        assert result["parsed"] == Rated(stars=4, kind="b", sub="b1")
+        vote = result["raw"].response_metadata["moa"]["vote"]
+        assert vote["refused"]
+        assert {name: field["votes"] for name, field in vote["fields"].items()} == {
+            "stars": 1,
+            "kind": 1,
+            "sub": 2,
+        }
+
+
+FAILED = {**VOTING, AGGREGATOR: ModelBehavior(status=400)}
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "astream"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("vote", [False, True])
+def test_a_best_proposal_in_the_schema_is_the_answer(method: Method, vote: bool, how: str) -> None:  # noqa: FBT001
+    with LoopbackServer(FAILED) as server:
+        llm = mixture(
+            server,
+            reference_models=PROPOSERS,
+            on_aggregator_failure="best_proposal",
+            structured_proposals=True,
+        )
+        asked = llm.with_structured_output(Verdict, method=method, vote=vote)
+
+        async def collected() -> list[Any]:
+            return [piece async for piece in asked.astream(QUESTION)]
+
+        match how:
+            case "invoke":
+                result: Any = asked.invoke(QUESTION)
+            case "ainvoke":
+                result = asyncio.run(asked.ainvoke(QUESTION))
+            case "stream":
+                *_, result = asked.stream(QUESTION)
+            case _:
+                *_, result = asyncio.run(collected())
+        assert result == Verdict(label="good", sure=True, stars=4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_of_the_proposals_only_those_in_the_schema_can_be_the_answer(
+    schema: str, method: Method
+) -> None:
+    models = {**FAILED, ALPHA: says("I'd say good."), BETA: verdict("great", 4)}
+    with LoopbackServer(models) as server:
+        llm = mixture(
+            server,
+            reference_models=PROPOSERS,
+            on_aggregator_failure="best_proposal",
+            structured_proposals=True,
+        )
+        asked = llm.with_structured_output(SCHEMAS[schema], method=method, include_raw=True)
+        result: Any = asked.invoke(QUESTION)
+        assert plain(result["parsed"]) == {"label": "bad", "sure": False, "stars": 4}
+        record = result["raw"].response_metadata["moa"]
+        assert (record["best_proposal"], record["degraded"]) == ("1.2", True)
+
+
+@pytest.mark.parametrize(
+    ("method", "vote"),
+    [
+        *((method, False) for method in METHODS),
+        ("function_calling", True),
+        ("json_mode", True),  # with json_schema OpenAI's client raises by itself
+    ],
+)
+def test_no_proposal_in_the_schema(method: Method, vote: bool) -> None:  # noqa: FBT001
+    models = {ALPHA: says("Hello."), BETA: says("Good."), AGGREGATOR: ModelBehavior(status=400)}
+    with LoopbackServer(models) as server:
+        llm = mixture(server, on_aggregator_failure="best_proposal")
+        asked = llm.with_structured_output(Verdict, method=method, vote=vote)
+        with pytest.raises(AggregationError, match=r"400.*no proposal is in the schema") as caught:
+            asked.invoke(QUESTION)
+        assert {p.text for p in caught.value.proposals} == {"Hello.", "Good."}
+        with pytest.raises(AggregationError, match="structured_proposals=True"):
+            list(asked.stream(QUESTION))
 
 
 def test_fenced_json_is_a_vote() -> None:

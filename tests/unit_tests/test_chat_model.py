@@ -192,8 +192,7 @@ def test_profile() -> None:
     members = [saying("x", profile={"max_input_tokens": 10_000}), saying("y")]
     judge = saying("z", profile={"max_input_tokens": 50_000, "tool_calling": True})
     llm = mixture(reference_models=members, aggregator=judge, proposal_max_tokens=1_000)
-    room = 10_000 - 2 * 1_000 - llm._mixture.tokens_around(2)
-    assert llm.profile == {"max_input_tokens": room, "tool_calling": True}
+    assert llm.profile == {"max_input_tokens": 9_000, "tool_calling": True}
     assert judge.profile == {"max_input_tokens": 50_000, "tool_calling": True}
     assert mixture().profile is None
     assert mixture(aggregator=RunnableLambda(lambda _: "ok")).profile is None
@@ -202,6 +201,104 @@ def test_profile() -> None:
     }
     given = mixture(aggregator=judge, profile={"max_input_tokens": 7})
     assert given.profile == {"max_input_tokens": 7}
+    copies = [given.model_copy(update={"aggregator": saying("z")}), deepcopy(given)]
+    assert [copy.profile for copy in copies] == [{"max_input_tokens": 7}] * 2
+
+
+def test_profile_is_that_of_the_current_members() -> None:
+    able: Any = {"max_input_tokens": 100_000, "image_inputs": True, "structured_output": True}
+    llm = mixture(aggregator=saying("x", profile=able))
+    assert llm.profile is not None
+    assert llm.profile["image_inputs"]
+    small = saying("y", profile={"max_input_tokens": 4_000, "image_inputs": False})
+    expected = mixture(aggregator=small).profile
+    assert expected is not None
+    assert (expected["image_inputs"], expected.get("structured_output")) == (False, None)
+    swappable = llm.configurable_fields(aggregator=ConfigurableField(id="aggregator"))
+    swapped, _ = swappable.prepare({"configurable": {"aggregator": small}})  # type: ignore[attr-defined]
+    assert swapped.profile == expected
+    assert llm.model_copy(update={"aggregator": small}).profile == expected
+    llm.aggregator = small
+    assert llm.profile == expected
+
+
+def test_profile_of_several_aggregators() -> None:
+    able: Any = {
+        "name": "Able",
+        "max_input_tokens": 100_000,
+        "max_output_tokens": 9_000,
+        "image_inputs": True,
+        "tool_calling": True,
+        "structured_output": True,
+    }
+    plain: Any = {
+        "name": "Plain",
+        "max_input_tokens": 50_000,
+        "max_output_tokens": 4_000,
+        "image_inputs": False,
+        "tool_calling": True,
+    }
+    profile = mixture(
+        aggregator=[saying("x", profile=able), saying("y", profile=plain)], proposal_max_tokens=100
+    ).profile
+    assert profile is not None
+    assert 44_000 < profile.pop("max_input_tokens") < 45_000
+    assert profile == {"image_inputs": False, "tool_calling": True, "max_output_tokens": 4_000}
+
+
+class Wordy(ScriptedChatModel):
+    """Has a limit of its own."""
+
+    max_tokens: int = 3_000
+
+
+@pytest.mark.parametrize(
+    ("proposers", "fields", "kept"),
+    [
+        ([saying("x")] * 2, {}, 2 * 1_000),
+        ([saying("x"), Wordy(script=lambda _: "x")], {}, 4_000),
+        ([Wordy(script=lambda _: "x")] * 2, {"proposal_max_tokens": 500}, 1_000),
+        ([saying("x", model="a")], {"fallbacks": {"a": Wordy(script=lambda _: "x")}}, 3_000),
+    ],
+)
+def test_room_for_proposals(proposers: Any, fields: Any, kept: int) -> None:
+    llm = mixture(
+        reference_models=proposers,
+        aggregator=saying("z", profile={"max_input_tokens": 100_000}),
+        **fields,
+    )
+    around = llm._mixture.tokens_around(len(proposers))
+    assert llm.profile == {"max_input_tokens": 90_000 - around - kept}
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+@pytest.mark.parametrize("size", [2_000, 20_000])
+@pytest.mark.parametrize("by_argument", [False, True])
+def test_what_the_profile_says_fits_beside_the_proposals(
+    size: int,
+    layers: int,
+    by_argument: bool,  # noqa: FBT001
+) -> None:
+    judge, text = saying("ok", model="judge"), "word " * 150
+    members = [saying(text, model="a"), saying(text, model="b")]
+    known = dict.fromkeys(("a", "b", "judge"), size)
+    profiles = {name: {"max_input_tokens": limit} for name, limit in known.items()}
+    fields = {"max_input_tokens": known} if by_argument else {"profiles": profiles}
+    llm = mixture(reference_models=members, aggregator=judge, layers=layers, **fields)
+    assert llm.profile is not None
+    longest = "x" * 4 * (llm.profile["max_input_tokens"] - 4)  # and 4 tokens of the message
+    record = llm.invoke(longest).response_metadata["moa"]
+    ((read, _),) = judge.calls
+    assert str(read[-1].content).count(text.strip()) == 2
+    assert [p["left_out"] for p in record["proposals"]] == [[]] * len(record["proposals"])
+    assert record["aggregator"]["left_out"] == []
+
+
+def test_profile_of_max_input_tokens_alone() -> None:
+    profile = mixture(max_input_tokens=5_000, proposal_max_tokens=100).profile
+    assert profile is not None
+    assert 4_000 < profile["max_input_tokens"] < 4_300
+    assert mixture(max_input_tokens=1).profile == {"max_input_tokens": 1}
 
 
 def lookup(city: str) -> str:
@@ -242,6 +339,69 @@ def test_tools_need_a_chat_model_that_binds_itself() -> None:
 
     with pytest.raises(MoAConfigurationError, match="does not hold the model itself"):
         mixture(aggregator=Stranger(script=lambda _: "ok")).bind_tools([lookup])
+
+
+class Closed(BaseModel):
+    """Can be voted on."""
+
+    good: bool
+
+
+def test_a_cached_answer_is_not_taken_for_a_vote() -> None:
+    def answering(*, good: bool) -> ScriptedChatModel:
+        call = {"name": "Closed", "args": {"good": good}, "id": "1"}
+        return ScriptedChatModel(script=lambda _: AIMessage("", tool_calls=[call]))
+
+    proposers = [answering(good=False), saying("Bad.")]
+    llm = mixture(
+        reference_models=proposers, aggregator=answering(good=True), cache=InMemoryCache()
+    )
+    assert llm.with_structured_output(Closed).invoke("Good?") == Closed(good=True)
+    for _ in range(2):
+        assert llm.with_structured_output(Closed, vote=True).invoke("Good?") == Closed(good=False)
+    assert len(proposers[0].calls) == 2
+
+
+class Picky(ScriptedChatModel):
+    """Takes no tools as others do."""
+
+    def bind_tools(self, *_: Any, **__: Any) -> Any:
+        msg = "only three tools"
+        raise ValueError(msg)
+
+
+def test_members_that_take_no_tools_or_schemas() -> None:
+    """One without the method answers in text, one that refuses is named."""
+    texts = FakeListChatModel(responses=["Paris"])
+    call = {"name": "Answer", "args": {"city": "Paris"}, "id": "1"}
+    judge = ScriptedChatModel(script=lambda _: AIMessage("", tool_calls=[call]))
+    llm = mixture(
+        reference_models=[texts],
+        aggregator=judge,
+        tools_for="all",
+        structured_proposals=True,
+        include_proposals=True,
+    )
+    (proposal,) = llm.bind_tools([lookup]).invoke("Go").response_metadata["moa"]["proposals"]
+    assert proposal["text"] == "Paris"
+    assert llm.with_structured_output(Answer).invoke("Where?") == Answer(city="Paris")
+    with pytest.raises(MoAConfigurationError, match=r"aggregator='\w+' has no bind_tools"):
+        mixture(aggregator=texts).bind_tools([lookup])
+    with pytest.raises(MoAConfigurationError, match=r"aggregator='\w+' has no with_structured"):
+        mixture(aggregator=texts).with_structured_output(Answer)
+    picky = mixture(reference_models=[saying("x"), Picky(script=lambda _: "x")], tools_for="all")
+    with pytest.raises(MoAConfigurationError, match=r"reference_models\[1\].*only three tools"):
+        picky.bind_tools([lookup])
+
+
+def test_a_mixture_inside_keeps_its_tools_when_copied() -> None:
+    judge = saying("ok")
+    bound = mixture(aggregator=mixture(aggregator=[saying("no"), judge])).bind_tools([lookup])
+    assert deepcopy(bound).invoke("Go").text == "no"
+    swapped = bound.bound.model_copy(update={"aggregator": judge})  # type: ignore[attr-defined]
+    swapped.bind(**bound.kwargs).invoke("Go")  # type: ignore[attr-defined]
+    ((_, given),) = judge.calls
+    assert [tool["function"]["name"] for tool in given["tools"]] == ["lookup"]
 
 
 @pytest.mark.parametrize("include_raw", [False, True])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import SummarizationMiddleware
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from langchain_moa import MoAChatModel, MoAConfigurationError
@@ -56,10 +57,46 @@ async def test_which_turns_it_gets(fan_out: Any, mixed: int, how: str) -> None:
         assert [t["function"]["name"] for t in arguments["tools"]] == ["add"]
 
 
+@pytest.mark.parametrize("own", ["user_turns", "never", "every_3", lambda _: False])
+@pytest.mark.parametrize(("fan_out", "mixed"), [("user_turns", 1), ("always", 3), ("every_2", 2)])
+def test_its_decision_wins_over_the_mixtures_own(own: Any, fan_out: str, mixed: int) -> None:
+    proposer, aggregator, plain = ScriptedChatModel.saying("?"), acting("moa"), acting("plain")
+    mixture = MoAChatModel(reference_models=[proposer], aggregator=aggregator, fan_out=own)
+    agent = create_agent(plain, tools=[add], middleware=[MoAMiddleware(mixture, fan_out=fan_out)])
+    state = agent.invoke({"messages": [HumanMessage("1 + 2?")]})
+    assert len(proposer.calls) == len(aggregator.calls) == mixed
+    records = [m.response_metadata.get("moa") for m in state["messages"] if m.type == "ai"]
+    assert [record["fan_out"] for record in records if record] == ["layers"] * mixed
+    assert mixture.fan_out == own
+
+
+def test_its_proposals_are_reused_by_the_mixture_itself() -> None:
+    proposer, aggregator = ScriptedChatModel.saying("?"), acting("moa")
+    mixture = MoAChatModel(reference_models=[proposer], aggregator=aggregator)
+    agent = create_agent(mixture, tools=[add], middleware=[MoAMiddleware(mixture)])
+    state = agent.invoke({"messages": [HumanMessage("1 + 2?")]})
+    records = [m.response_metadata["moa"] for m in state["messages"] if m.type == "ai"]
+    assert [record["fan_out"] for record in records] == ["layers", "reused", "reused"]
+    assert len(proposer.calls) == 1
+
+
+def test_a_plain_model_in_the_place_of_a_mixture() -> None:
+    one, other = acting("one"), acting("other")
+    agent = create_agent(one, tools=[add], middleware=[MoAMiddleware(other, fan_out="always")])
+    assert agent.invoke({"messages": [HumanMessage("1 + 2?")]})["messages"][-1].text == "other"
+
+
 def test_by_default_the_users_turns() -> None:
     model = acting("a")
     mixture = MoAChatModel(reference_models=[model], aggregator=model)
     assert MoAMiddleware(mixture).fan_out == "user_turns"
+
+
+def test_summaries_by_a_share_of_what_a_mixture_reads() -> None:
+    model = acting("a")
+    mixture = MoAChatModel(reference_models=[model], aggregator=model, max_input_tokens=8_000)
+    middleware = SummarizationMiddleware(mixture, trigger=("fraction", 0.8))
+    assert middleware.trigger == ("fraction", 0.8)
 
 
 @pytest.mark.parametrize("given", ["sometimes", "every_0", 3])

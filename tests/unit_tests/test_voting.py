@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 import pytest
 from langchain_core.messages import AIMessage
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, model_validator
 from typing_extensions import TypedDict
 
-from langchain_moa import MoAConfigurationError
-from langchain_moa.voting import Votable, votable_fields, voted
+from langchain_moa import MoAConfigurationError, voting
+from langchain_moa.types import VoteRecord
+from langchain_moa.voting import Votable, acceptance, votable_fields
 
 
 class Color(Enum):
@@ -101,6 +102,11 @@ def fields(*names: str) -> Votable:
     return dict.fromkeys(names, lambda value: not isinstance(value, float) or isfinite(value))
 
 
+def voted(answer: AIMessage, proposals: list[str], fields: Votable) -> tuple[AIMessage, VoteRecord]:
+    """The vote on a schema that permits everything together."""
+    return voting.voted(answer, proposals, fields, lambda _: True)
+
+
 def ballots(*values: Any) -> list[str]:
     return [json.dumps({"a": value}) for value in values]
 
@@ -122,7 +128,11 @@ def test_majority(own: Any, given: list[Any], expected: Any, votes: int, tied: b
     answer, record = voted(called(a=own), ballots(*given), fields("a"))
     taken = answer.tool_calls[0]["args"]["a"]
     assert (taken, type(taken)) == (expected, type(expected))
-    assert record == {"ballots": len(given), "fields": {"a": {"votes": votes, "tied": tied}}}
+    assert record == {
+        "ballots": len(given),
+        "refused": False,
+        "fields": {"a": {"votes": votes, "tied": tied}},
+    }
 
 
 @pytest.mark.parametrize("text", ["", "no", "[1]", "7", '{"a": ', "null"])
@@ -134,7 +144,10 @@ def test_what_is_no_object_is_no_ballot(text: str) -> None:
 
 def test_no_ballots() -> None:
     given = called(a=1)
-    assert voted(given, [], fields("a")) == (given, {"ballots": 0, "fields": {}})
+    assert voted(given, [], fields("a")) == (
+        given,
+        {"ballots": 0, "refused": False, "fields": {}},
+    )
     prose = AIMessage("I'd rather not.")
     assert voted(prose, ballots(1), fields("a"))[0] is prose
 
@@ -143,6 +156,151 @@ def test_a_field_that_nobody_gives_is_the_aggregators() -> None:
     answer, record = voted(called(a=1, b=5), ballots(2, 2), fields("a", "b"))
     assert answer.tool_calls[0]["args"] == {"a": 2, "b": 5}
     assert record["fields"]["b"] == {"votes": 0, "tied": True}
+
+
+@pytest.mark.parametrize(
+    ("keywords", "allowed", "forbidden"),
+    [
+        ({"minimum": 1, "maximum": 5}, [1, 5, 3.0], [0, 6, 11]),
+        ({"exclusiveMinimum": 1, "exclusiveMaximum": 5}, [2, 4], [1, 5]),
+        ({"multipleOf": 5}, [0, 10, -5], [1, 11]),
+        ({"multipleOf": 0.1}, [3], []),
+        ({"multipleOf": 0}, [], [3]),
+        ({"enum": [1, 2, 30], "maximum": 5}, [1, 2], [3, 30]),
+        ({"allOf": [{"minimum": 1}, {"maximum": 5}]}, [1, 5], [0, 6]),
+        ({"anyOf": [{"maximum": 1}, {"minimum": 5}]}, [1, 5], [2]),
+        ({"oneOf": [{"minimum": 1}, {"minimum": 5}]}, [1], [0, 6]),
+        ({"not": {"const": 3}}, [2], [3]),
+        ({"if": {"minimum": 5}, "then": {"multipleOf": 5}}, [4, 5, 10], [6]),
+        ({"if": {"minimum": 5}, "else": {"const": 1}}, [1, 5, 6], [2]),
+    ],
+)
+def test_limits_of_numbers(
+    keywords: dict[str, Any], allowed: list[float], forbidden: list[float]
+) -> None:
+    schema = {
+        "title": "S",
+        "description": "S.",
+        "type": "object",
+        "properties": {"a": {"type": "integer", **keywords}},
+    }
+    accepts = acceptance(schema)
+    assert [accepts({"a": value}) for value in allowed] == [True] * len(allowed)
+    assert [accepts({"a": value}) for value in forbidden] == [False] * len(forbidden)
+
+
+class Pair(BaseModel):
+    """Fields that belong together."""
+
+    kind: Literal["a", "b"]
+    sub: Literal["a1", "b1"]
+    stars: int = Field(default=3, ge=1, le=5)
+
+    @model_validator(mode="after")
+    def _belong(self) -> Pair:
+        if not self.sub.startswith(self.kind):
+            msg = "sub is another kind's"
+            raise ValueError(msg)
+        return self
+
+
+class Limited(BaseModel):
+    """Has limits."""
+
+    stars: int = Field(ge=1, le=5)
+    ok: bool
+    half: int | None = Field(default=None, multiple_of=2)
+
+
+def test_values_outside_limits_have_no_vote() -> None:
+    given = [{"stars": 11, "ok": True, "half": 3}] * 2 + [{"stars": 4, "ok": True, "half": 2}]
+    answer, record = voting.voted(
+        called(stars=1, ok=False),
+        list(map(json.dumps, given)),
+        votable_fields(Limited),
+        acceptance(Limited),
+    )
+    assert answer.tool_calls[0]["args"] == {"stars": 4, "ok": True, "half": 2}
+    assert {name: field["votes"] for name, field in record["fields"].items()} == {
+        "stars": 1,
+        "ok": 3,
+        "half": 1,
+    }
+
+
+class PairDict(TypedDict):
+    """Fields without a rule."""
+
+    kind: Literal["a", "b"]
+    sub: Literal["a1", "b1"]
+
+
+PAIR_JSON = {
+    "title": "Pair",
+    "description": "Fields that belong together.",
+    "type": "object",
+    "properties": {"kind": {"enum": ["a", "b"]}, "sub": {"enum": ["a1", "b1"]}},
+    "required": ["kind"],
+    "additionalProperties": False,
+    "dependentRequired": {"kind": ["sub"]},
+    "if": {"properties": {"kind": {"const": "a"}}},
+    "then": {"properties": {"sub": {"const": "a1"}}},
+    "else": {"properties": {"sub": {"const": "b1"}}},
+}
+
+
+@pytest.mark.parametrize("schema", [Pair, PAIR_JSON])
+def test_what_a_schema_does_not_permit_together_is_the_aggregators(schema: Any) -> None:
+    """Most say kind a, and most say sub b1, but nobody says both."""
+    given = [{"kind": "a", "sub": "a1"}, {"kind": "a", "sub": "a1"}, {"kind": "b", "sub": "b1"}]
+    given += [{"sub": "b1"}, {"sub": "b1"}]
+    own = AIMessage("", tool_calls=[{"name": "S", "args": {"kind": "b", "sub": "b1"}, "id": "1"}])
+    fields = votable_fields(PairDict)
+    answer, record = voting.voted(own, list(map(json.dumps, given)), fields, acceptance(schema))
+    assert answer == own
+    assert record == {
+        "ballots": 5,
+        "refused": True,
+        "fields": {"kind": {"votes": 1, "tied": False}, "sub": {"votes": 3, "tied": False}},
+    }
+    answer, record = voting.voted(own, [json.dumps(given[0])] * 2, fields, acceptance(schema))
+    assert answer.tool_calls[0]["args"] == {"kind": "a", "sub": "a1"}
+    assert not record["refused"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "permitted", "refused"),
+    [
+        (Pair, {"kind": "a", "sub": "a1"}, {"kind": "a", "sub": "a1", "stars": 6}),
+        (Pair, {"kind": "b", "sub": "b1", "why": "so"}, {"kind": "b"}),
+        (Closed, {"a": "x", "b": "red", "c": True, "d": 1, "e": 2, "f": None, "g": "one"}, {}),
+        (ClosedDict, {"a": "x", "b": True}, {"a": "x"}),
+        (ClosedDict, {"a": "x", "b": True, "c": 1}, {"a": "z", "b": True}),
+        (PAIR_JSON, {"kind": "a", "sub": "a1"}, {"kind": "a"}),
+        (PAIR_JSON, {"kind": "b", "sub": "b1"}, {"kind": "b", "sub": "b1", "why": "so"}),
+        (Limited, {"stars": 5, "ok": True}, {"stars": 11, "ok": True}),
+        (JSON, {"a": 1, "b": None, "c": "p", "d": "q"}, {"c": "r"}),
+    ],
+)
+def test_what_a_schema_permits(schema: Any, permitted: Any, refused: Any) -> None:
+    accepts = acceptance(schema)
+    assert (accepts(permitted), accepts(refused)) == (True, False)
+
+
+def test_a_form_that_only_a_provider_knows_is_its_business() -> None:
+    assert acceptance({"my": "schema"})({"a": 1})
+
+
+def test_a_typed_dict_that_pydantic_does_not_take() -> None:
+    from typing import TypedDict as PlainDict  # noqa: PLC0415 - of another name
+
+    class Plain(PlainDict):
+        """Pydantic wants that of typing_extensions below Python 3.12."""
+
+        a: bool
+
+    accepts = acceptance(Plain)
+    assert (accepts({"a": True}), accepts({"a": "no idea"}), accepts({})) == (True, False, False)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
