@@ -143,10 +143,11 @@ class MoAChatModel(HookedChatModel):
         max_input_tokens: How many tokens a member reads, one number or one per model name; by
             default as its profile says. Proposals that don't fit are shortened, the longest
             first. The conversation never is.
-        fan_out: Which turns ask the reference models: `"user_turns"`, all but those that end on
-            tool results; `"always"`; `"every_3"`, the first turn after a user's message and every
-            third after it (any number); `"never"`; or a function of the messages. The others are
-            the aggregator's alone.
+        fan_out: Which steps ask the reference models: `"user_turns"`, all but those of an agent's
+            loop (the conversation ends on tool results, and one of the bound tools was called
+            since the user's message); `"always"`; `"every_3"`, the first step after a user's
+            message and every third after it (any number); `"never"`; or a function of the
+            messages. The others are the aggregator's alone.
         reuse_proposals: Whether a turn that does not ask them gets the proposals made for the same
             user's turn, out of this process's memory, if tools are bound.
         describe_tools: Whether reference models are told which tools the aggregator has.

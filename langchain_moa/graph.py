@@ -257,7 +257,7 @@ def _layer_graph(
 def _proposer_node(resolve: _Resolve, layer: int, index: int, name: str) -> _Node:
     def start(state: Any, config: RunnableConfig) -> Proposing | None:
         call = resolve(config)
-        asked = fans_out(call.mixture.fan_out, state["messages"])
+        asked = fans_out(call.mixture.fan_out, state["messages"], ())
         return Proposing(call, layer, index) if asked else None
 
     def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
@@ -313,7 +313,7 @@ def _aggregator_node(mixture: Mixture) -> _Node:
     def start(state: Any, config: RunnableConfig) -> FinalCall:
         call = _node_call(mixture, config)
         proposals = own_proposals(mixture, state.get("moa_proposals", {}))
-        if not fans_out(mixture.fan_out, state["messages"]):
+        if not fans_out(mixture.fan_out, state["messages"], ()):
             call.fan_out, proposals = "alone", []
         require_enough(call, [p for p in proposals if p.layer == mixture.layers - 1], proposals)
         own = aggregator_config(config, mixture.layers)

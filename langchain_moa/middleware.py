@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from langchain_moa.errors import MissingExtraError
 from langchain_moa.gating import FanOut, checked_fan_out, fans_out
+from langchain_moa.tool_advice import tool_names
 
 try:
     from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
@@ -61,6 +62,8 @@ class MoAMiddleware(AgentMiddleware[Any, Any]):
         return await handler(self._routed(request))
 
     def _routed(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
-        if fans_out(self.fan_out, request.messages):
+        # the tool that a response format may make is not among the tools, so then all may be own
+        own = tool_names(request.tools) if request.response_format is None else None
+        if fans_out(self.fan_out, request.messages, own):
             return request.override(model=self.mixture)
         return request

@@ -35,7 +35,7 @@ from langchain_moa.memory import SHARED_MEMORY
 from langchain_moa.mixture import Mixture
 from langchain_moa.progress import Progress
 from langchain_moa.threads import in_thread
-from langchain_moa.tool_advice import advice
+from langchain_moa.tool_advice import advice, tool_names
 from langchain_moa.types import RECORD_KEY, EventName, Proposal, UsageReport
 from langchain_moa.voting import voted
 
@@ -120,15 +120,19 @@ class MoARun:
 
     def _proposals(self, messages: Conversation) -> list[Proposal]:
         self._check_content(messages)
-        if not fans_out(self.mixture.fan_out, messages):
+        if not self._fans_out(messages):
             return self._recalled(messages)
         return self._kept(messages, self._run_layers(messages))
 
     async def _aproposals(self, messages: Conversation) -> list[Proposal]:
         self._check_content(messages)
-        if not fans_out(self.mixture.fan_out, messages):
+        if not self._fans_out(messages):
             return self._recalled(messages)
         return self._kept(messages, await self._arun_layers(messages))
+
+    def _fans_out(self, messages: Conversation) -> bool:
+        own = tool_names(self.arguments["tools"]) if self._has_tools else ()
+        return fans_out(self.mixture.fan_out, messages, own)
 
     def _check_content(self, messages: Conversation) -> None:
         """Find what a member cannot take before anything is paid.
@@ -156,7 +160,7 @@ class MoARun:
 
     @property
     def _has_tools(self) -> bool:
-        return "tools" in self.arguments and not self.bindings.schema
+        return bool(self.arguments.get("tools")) and not self.bindings.schema
 
     def _voted(self, answer: AIMessage, proposals: Sequence[Proposal]) -> AIMessage:
         if not self.bindings.vote:

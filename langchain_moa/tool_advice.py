@@ -32,6 +32,18 @@ def advice(tools: object) -> str | None:
     return "\n".join([_INTRODUCTION, *lines]) if lines else None
 
 
+def tool_names(tools: object) -> frozenset[str] | None:
+    """The names that tools are called by.
+
+    Args:
+        tools: The aggregator's `tools` argument, in whatever form its provider wants them.
+
+    Returns:
+        The names, or `None` where none of the tools can be read.
+    """
+    return frozenset(name for tool in _listed(tools) if (name := _name(tool))) or None
+
+
 def with_advice(messages: Sequence[BaseMessage], text: str | None) -> list[BaseMessage]:
     """The conversation with a text at the end of its system message."""
     if text is None:
@@ -65,10 +77,23 @@ def _listed(tools: object) -> Iterator[Any]:
             yield tool
 
 
-def _line(tool: Any) -> str | None:
+def _function(tool: Any) -> dict[str, Any] | None:
+    """A tool in OpenAI's words; `None` for a provider's own, such as a search."""
     try:
-        function = convert_to_openai_tool(tool)["function"]
-    except (ValueError, TypeError, KeyError, AttributeError):  # a provider's own, such as a search
+        function: dict[str, Any] = convert_to_openai_tool(tool)["function"]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return function
+
+
+def _name(tool: Any) -> str | None:
+    function = _function(tool) or (tool if isinstance(tool, dict) else {})
+    return function.get("name")
+
+
+def _line(tool: Any) -> str | None:
+    function = _function(tool)
+    if function is None:
         return None
     names = ", ".join((function.get("parameters") or {}).get("properties") or {})
     told = " ".join(str(function.get("description") or "").split())[:_LONGEST]
