@@ -14,6 +14,7 @@ from pydantic import ConfigDict, SecretStr, SkipValidation, TypeAdapter, Validat
 from typing_extensions import Unpack
 
 from langchain_moa.budget import BudgetOptions, build_budget
+from langchain_moa.context import ContextFilter, checked_context_filter
 from langchain_moa.errors import MoAConfigurationError, from_validation, shown
 from langchain_moa.filtering import ProposalFilter, checked_filter
 from langchain_moa.gating import FanOut, checked_fan_out
@@ -26,7 +27,7 @@ from langchain_moa.lineup import (
     proposer_layers,
     with_fallbacks,
 )
-from langchain_moa.mixture import ContextFilter, Mixture, ToolsFor
+from langchain_moa.mixture import Mixture, ToolsFor
 from langchain_moa.modalities import OnUnsupported
 from langchain_moa.policy import PolicyOptions, build_policy
 from langchain_moa.prices import Prices, checked_prices, cost_of
@@ -130,7 +131,7 @@ def build_mixture(
         tools_for=_choice(options, "tools_for", ("aggregator", "all")),
         structured_proposals=options.get("structured_proposals", False),
         on_unsupported=_choice(options, "on_unsupported", ("drop_content", "skip_member", "raise")),
-        context_filter=_context_filter(options.get("context_filter")),
+        context_filter=checked_context_filter(options.get("context_filter")),
         profiles=_profiles(options.get("profiles", {})),
     )
     _check_names_of(mixture, "member_concurrency", policy.member_concurrency)
@@ -210,17 +211,6 @@ def _choice(options: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> 
         msg = f"{name}={shown(value)} is unknown; give {' or '.join(map(repr, choices))}."
         raise MoAConfigurationError(msg)
     return value
-
-
-def _context_filter(given: Any) -> ContextFilter:
-    functions = given.values() if isinstance(given, Mapping) else [given]
-    if given is not None and not all(map(callable, functions)):
-        msg = (
-            f"context_filter={shown(given)} is no filter; give a function of a model's name and "
-            "the messages, or a dict of functions of the messages per model name."
-        )
-        raise MoAConfigurationError(msg)
-    return given  # type: ignore[no-any-return]
 
 
 def _profiles(given: Any) -> Mapping[str, ModelProfile]:

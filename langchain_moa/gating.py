@@ -7,7 +7,6 @@ are something else: after a handoff, say, the mixture is asked for the first tim
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, TypeAlias
@@ -15,6 +14,7 @@ from typing import Any, Final, TypeAlias
 from langchain_core.messages import AIMessage, BaseMessage
 
 from langchain_moa.errors import MoAConfigurationError, shown
+from langchain_moa.functions import is_async
 from langchain_moa.prompts import role_of
 
 FanOut: TypeAlias = str | Callable[[list[BaseMessage]], bool]
@@ -29,8 +29,7 @@ def checked_fan_out(given: Any) -> FanOut:
     Raises:
         MoAConfigurationError: It is none.
     """
-    called = given if inspect.isroutine(given) else getattr(given, "__call__", None)  # noqa: B004
-    if callable(given) and not inspect.iscoroutinefunction(called):
+    if callable(given) and not is_async(given):
         return given  # type: ignore[no-any-return]
     known = given in ("always", "user_turns", "never")
     if known or (isinstance(given, str) and _EVERY.fullmatch(given)):

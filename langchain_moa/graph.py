@@ -47,6 +47,7 @@ from langchain_moa.mixture import FILTER_NODE, Mixture
 from langchain_moa.progress import Progress
 from langchain_moa.proposing import Proposing
 from langchain_moa.racing import WaitFor
+from langchain_moa.supporting import require_supported
 from langchain_moa.threads import in_thread
 from langchain_moa.types import FanOutDecision, Proposal
 
@@ -54,7 +55,7 @@ logger = logging.getLogger(__name__)
 
 _MOST_LAYERS: Final = 4096
 AGGREGATOR_NODE: Final = "aggregator"
-FAN_OUT_NODE: Final = "fan_out"
+GATE_NODE: Final = "gate"
 
 
 def _add_copies(left: Any, right: Any) -> Any:
@@ -190,20 +191,22 @@ def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
 
 
 def _is_gated(mixture: Mixture) -> bool:
-    """Whether the public graph has a gate: no tools are bound in it, so a user's turn is any."""
+    """Whether the layers may be passed by: no tools are bound, so each turn is a user's."""
     return mixture.fan_out not in ("always", "user_turns")
 
 
 def _entrance(graph: StateGraph[Any, Any, Any, Any], mixture: Mixture) -> str | None:
     """What comes before the first layer; `None` where that is the gate, which says who is next.
 
-    It decides once for all nodes, and the state keeps it where a run is resumed elsewhere.
+    It decides once for all nodes, before anything is paid, and the state keeps the decision where
+    a run is resumed elsewhere.
     """
-    if not _is_gated(mixture):
+    if not _is_gated(mixture) and mixture.on_unsupported == "drop_content":
         return START
 
     def run(state: Any, _: RunnableConfig) -> Command[str]:
         asked = fans_out(mixture.fan_out, state["messages"], ())
+        require_supported(mixture, state["messages"], fans_out=asked)
         decision: FanOutDecision = "layers" if asked else "alone"
         goto = "layer_1" if asked else AGGREGATOR_NODE
         return Command(update={"moa_fan_out": decision}, goto=goto)
@@ -211,9 +214,10 @@ def _entrance(graph: StateGraph[Any, Any, Any, Any], mixture: Mixture) -> str | 
     async def arun(state: Any, config: RunnableConfig) -> Command[str]:
         return run(state, config)
 
-    node = _Node(FAN_OUT_NODE, run, arun)
-    graph.add_node(FAN_OUT_NODE, node, destinations=("layer_1", AGGREGATOR_NODE))
-    graph.add_edge(START, FAN_OUT_NODE)
+    node = _Node(GATE_NODE, run, arun)
+    ways = ("layer_1", AGGREGATOR_NODE) if _is_gated(mixture) else ("layer_1",)
+    graph.add_node(GATE_NODE, node, destinations=ways)
+    graph.add_edge(START, GATE_NODE)
     return None
 
 

@@ -34,6 +34,7 @@ from langchain_moa.members import Member, as_chunk
 from langchain_moa.memory import SHARED_MEMORY
 from langchain_moa.mixture import Mixture
 from langchain_moa.progress import Progress
+from langchain_moa.supporting import require_supported
 from langchain_moa.threads import in_thread
 from langchain_moa.tool_advice import advice, tool_names
 from langchain_moa.types import RECORD_KEY, EventName, Proposal, UsageReport
@@ -119,31 +120,25 @@ class MoARun:
                     yield told.finished(chunk)
 
     def _proposals(self, messages: Conversation) -> list[Proposal]:
-        self._check_content(messages)
         if not self._fans_out(messages):
             return self._recalled(messages)
         return self._kept(messages, self._run_layers(messages))
 
     async def _aproposals(self, messages: Conversation) -> list[Proposal]:
-        self._check_content(messages)
         if not self._fans_out(messages):
             return self._recalled(messages)
         return self._kept(messages, await self._arun_layers(messages))
 
     def _fans_out(self, messages: Conversation) -> bool:
-        own = tool_names(self.arguments["tools"]) if self._has_tools else ()
-        return fans_out(self.mixture.fan_out, messages, own)
-
-    def _check_content(self, messages: Conversation) -> None:
-        """Find what a member cannot take before anything is paid.
+        """Whether the reference models are asked, decided before anything is paid.
 
         Raises:
-            UnsupportedContentError: There is such content, and `on_unsupported="raise"`.
+            UnsupportedContentError: Who is asked cannot take the conversation.
         """
-        if self.mixture.on_unsupported == "raise":
-            for member in self.mixture.members:
-                seen = self.mixture.seen_by(member, messages)
-                self.mixture.left_out(member, seen, ())
+        own = tool_names(self.arguments["tools"]) if self._has_tools else ()
+        asked = fans_out(self.mixture.fan_out, messages, own)
+        require_supported(self.mixture, messages, fans_out=asked)
+        return asked
 
     def _kept(self, messages: Conversation, proposals: list[Proposal]) -> list[Proposal]:
         """The proposals, remembered where tool turns may follow."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -152,6 +153,7 @@ class _AsyncCall:
         (["always"], "<list>"),
         (_async, "<function>"),
         (_AsyncCall(), "<_AsyncCall>"),
+        (partial(_async), "<partial>"),
     ],
 )
 def test_settings_that_there_are_not(given: Any, shown: str) -> None:
