@@ -20,6 +20,7 @@ from langchain_moa.binding import Bindings
 from langchain_moa.callbacks import (
     RunManager,
     caller_configurable,
+    caller_thread,
     child_callbacks,
     final_config,
     isolated,
@@ -66,6 +67,7 @@ class MoARun:
     def __post_init__(self) -> None:
         require_no_recursion(self.mixture)
         _ = self._aggregating  # arguments that it can't take are found before anything is paid
+        _ = self._thread  # while the caller's context is at hand
 
     @cached_property
     def _aggregating(self) -> dict[Member, Runnable[Any, Any]]:
@@ -73,6 +75,10 @@ class MoARun:
             member: self.mixture.aggregating(member, self.bindings.arguments(place, self.arguments))
             for place, member in enumerate(self.mixture.aggregator.candidates)
         }
+
+    @cached_property
+    def _thread(self) -> tuple[str, ...]:
+        return caller_thread(self.manager.metadata if self.manager else {})
 
     def invoke(self, messages: Conversation) -> AIMessage:
         """The answer, each layer's members asked in threads.
@@ -143,13 +149,14 @@ class MoARun:
     def _kept(self, messages: Conversation, proposals: list[Proposal]) -> list[Proposal]:
         """The proposals, remembered where tool turns may follow."""
         if self.mixture.reuse_proposals and self._has_tools:
-            SHARED_MEMORY.keep(self.mixture.fingerprint, messages, proposals)
+            SHARED_MEMORY.keep(self.mixture.fingerprint, messages, proposals, self._thread)
         return proposals
 
     def _recalled(self, messages: Conversation) -> list[Proposal]:
         """What was proposed for the same user's turn, where it is known."""
         wanted = self.mixture.reuse_proposals and self._has_tools
-        known = SHARED_MEMORY.recall(self.mixture.fingerprint, messages) if wanted else []
+        mixture, thread = self.mixture.fingerprint, self._thread
+        known = SHARED_MEMORY.recall(mixture, messages, thread) if wanted else []
         self._call.fan_out = "reused" if known else "alone"
         return known
 
