@@ -220,7 +220,19 @@ def _profiles(given: Any) -> Mapping[str, ModelProfile]:
             "{'model': {'max_input_tokens': 32768, 'image_inputs': False}}."
         )
         raise MoAConfigurationError(msg)
+    for name, profile in given.items():
+        _check_profile(name, profile)
     return given
+
+
+def _check_profile(name: str, profile: Mapping[str, Any]) -> None:
+    known = ModelProfile.__annotations__
+    for key in profile:
+        if key not in known:
+            close = get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"give some of: {', '.join(known)}."
+            msg = f"profiles[{name!r}]: {shown(key)} is not known of any model; {hint}"
+            raise MoAConfigurationError(msg)
 
 
 def _check_prices(mixture: Mixture) -> None:

@@ -165,7 +165,8 @@ class MoAChatModel(HookedChatModel):
             A fallback sees no more than the member that it stands in for. What others write of
             hidden messages in their proposals is not hidden.
         profiles: What is known of models, as LangChain's model profiles: `{"model name":
-            {"max_input_tokens": 32768, "image_inputs": False}}`; `langchain-together` has none.
+            {"max_input_tokens": 32768, "image_inputs": False}}`; `langchain-together` has none. The
+            keys are those of LangChain's `ModelProfile`.
         streaming: Whether `invoke` streams the final answer too, for handlers of tokens.
 
     Raises:

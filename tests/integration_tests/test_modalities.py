@@ -532,6 +532,12 @@ def test_profile_leaves_room_for_proposals() -> None:
         ({"context_filter": {"acme/nobody": without_system}}, "acme/nobody"),
         ({"profiles": {"acme/nobody": {}}}, "acme/nobody"),
         ({"profiles": {ALPHA: 3}}, "profiles="),
+        (
+            {"profiles": {ALPHA: {"images_input": False}}},
+            f"profiles\\['{ALPHA}'\\]: 'images_input' is not known.*mean image_inputs",
+        ),
+        ({"profiles": {ALPHA: {"qux": 1}}}, "'qux' is not known.*some of: .*max_input_tokens"),
+        ({"profiles": {ALPHA: {1: 1}}}, "1 is not known"),
     ],
 )
 def test_wrong_settings(fields: dict[str, Any], named: str) -> None:
