@@ -24,8 +24,8 @@ class MoAMiddleware(AgentMiddleware[Any, Any]):
 
     Args:
         mixture: The mixture. Tools and response format of a turn are bound to it as to any model.
-        fan_out: Which turns it gets, as the `fan_out` of `MoAChatModel`: by default those that
-            don't end on tool results.
+        fan_out: Which turns it gets, as the `fan_out` of `MoAChatModel`: by default all but
+            the steps of the agent's own loop.
 
     Raises:
         MoAConfigurationError: `fan_out` is none of these.
