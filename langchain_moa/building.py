@@ -15,6 +15,7 @@ from typing_extensions import Unpack
 
 from langchain_moa.budget import BudgetOptions, build_budget
 from langchain_moa.checks import checked_choice, checked_limits
+from langchain_moa.context import ContextFilter, checked_context_filter
 from langchain_moa.errors import MoAConfigurationError, from_validation, shown
 from langchain_moa.filtering import ProposalFilter, checked_filter
 from langchain_moa.gating import FanOut, checked_fan_out
@@ -27,7 +28,7 @@ from langchain_moa.lineup import (
     proposer_layers,
     with_fallbacks,
 )
-from langchain_moa.mixture import ContextFilter, Mixture, ToolsFor
+from langchain_moa.mixture import Mixture, ToolsFor
 from langchain_moa.modalities import OnUnsupported
 from langchain_moa.policy import PolicyOptions, build_policy
 from langchain_moa.prices import Prices, checked_prices, cost_of
@@ -133,7 +134,7 @@ def build_mixture(
         on_unsupported=checked_choice(
             options, "on_unsupported", ("drop_content", "skip_member", "raise")
         ),
-        context_filter=_context_filter(options.get("context_filter")),
+        context_filter=checked_context_filter(options.get("context_filter")),
         profiles=_profiles(options.get("profiles", {})),
     )
     _check_names_of(mixture, "member_concurrency", policy.member_concurrency)
@@ -200,17 +201,6 @@ def _check_names_of(mixture: Mixture, field: str, limits: object) -> None:
             raise MoAConfigurationError(msg)
 
 
-def _context_filter(given: Any) -> ContextFilter:
-    functions = given.values() if isinstance(given, Mapping) else [given]
-    if given is not None and not all(map(callable, functions)):
-        msg = (
-            f"context_filter={shown(given)} is no filter; give a function of a model's name and "
-            "the messages, or a dict of functions of the messages per model name."
-        )
-        raise MoAConfigurationError(msg)
-    return given  # type: ignore[no-any-return]
-
-
 def _profiles(given: Any) -> Mapping[str, ModelProfile]:
     if not isinstance(given, Mapping) or not all(isinstance(p, Mapping) for p in given.values()):
         msg = (
@@ -218,7 +208,19 @@ def _profiles(given: Any) -> Mapping[str, ModelProfile]:
             "{'model': {'max_input_tokens': 32768, 'image_inputs': False}}."
         )
         raise MoAConfigurationError(msg)
+    for name, profile in given.items():
+        _check_profile(name, profile)
     return given
+
+
+def _check_profile(name: str, profile: Mapping[str, Any]) -> None:
+    known = ModelProfile.__annotations__
+    for key in profile:
+        if key not in known:
+            close = get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"give some of: {', '.join(known)}."
+            msg = f"profiles[{name!r}]: {shown(key)} is not known of any model; {hint}"
+            raise MoAConfigurationError(msg)
 
 
 def _check_prices(mixture: Mixture) -> None:

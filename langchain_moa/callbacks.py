@@ -9,7 +9,7 @@ streams or number the caller's checkpoint namespaces.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import Any, Final, TypeVar, cast
@@ -114,6 +114,25 @@ def caller_configurable() -> dict[str, Any]:
     """The caller's own `configurable`, without the keys that LangGraph keeps there."""
     ambient = var_child_runnable_config.get() or {}
     return own_configurable({**ambient.get("configurable", {}), **_configurable.get()})
+
+
+def caller_thread(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """The thread that the caller's conversation is in, and the place of its agent in the graph.
+
+    Args:
+        metadata: The run's, where callers put a thread that no checkpointer knows of.
+
+    Returns:
+        The thread's id and the names of the graph's nodes above the agent, without what differs
+        from step to step; empty where there is no thread.
+    """
+    ambient = var_child_runnable_config.get() or {}
+    configurable = {**ambient.get("configurable", {}), **_configurable.get()}
+    thread = configurable.get("thread_id", metadata.get("thread_id"))
+    if thread is None:
+        return ()
+    nodes = str(configurable.get("checkpoint_ns", "")).split("|")[:-1]
+    return (str(thread), *(node.partition(":")[0] for node in nodes))
 
 
 def own_configurable(configurable: dict[str, Any] | None) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from langchain_moa.building import OPTION_NAMES, build_mixture, check_names
 from langchain_moa.composition import holds, model_of
 from langchain_moa.config import ConfigSource, config_of, settings_of
 from langchain_moa.config_files import write_settings
+from langchain_moa.context import ContextFilter
 from langchain_moa.errors import MoAConfigurationError, from_validation
 from langchain_moa.filtering import ProposalFilter
 from langchain_moa.gating import FanOut
@@ -33,7 +34,7 @@ from langchain_moa.graph import CompiledGraph, mixture_graph
 from langchain_moa.hooks import MODEL_NAME, HookedChatModel
 from langchain_moa.lineup import Aggregators, Fallbacks, ReferenceModels, built_members
 from langchain_moa.members import MemberLike
-from langchain_moa.mixture import ContextFilter, Mixture, ToolsFor
+from langchain_moa.mixture import Mixture, ToolsFor
 from langchain_moa.modalities import OnUnsupported
 from langchain_moa.policy import (
     AGGREGATOR_TIMEOUT,
@@ -145,10 +146,11 @@ class MoAChatModel(HookedChatModel):
             default as its profile says. Proposals that don't fit are shortened, the longest
             first. The conversation never is; `profile["max_input_tokens"]` says how long it may be
             for proposals to fit.
-        fan_out: Which turns ask the reference models: `"user_turns"`, all but those that end on
-            tool results; `"always"`; `"every_3"`, the first turn after a user's message and every
-            third after it (any number); `"never"`; or a function of the messages. The others are
-            the aggregator's alone.
+        fan_out: Which steps ask the reference models: `"user_turns"`, all but those of an agent's
+            loop (the conversation ends on tool results, and one of the bound tools was called
+            since the user's message); `"always"`; `"every_3"`, the first step after a user's
+            message and every third after it (any number); `"never"`; or a function of the
+            messages. The others are the aggregator's alone.
         reuse_proposals: Whether a turn that does not ask them gets the proposals made for the same
             user's turn, out of this process's memory, if tools are bound.
         describe_tools: Whether reference models are told which tools the aggregator has.
@@ -159,11 +161,15 @@ class MoAChatModel(HookedChatModel):
             models, too.
         on_unsupported: What to do when a member's profile says that it cannot take an image, audio,
             video or PDF of the conversation: `"drop_content"` leaves a note in its place,
-            `"skip_member"`, or `"raise"` `UnsupportedContentError`.
+            `"skip_member"` (with no aggregator left, `UnsupportedContentError`), or `"raise"` that
+            error, before anything is paid.
         context_filter: Which messages members may see: a function of a model's name and the
             messages, or `{"model name": function of the messages}`, that returns those to send.
+            A fallback sees no more than the member that it stands in for. What others write of
+            hidden messages in their proposals is not hidden.
         profiles: What is known of models, as LangChain's model profiles: `{"model name":
-            {"max_input_tokens": 32768, "image_inputs": False}}`; `langchain-together` has none.
+            {"max_input_tokens": 32768, "image_inputs": False}}`; `langchain-together` has none. The
+            keys are those of LangChain's `ModelProfile`.
         streaming: Whether `invoke` streams the final answer too, for handlers of tokens.
 
     Raises:

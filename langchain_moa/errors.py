@@ -42,7 +42,7 @@ class MoAConfigurationError(MoAError, ValueError):
 
 
 class UnsupportedContentError(MoAError, ValueError):
-    """A member cannot take some content of the conversation, and `on_unsupported="raise"`."""
+    """Some content of the conversation cannot be taken, and it is not to go on without it."""
 
 
 class MissingExtraError(MoAError, ImportError):

@@ -1,19 +1,20 @@
 """The fan-out gate: whether a turn asks the reference models, or the aggregator alone.
 
-A turn after tool results mostly routes: the question has been answered by the reference models
-already, and each layer would cost as much again.
+A step after results of a mixture's own tools mostly routes: the question has been answered by the
+reference models already, and each layer would cost as much again. Results of another agent's tools
+are something else: after a handoff, say, the mixture is asked for the first time.
 """
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, TypeAlias
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 
 from langchain_moa.errors import MoAConfigurationError, shown
+from langchain_moa.functions import is_async
 from langchain_moa.prompts import role_of
 
 FanOut: TypeAlias = str | Callable[[list[BaseMessage]], bool]
@@ -28,8 +29,7 @@ def checked_fan_out(given: Any) -> FanOut:
     Raises:
         MoAConfigurationError: It is none.
     """
-    called = given if inspect.isroutine(given) else getattr(given, "__call__", None)  # noqa: B004
-    if callable(given) and not inspect.iscoroutinefunction(called):
+    if callable(given) and not is_async(given):
         return given  # type: ignore[no-any-return]
     known = given in ("always", "user_turns", "never")
     if known or (isinstance(given, str) and _EVERY.fullmatch(given)):
@@ -41,13 +41,19 @@ def checked_fan_out(given: Any) -> FanOut:
     raise MoAConfigurationError(msg)
 
 
-def fans_out(setting: FanOut, messages: Sequence[BaseMessage]) -> bool:
-    """Whether the reference models are asked in this turn.
+def fans_out(
+    setting: FanOut, messages: Sequence[BaseMessage], tools: Collection[str] | None = None
+) -> bool:
+    """Whether the reference models are asked in this step.
 
     Args:
-        setting: `"user_turns"` asks them unless the conversation ends on tool results;
-            `"every_3"` in the first turn after a user's message, and in every third after that.
+        setting: `"user_turns"` asks them unless the conversation ends on tool results and one of
+            the mixture's own tools was called since the user's message, so that this is a loop of
+            its own; `"every_3"` in the first step of its own after a user's message, and in every
+            third after that.
         messages: The conversation.
+        tools: Names of the mixture's own tools, of which it may have none; `None` where they are
+            not known, so that all may be.
 
     Example:
         >>> from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
@@ -55,18 +61,29 @@ def fans_out(setting: FanOut, messages: Sequence[BaseMessage]) -> bool:
         >>> turn = [HumanMessage("2 + 2?"), called, ToolMessage("4", tool_call_id="1")]
         >>> fans_out("user_turns", turn[:1]), fans_out("user_turns", turn)
         (True, False)
+        >>> fans_out("user_turns", turn, {"add"}), fans_out("user_turns", turn, {"search"})
+        (False, True)
     """
     if callable(setting):
         return bool(setting(list(messages)))
     if setting == "user_turns":
-        return not messages or role_of(messages[-1]) != "tool"
+        ends_on_results = bool(messages) and role_of(messages[-1]) == "tool"
+        return not ends_on_results or (tools is not None and not _steps(messages, tools))
     every = _EVERY.fullmatch(setting)
     if every is None:
         return setting == "always"
-    return _answers_since_user(messages) % int(every[1]) == 0
+    return _steps(messages, tools or None) % int(every[1]) == 0
 
 
-def _answers_since_user(messages: Sequence[BaseMessage]) -> int:
+def _steps(messages: Sequence[BaseMessage], tools: Collection[str] | None) -> int:
+    """How many answers since the user's message called one of these tools; `None` counts all."""
     roles = [role_of(message) for message in messages]
     since = roles[::-1].index("user") if "user" in roles else len(roles)
-    return roles[len(roles) - since :].count("assistant")
+    answers = [m for m in messages[len(roles) - since :] if role_of(m) == "assistant"]
+    return len([m for m in answers if tools is None or not _called(m).isdisjoint(tools)])
+
+
+def _called(message: BaseMessage) -> set[str | None]:
+    if not isinstance(message, AIMessage):
+        return set()
+    return {call["name"] for call in (*message.tool_calls, *message.invalid_tool_calls)}

@@ -24,6 +24,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command
 
 # typing.TypedDict below Python 3.12 leaves graph schemas empty
 from typing_extensions import TypedDict, Unpack
@@ -46,13 +47,15 @@ from langchain_moa.mixture import FILTER_NODE, Mixture
 from langchain_moa.progress import Progress
 from langchain_moa.proposing import Proposing
 from langchain_moa.racing import WaitFor
+from langchain_moa.supporting import require_supported
 from langchain_moa.threads import in_thread
-from langchain_moa.types import Proposal
+from langchain_moa.types import FanOutDecision, Proposal
 
 logger = logging.getLogger(__name__)
 
 _MOST_LAYERS: Final = 4096
 AGGREGATOR_NODE: Final = "aggregator"
+GATE_NODE: Final = "gate"
 
 
 def _add_copies(left: Any, right: Any) -> Any:
@@ -72,6 +75,7 @@ class MoAState(MoAInput, total=False):
     """What the graph keeps while it runs: plain JSON beside the conversation."""
 
     moa_proposals: Annotated[dict[str, dict[str, Any]], operator.or_]
+    moa_fan_out: FanOutDecision
 
 
 class LayerState(TypedDict, total=False):
@@ -89,6 +93,7 @@ class LayerOutput(TypedDict):
 
 CompiledGraph: TypeAlias = CompiledStateGraph[Any, Any, Any, Any]
 _Resolve: TypeAlias = Callable[[RunnableConfig], CallInProgress]
+_Update: TypeAlias = dict[str, Any] | Command[str]
 
 
 class _Shape(NamedTuple):
@@ -110,19 +115,17 @@ class _Node(Runnable[Any, Any]):
     def __init__(
         self,
         name: str,
-        run: Callable[[Any, RunnableConfig], dict[str, Any]],
-        arun: Callable[[Any, RunnableConfig], Awaitable[dict[str, Any]]],
+        run: Callable[[Any, RunnableConfig], _Update],
+        arun: Callable[[Any, RunnableConfig], Awaitable[_Update]],
     ) -> None:
         self.name = name
         self._run = run
         self._arun = arun
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> dict[str, Any]:
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> _Update:
         return self._run(input, config or RunnableConfig())
 
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **_: Any
-    ) -> dict[str, Any]:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> _Update:
         return await self._arun(input, config or RunnableConfig())
 
 
@@ -170,7 +173,7 @@ def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
     """The public graph of a checked mixture."""
     resolve = _LayerCalls(mixture)
     graph = StateGraph(MoAState, input_schema=MoAInput, output_schema=MoAInput)
-    before = START
+    before = _entrance(graph, mixture)
     for layer in range(1, mixture.layers):
         node = f"layer_{layer}"
         names = mixture.names[layer - 1]
@@ -178,12 +181,44 @@ def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
         # LangGraph sizes its pool by the machine's cores, but members only wait
         settings = RunnableConfig(metadata={"moa_layer": layer}, max_concurrency=len(names))
         graph.add_node(node, subgraph.with_config(settings))
-        graph.add_edge(before, node)
+        if before is not None:
+            graph.add_edge(before, node)
         before = node
     graph.add_node(AGGREGATOR_NODE, _aggregator_node(mixture))
-    graph.add_edge(before, AGGREGATOR_NODE)
+    graph.add_edge(f"layer_{mixture.layers - 1}", AGGREGATOR_NODE)
     graph.add_edge(AGGREGATOR_NODE, END)
     return graph.compile(name=name)
+
+
+def _is_gated(mixture: Mixture) -> bool:
+    """Whether the layers may be passed by: no tools are bound, so each turn is a user's."""
+    return mixture.fan_out not in ("always", "user_turns")
+
+
+def _entrance(graph: StateGraph[Any, Any, Any, Any], mixture: Mixture) -> str | None:
+    """What comes before the first layer; `None` where that is the gate, which says who is next.
+
+    It decides once for all nodes, before anything is paid, and the state keeps the decision where
+    a run is resumed elsewhere.
+    """
+    if not _is_gated(mixture) and mixture.on_unsupported == "drop_content":
+        return START
+
+    def run(state: Any, _: RunnableConfig) -> Command[str]:
+        asked = fans_out(mixture.fan_out, state["messages"], ())
+        require_supported(mixture, state["messages"], fans_out=asked)
+        decision: FanOutDecision = "layers" if asked else "alone"
+        goto = "layer_1" if asked else AGGREGATOR_NODE
+        return Command(update={"moa_fan_out": decision}, goto=goto)
+
+    async def arun(state: Any, config: RunnableConfig) -> Command[str]:
+        return run(state, config)
+
+    node = _Node(GATE_NODE, run, arun)
+    ways = ("layer_1", AGGREGATOR_NODE) if _is_gated(mixture) else ("layer_1",)
+    graph.add_node(GATE_NODE, node, destinations=ways)
+    graph.add_edge(START, GATE_NODE)
+    return None
 
 
 @lru_cache(maxsize=256)
@@ -255,18 +290,11 @@ def _layer_graph(
 
 
 def _proposer_node(resolve: _Resolve, layer: int, index: int, name: str) -> _Node:
-    def start(state: Any, config: RunnableConfig) -> Proposing | None:
-        call = resolve(config)
-        asked = fans_out(call.mixture.fan_out, state["messages"])
-        return Proposing(call, layer, index) if asked else None
-
     def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        proposing = start(state, config)
-        return _slot(proposing.run(state, config)) if proposing else {}
+        return _slot(Proposing(resolve(config), layer, index).run(state, config))
 
     async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        proposing = start(state, config)
-        return _slot(await proposing.arun(state, config)) if proposing else {}
+        return _slot(await Proposing(resolve(config), layer, index).arun(state, config))
 
     return _Node(name, run, arun)
 
@@ -317,7 +345,7 @@ def _aggregator_node(mixture: Mixture) -> _Node:
     def start(state: Any, config: RunnableConfig, *, in_thread: bool) -> FinalCall:
         call = _node_call(mixture, config)
         proposals = own_proposals(mixture, state.get("moa_proposals", {}))
-        if not fans_out(mixture.fan_out, state["messages"]):
+        if _is_gated(mixture) and state.get("moa_fan_out") == "alone":
             call.fan_out, proposals = "alone", []
         require_enough(call, [p for p in proposals if p.layer == mixture.layers - 1], proposals)
         own = aggregator_config(config, mixture.layers)

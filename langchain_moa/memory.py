@@ -20,8 +20,9 @@ _MOST: Final = 256
 class ProposalMemory:
     """The proposals of the latest turns of all mixtures, in this process only.
 
-    A turn is known by what the conversation says up to its last user message; a conversation that
-    was summarized or edited meanwhile is another one.
+    A turn is known by its thread and by what the conversation says up to its last user message; one
+    that was summarized or edited meanwhile is another one. System messages count only where there
+    is no thread: an agent may make its own anew in each step, with the time of day, say.
     """
 
     def __init__(self) -> None:
@@ -29,7 +30,11 @@ class ProposalMemory:
         self._lock = threading.Lock()
 
     def keep(
-        self, mixture: str, messages: Sequence[BaseMessage], proposals: Sequence[Proposal]
+        self,
+        mixture: str,
+        messages: Sequence[BaseMessage],
+        proposals: Sequence[Proposal],
+        thread: Sequence[str] = (),
     ) -> None:
         """Remember the proposals that were made for a conversation.
 
@@ -37,8 +42,9 @@ class ProposalMemory:
             mixture: Fingerprint of the mixture that made them.
             messages: The conversation.
             proposals: All of them, those that are not usable too.
+            thread: What tells the conversation's thread from others; empty where there is none.
         """
-        key = _key(mixture, messages)
+        key = _key(mixture, messages, thread)
         if key is None:
             return
         with self._lock:
@@ -47,17 +53,20 @@ class ProposalMemory:
             while len(self._known) > _MOST:
                 self._known.popitem(last=False)
 
-    def recall(self, mixture: str, messages: Sequence[BaseMessage]) -> list[Proposal]:
-        """What was proposed for the user's turn that a conversation is in; nothing if unknown.
+    def recall(
+        self, mixture: str, messages: Sequence[BaseMessage], thread: Sequence[str] = ()
+    ) -> list[Proposal]:
+        """What was proposed for the user's turn that a conversation is in.
 
-        The usable ones are `reused` and cost nothing a second time.
+        Nothing if that is unknown, or none of it usable. The usable ones are `reused` and cost
+        nothing a second time.
         """
-        key = _key(mixture, messages)
+        key = _key(mixture, messages, thread)
         with self._lock:
             known = self._known.get(key, []) if key is not None else []
             if key is not None and known:
                 self._known.move_to_end(key)
-        return [_unpaid(proposal) for proposal in known]
+        return [_unpaid(proposal) for proposal in known] if any(p.usable for p in known) else []
 
 
 SHARED_MEMORY: Final = ProposalMemory()
@@ -69,13 +78,15 @@ def _unpaid(proposal: Proposal) -> Proposal:
     return replace(proposal, status=status, seconds=0.0, attempts=0, usage_by_model={}, unknown=[])
 
 
-def _key(mixture: str, messages: Sequence[BaseMessage]) -> str | None:
+def _key(mixture: str, messages: Sequence[BaseMessage], thread: Sequence[str]) -> str | None:
     """A hash of the conversation up to its last user message, `None` where there is none."""
     roles = [role_of(message) for message in messages]
     if "user" not in roles:
         return None
     end = len(roles) - roles[::-1].index("user")
-    return sha256(repr([mixture, *map(_said, messages[:end])]).encode()).hexdigest()
+    told = [m for m, role in zip(messages[:end], roles, strict=False) if role != "system"]
+    said = list(map(_said, told if thread else messages[:end]))
+    return sha256(repr([mixture, list(thread), said]).encode()).hexdigest()
 
 
 def _said(message: BaseMessage) -> tuple[object, ...]:

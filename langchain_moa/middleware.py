@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from langchain_moa.errors import MissingExtraError
 from langchain_moa.gating import FanOut, checked_fan_out, fans_out
+from langchain_moa.tool_advice import tool_names
 
 try:
     from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
@@ -25,8 +26,8 @@ class MoAMiddleware(AgentMiddleware[Any, Any]):
         mixture: The mixture. Tools and response format of a turn are bound to it as to any model.
             It is copied here, for in the turns that it gets it always asks its reference models,
             whatever its own `fan_out` says.
-        fan_out: Which turns it gets, as the `fan_out` of `MoAChatModel`: by default those that
-            don't end on tool results.
+        fan_out: Which turns it gets, as the `fan_out` of `MoAChatModel`: by default all but
+            the steps of the agent's own loop.
 
     Raises:
         MoAConfigurationError: `fan_out` is none of these.
@@ -63,7 +64,9 @@ class MoAMiddleware(AgentMiddleware[Any, Any]):
         return await handler(self._routed(request))
 
     def _routed(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
-        if fans_out(self.fan_out, request.messages):
+        # the tool that a response format may make is not among the tools, so then all may be own
+        own = tool_names(request.tools) if request.response_format is None else None
+        if fans_out(self.fan_out, request.messages, own):
             return request.override(model=self.mixture)
         return request
 

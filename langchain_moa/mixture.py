@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias
@@ -18,6 +18,7 @@ from langchain_core.runnables import Runnable
 from langchain_moa.breaker import Breaker, shared_breaker
 from langchain_moa.budget import Budget
 from langchain_moa.composition import with_arguments
+from langchain_moa.context import ContextFilter, visible
 from langchain_moa.errors import UnsupportedContentError
 from langchain_moa.filtering import FilterFunction
 from langchain_moa.fitting import PROPOSAL_TOKENS, estimated_tokens, input_tokens, shortened
@@ -48,14 +49,6 @@ _NOT_IN_NODE_NAMES = re.compile(r"[:|\s]+")
 
 ToolsFor: TypeAlias = Literal["aggregator", "all"]
 """Whose calls tools are bound to. Only the aggregator's are ever executed."""
-
-ContextFilter: TypeAlias = (
-    Callable[[str, list[BaseMessage]], Sequence[BaseMessage]]
-    | Mapping[str, Callable[[list[BaseMessage]], Sequence[BaseMessage]]]
-    | None
-)
-"""Which messages members may see: a function of a model's name and the conversation, or one
-function of the conversation per model name."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -120,8 +113,16 @@ class Mixture:
     @cached_property
     def members(self) -> list[Member]:
         """Everybody who may be asked: proposers, the aggregator, and all fallbacks."""
-        firsts = [*(member for layer in self.proposers for member in layer), self.aggregator]
-        return [candidate for member in firsts for candidate in member.candidates]
+        return [candidate for member in self._firsts for candidate in member.candidates]
+
+    @property
+    def _firsts(self) -> list[Member]:
+        return [*(member for layer in self.proposers for member in layer), self.aggregator]
+
+    @cached_property
+    def _stand_ins(self) -> dict[Member, str]:
+        """Per fallback, the name of the member that it stands in for."""
+        return {fallback: first.model for first in self._firsts for fallback in first.fallbacks}
 
     @cached_property
     def is_plain(self) -> bool:
@@ -250,11 +251,8 @@ class Mixture:
 
     def seen_by(self, member: Member, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
         """The caller's messages that a member may see."""
-        given = self.context_filter
-        if isinstance(given, Mapping):
-            own = given.get(member.model)
-            return list(messages) if own is None else list(own(list(messages)))
-        return list(messages) if given is None else list(given(member.model, list(messages)))
+        names = (member.model, self._stand_ins.get(member, member.model))
+        return visible(self.context_filter, names, messages)
 
     def _room(self, member: Member, messages: Sequence[BaseMessage], proposals: int) -> int | None:
         """Estimated tokens that a member has left for proposals, `None` where it has no limit."""

@@ -83,7 +83,12 @@ def _replaced(block: Any, kinds: Collection[str]) -> Any:
     if kind in kinds:
         return {"type": "text", "text": f"[{kind} left out: this model cannot take it]"}
     inner = _inside(block)
-    return {**block, "content": [_replaced(one, kinds) for one in inner]} if inner else block
+    if not inner:
+        return block
+    replaced = [_replaced(one, kinds) for one in inner]
+    if isinstance(block.get("content"), list):
+        return {**block, "content": replaced}
+    return {**block, "source": {**block["source"], "content": replaced}}
 
 
 def _kinds(blocks: Sequence[Any]) -> Iterator[str]:
@@ -94,8 +99,18 @@ def _kinds(blocks: Sequence[Any]) -> Iterator[str]:
 
 
 def _inside(block: Any) -> Sequence[Any]:
-    inner = block.get("content") if isinstance(block, dict) else None
-    return inner if isinstance(inner, list) else ()
+    """The blocks in a block: of a tool's result, or of a document that is made of blocks."""
+    for holder in (block, _source(block)):
+        inner = holder.get("content") if isinstance(holder, dict) else None
+        if isinstance(inner, list):
+            return inner
+    return ()
+
+
+def _source(block: Any) -> Mapping[str, Any]:
+    """Where Anthropic keeps a block's data, and what it is."""
+    source = block.get("source") if isinstance(block, dict) else None
+    return source if isinstance(source, dict) else {}
 
 
 def _kind(block: Any) -> str | None:
@@ -105,6 +120,10 @@ def _kind(block: Any) -> str | None:
     of_type = _KINDS.get(str(block.get("type")))
     if of_type not in ("pdf", "media"):
         return of_type
-    mime = str(block.get("mime_type") or block.get("media_type") or "application/pdf")
+    source = _source(block)
+    if source.get("type") in ("text", "content"):  # a document that is no file
+        return None
+    said = block.get("mime_type") or block.get("media_type") or source.get("media_type")
+    mime = str(said or "application/pdf")
     found = [kind for kind in ("image", "audio", "video", "pdf") if kind in mime]
     return found[0] if found else None

@@ -142,7 +142,7 @@ def _reader(runnable: Runnable[Any, Any]) -> _Reader:
     tools = arguments.get("tools")
     return _Reader(
         packages=frozenset(roots) & _KNOWN,
-        tools=frozenset(tool_names(tools)),
+        tools=tool_names(tools) or frozenset(),
         has_tools=bool(tools),
         thinks=_ANTHROPIC in roots and enabled,
     )

@@ -21,6 +21,7 @@ from langchain_moa.binding import Bindings
 from langchain_moa.callbacks import (
     RunManager,
     caller_configurable,
+    caller_thread,
     child_callbacks,
     final_config,
     isolated,
@@ -30,15 +31,15 @@ from langchain_moa.calls import require_no_recursion
 from langchain_moa.final import FinalCall
 from langchain_moa.gating import fans_out
 from langchain_moa.graph import shared_layer_graph
-from langchain_moa.history import without_tool_turns
 from langchain_moa.layers import CallInProgress, own_proposals, require_enough, shown_proposals
 from langchain_moa.members import Member, as_chunk
 from langchain_moa.memory import SHARED_MEMORY
 from langchain_moa.mixture import Mixture
 from langchain_moa.progress import Progress
 from langchain_moa.proposing import Proposing
+from langchain_moa.supporting import require_supported
 from langchain_moa.threads import in_thread
-from langchain_moa.tool_advice import advice
+from langchain_moa.tool_advice import advice, tool_names
 from langchain_moa.types import RECORD_KEY, EventName, Proposal, UsageReport
 from langchain_moa.voting import voted
 
@@ -68,6 +69,7 @@ class MoARun:
     def __post_init__(self) -> None:
         require_no_recursion(self.mixture)
         _ = self._aggregating  # arguments that it can't take are found before anything is paid
+        _ = self._thread  # while the caller's context is at hand
 
     @cached_property
     def _aggregating(self) -> dict[Member, Runnable[Any, Any]]:
@@ -84,6 +86,10 @@ class MoARun:
         knowing = member if bound is None else member.on(bound.inside, of=bound.model)
         arguments = self.bindings.arguments(place, self.arguments)
         return self.mixture.aggregating(knowing, arguments, in_thread=in_thread)
+
+    @cached_property
+    def _thread(self) -> tuple[str, ...]:
+        return caller_thread(self.manager.metadata if self.manager else {})
 
     def invoke(self, messages: Conversation) -> AIMessage:
         """The answer, each layer's members asked in threads.
@@ -132,46 +138,43 @@ class MoARun:
                     yield told.finished(chunk)
 
     def _proposals(self, messages: Conversation) -> list[Proposal]:
-        self._check_content(messages)
-        if not fans_out(self.mixture.fan_out, messages):
+        if not self._fans_out(messages):
             return self._recalled(messages)
         return self._kept(messages, self._run_layers(messages))
 
     async def _aproposals(self, messages: Conversation) -> list[Proposal]:
-        self._check_content(messages)
-        if not fans_out(self.mixture.fan_out, messages):
+        if not self._fans_out(messages):
             return self._recalled(messages)
         return self._kept(messages, await self._arun_layers(messages))
 
-    def _check_content(self, messages: Conversation) -> None:
-        """Find what a member cannot take before anything is paid.
+    def _fans_out(self, messages: Conversation) -> bool:
+        """Whether the reference models are asked, decided before anything is paid.
 
         Raises:
-            UnsupportedContentError: There is such content, and `on_unsupported="raise"`.
+            UnsupportedContentError: Who is asked cannot take the conversation.
         """
-        if self.mixture.on_unsupported == "raise":
-            for member in self.mixture.members:
-                seen = self.mixture.seen_by(member, messages)
-                if member not in self.mixture.aggregator.candidates:
-                    seen = without_tool_turns(seen)
-                self.mixture.require_taken(member, self.mixture.lacks(member, seen))
+        own = tool_names(self.arguments["tools"]) if self._has_tools else ()
+        asked = fans_out(self.mixture.fan_out, messages, own)
+        require_supported(self.mixture, messages, fans_out=asked)
+        return asked
 
     def _kept(self, messages: Conversation, proposals: list[Proposal]) -> list[Proposal]:
         """The proposals, remembered where tool turns may follow."""
         if self.mixture.reuse_proposals and self._has_tools:
-            SHARED_MEMORY.keep(self.mixture.drafts_fingerprint, messages, proposals)
+            SHARED_MEMORY.keep(self.mixture.drafts_fingerprint, messages, proposals, self._thread)
         return proposals
 
     def _recalled(self, messages: Conversation) -> list[Proposal]:
         """What was proposed for the same user's turn, where it is known."""
         wanted = self.mixture.reuse_proposals and self._has_tools
-        known = SHARED_MEMORY.recall(self.mixture.drafts_fingerprint, messages) if wanted else []
+        mixture, thread = self.mixture.drafts_fingerprint, self._thread
+        known = SHARED_MEMORY.recall(mixture, messages, thread) if wanted else []
         self._call.fan_out = "reused" if known else "alone"
         return known
 
     @property
     def _has_tools(self) -> bool:
-        return "tools" in self.arguments and not self.bindings.schema
+        return bool(self.arguments.get("tools")) and not self.bindings.schema
 
     def _voted(self, answer: AIMessage, proposals: Sequence[Proposal]) -> AIMessage:
         schema = self.bindings.schema

@@ -32,6 +32,18 @@ def advice(tools: object) -> str | None:
     return "\n".join([_INTRODUCTION, *lines]) if lines else None
 
 
+def tool_names(tools: object) -> frozenset[str] | None:
+    """The names that tools are called by.
+
+    Args:
+        tools: The aggregator's `tools` argument, in whatever form its provider wants them.
+
+    Returns:
+        The names, or `None` where none of the tools can be read.
+    """
+    return frozenset(name for tool in _listed(tools) if (name := _name(tool))) or None
+
+
 def with_advice(messages: Sequence[BaseMessage], text: str | None) -> list[BaseMessage]:
     """The conversation with a text at the end of its system message."""
     if text is None:
@@ -61,15 +73,6 @@ def arguments_text(arguments: object) -> str:
     return json.dumps(arguments, ensure_ascii=False, default=str)
 
 
-def tool_names(tools: object) -> Iterator[str]:
-    """The names of tools as a model has them bound, as far as they can be read."""
-    for tool in _listed(tools):
-        function = tool.get("function", tool) if isinstance(tool, dict) else None
-        name = function.get("name") if isinstance(function, dict) else None
-        if isinstance(name, str):
-            yield name
-
-
 def _listed(tools: object) -> Iterator[Any]:
     for tool in tools if isinstance(tools, list | tuple) else ():
         declared = tool.get("function_declarations") if isinstance(tool, dict) else None
@@ -81,10 +84,17 @@ def _listed(tools: object) -> Iterator[Any]:
 
 
 def _function(tool: Any) -> dict[str, Any] | None:
+    """A tool in OpenAI's words; `None` for a provider's own, such as a search."""
     try:
-        return convert_to_openai_tool(tool)["function"]  # type: ignore[no-any-return]
-    except (ValueError, TypeError, KeyError, AttributeError):  # a provider's own, such as a search
+        function: dict[str, Any] = convert_to_openai_tool(tool)["function"]
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
+    return function
+
+
+def _name(tool: Any) -> str | None:
+    function = _function(tool) or (tool if isinstance(tool, dict) else {})
+    return function.get("name")
 
 
 def _line(tool: Any) -> str | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -14,6 +16,7 @@ from langchain.agents.middleware import (
     HumanInTheLoopMiddleware,
     ModelRetryMiddleware,
     SummarizationMiddleware,
+    dynamic_prompt,
 )
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.language_models import FakeListChatModel
@@ -21,12 +24,13 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Huma
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command
 from pydantic import BaseModel
 
 from langchain_moa import MoAChatModel
 from langchain_moa.middleware import MoAMiddleware
-from langchain_moa.testing import LoopbackServer, ModelBehavior
+from langchain_moa.testing import BehaviorFunction, LoopbackServer, ModelBehavior
 from langchain_moa.testing.replies import Reply, ToolCall
 from tests.wire import (
     AGGREGATOR,
@@ -222,6 +226,107 @@ def test_a_failed_proposal_is_not_reused() -> None:
         for record in records(state)[1:]:
             assert [p["status"] for p in record["proposals"]] == ["reused", "failed"]
             assert record["degraded"] is True
+
+
+def test_with_nothing_usable_to_reuse_the_aggregator_is_alone() -> None:
+    models = {**MODELS, **dict.fromkeys((ALPHA, BETA), ModelBehavior(status=400))}
+    with LoopbackServer(models) as server:
+        llm = mixture(server, on_no_proposals="aggregate_alone")
+        state = agent_of(llm).invoke(user())
+        assert decided(state) == ["layers", "alone", "alone", "alone"]
+        assert counts(server) == {ALPHA: 1, BETA: 1, AGGREGATOR: 4}
+
+
+IN_THREADS: list[Any] = [
+    {"configurable": {"thread_id": "7"}},
+    {"configurable": {"thread_id": 7}},
+    {"metadata": {"thread_id": "7"}},
+]
+
+
+@pytest.mark.parametrize("config", IN_THREADS)
+@pytest.mark.parametrize("path", ["invoke", "ainvoke", "stream"])
+def test_a_system_prompt_that_changes_in_each_step(path: str, config: Any) -> None:
+    times = itertools.count(1)
+
+    @dynamic_prompt
+    def clock(_: Any) -> str:
+        return f"It is {next(times)} o'clock."
+
+    with LoopbackServer(MODELS) as server:
+        agent = agent_of(mixture(server), middleware=[clock])
+        match path:
+            case "invoke":
+                state = agent.invoke(user(), config)
+            case "ainvoke":
+                state = asyncio.run(agent.ainvoke(user(), config))
+            case _:
+                *_, state = agent.stream(user(), config, stream_mode="values")
+        assert decided(state) == ["layers", "reused", "reused", "reused"]
+        assert counts(server) == {ALPHA: 1, BETA: 1, AGGREGATOR: 4}
+        said = [body["messages"][0]["content"] for body in bodies(server, AGGREGATOR)]
+        assert said == [f"It is {hour} o'clock." for hour in range(1, 5)]
+
+
+def drafting(_: Mapping[str, Any], before: int) -> ModelBehavior:
+    return says(f"draft {before}")
+
+
+def takes(steps: Sequence[Reply]) -> BehaviorFunction:
+    return lambda *_: ModelBehavior(reply=acting(steps))
+
+
+@pytest.mark.parametrize("nested", ["agent", "subgraph"])
+def test_threads_that_begin_alike_keep_their_own_proposals(nested: str) -> None:
+    steps = (Reply(text=None, tool_calls=(call("temperature", city="Köln"),)), Reply(text=ANSWER))
+    models = {ALPHA: drafting, AGGREGATOR: takes(steps)}
+    threads: list[RunnableConfig] = [{"configurable": {"thread_id": f"{n}"}} for n in range(2)]
+    with LoopbackServer(models) as server:
+        middleware = [HumanInTheLoopMiddleware(interrupt_on={"temperature": True})]
+        saver = InMemorySaver()
+        agent = agent_of(
+            mixture(server, reference_models=[ALPHA]),
+            middleware=middleware,
+            checkpointer=saver if nested == "agent" else None,
+        )
+        if nested == "subgraph":
+            builder = StateGraph(MessagesState)
+            builder.add_node("agent", agent)
+            builder.add_edge(START, "agent")
+            agent = builder.compile(checkpointer=saver)
+        for thread in threads:
+            agent.invoke(user(), thread)
+        approved: Any = Command(resume={"decisions": [{"type": "approve"}]})
+        for thread in threads:
+            assert decided(agent.invoke(approved, thread)) == ["layers", "reused"]
+        sent = [json.dumps(body) for body in bodies(server, AGGREGATOR)]
+        assert len(sent) == 4
+        assert ["draft 0" in body for body in sent] == [True, False, True, False]
+        assert ["draft 1" in body for body in sent] == [False, True, False, True]
+
+
+def test_agents_of_one_thread_keep_their_own_proposals() -> None:
+    """Two agents on the same mixture, in the same thread, with the same question."""
+    both_have_drafts = threading.Barrier(2)
+
+    @tool
+    def wait() -> str:
+        """Wait for the other one."""
+        both_have_drafts.wait(timeout=60)
+        return "done"
+
+    steps = (Reply(text=None, tool_calls=(call("wait"),)), Reply(text=ANSWER))
+    with LoopbackServer({ALPHA: drafting, AGGREGATOR: takes(steps)}) as server:
+        agent = create_agent(mixture(server, reference_models=[ALPHA]), [wait])
+        builder = StateGraph(MessagesState)
+        for name in ("ann", "bob"):
+            # each gives its answer only, so that neither is in the other's turn
+            builder.add_node(name, lambda _: {"messages": agent.invoke(user())["messages"][-1:]})
+            builder.add_edge(START, name)
+        config: RunnableConfig = {"configurable": {"thread_id": "1"}}
+        builder.compile(checkpointer=InMemorySaver()).invoke(user(), config)
+        read = ["draft 0" in json.dumps(body) for body in bodies(server, AGGREGATOR)]
+        assert sorted(read[:2]) == sorted(read[2:]) == [False, True]
 
 
 def test_proposers_are_told_the_tools_and_have_none() -> None:

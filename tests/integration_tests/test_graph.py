@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 
-from langchain_moa import create_moa_graph
+from langchain_moa import MoAChatModel, create_moa_graph
 from langchain_moa.testing import LoopbackServer
 from tests.wire import AGGREGATOR, ALPHA, BETA, mixture, says, together
 
@@ -97,6 +97,81 @@ def test_interrupt_before_the_aggregator_resumes_without_paying_again() -> None:
         state = graph.invoke(None, config)
         assert state["messages"][-1].text == "The capital of France is Paris."
         assert len(server.requests) == paid + 1
+
+
+class EverySecond:
+    """A router that counts how often it was asked, and says yes the first time."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, _: list[BaseMessage]) -> bool:
+        self.asked += 1
+        return self.asked % 2 == 1
+
+
+@pytest.mark.parametrize("how", ["graph", "agraph", "model", "stream"])
+async def test_a_router_decides_once_for_the_whole_call(how: str) -> None:
+    async def answer(llm: MoAChatModel) -> AIMessage:
+        match how:
+            case "graph":
+                messages = llm.graph.invoke({"messages": ["Capital?"]})["messages"]
+            case "agraph":
+                messages = (await llm.graph.ainvoke({"messages": ["Capital?"]}))["messages"]
+            case "model":
+                messages = [llm.invoke("Capital?")]
+            case _:
+                messages = list(llm.stream("Capital?"))
+        result: AIMessage = messages[-1]
+        return result
+
+    router = EverySecond()
+    with LoopbackServer(MODELS) as server:
+        llm = mixture(server, layers=3, fan_out=router)
+        records = [(await answer(llm)).response_metadata["moa"] for _ in range(4)]
+        assert router.asked == 4
+        assert [record["fan_out"] for record in records] == ["layers", "alone"] * 2
+        assert [len(record["proposals"]) for record in records] == [4, 0, 4, 0]
+        asked = [len(server.requests_for(name)) for name in (ALPHA, BETA, AGGREGATOR)]
+        assert asked == [4, 4, 4]
+
+
+def test_the_routers_decision_outlives_an_interrupt() -> None:
+    router = EverySecond()
+    with LoopbackServer(MODELS) as server:
+        config: Any = {"configurable": {"thread_id": "1"}}
+        saver = InMemorySaver()
+
+        def graph() -> Any:  # made anew, as after a restart
+            builder = mixture(server, fan_out=router).graph.builder
+            return builder.compile(checkpointer=saver, interrupt_before=["aggregator"])
+
+        for expected in ("layers", "alone"):
+            graph().invoke({"messages": [("user", "Capital of France?")]}, config)
+            answer = graph().invoke(None, config)["messages"][-1]
+            assert answer.response_metadata["moa"]["fan_out"] == expected
+        assert router.asked == 2
+        assert [len(server.requests_for(name)) for name in (ALPHA, AGGREGATOR)] == [1, 2]
+
+
+def test_an_old_decision_of_a_thread_is_no_decision() -> None:
+    with LoopbackServer(MODELS) as server:
+        config: Any = {"configurable": {"thread_id": "1"}}
+        saver = InMemorySaver()
+        for fan_out, expected in (("never", "alone"), ("always", "layers")):
+            builder = mixture(server, fan_out=fan_out).graph.builder
+            graph: Any = builder.compile(checkpointer=saver)
+            state = graph.invoke({"messages": [("user", "Capital of France?")]}, config)
+            record = state["messages"][-1].response_metadata["moa"]
+            assert record["fan_out"] == expected
+
+
+def test_a_gate_is_drawn_where_there_is_one() -> None:
+    with LoopbackServer(MODELS) as server:
+        drawing = mixture(server, fan_out="every_2").graph.get_graph().draw_mermaid()
+        for edge in ("__start__ --> gate", "gate -.-> layer_1", "gate -.-> aggregator"):
+            assert edge in drawing
+        assert "gate" not in mixture(server).graph.get_graph().draw_mermaid()
 
 
 def test_create_moa_graph_takes_the_models_options() -> None:

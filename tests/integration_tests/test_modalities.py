@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,7 +26,7 @@ from langchain_moa import (
     UnsupportedContentError,
 )
 from langchain_moa.testing import LoopbackServer
-from tests.wire import AGGREGATOR, ALPHA, BETA, bodies, mixture, says
+from tests.wire import AGGREGATOR, ALPHA, BETA, GAMMA, bodies, mixture, says
 
 MODELS = {ALPHA: says("A cat."), BETA: says("A dog."), AGGREGATOR: says("A cat, I think.")}
 DATA = "c2VjcmV0IGJ5dGVz"
@@ -156,9 +158,86 @@ def test_an_aggregator_that_cannot_is_skipped_for_the_next() -> None:
         answer = llm.invoke(showing("image"))
         assert answer.response_metadata["moa"]["aggregator"]["model"] == BETA
         assert bodies(server, AGGREGATOR) == []
-        alone = mixture(server, profiles={AGGREGATOR: TAKES_NOTHING}, on_unsupported="skip_member")
-        with pytest.raises(AggregationError, match="takes no image"):
-            alone.invoke(showing("image"))
+
+
+@pytest.mark.parametrize("how", ["invoke", "stream", "graph", "without layers"])
+def test_with_no_aggregator_left_nothing_is_paid(how: str) -> None:
+    with LoopbackServer(MODELS) as server:
+        llm = mixture(
+            server,
+            reference_models=[ALPHA],
+            aggregator=[AGGREGATOR, BETA],
+            profiles=dict.fromkeys((AGGREGATOR, BETA), TAKES_NOTHING),
+            on_unsupported="skip_member",
+            fan_out="never" if how == "without layers" else "always",
+        )
+        asked: Any = showing("image")
+        calls: dict[str, Callable[[], object]] = {
+            "stream": lambda: list(llm.stream(asked)),
+            "graph": lambda: llm.graph.invoke({"messages": asked}),
+        }
+        with pytest.raises(UnsupportedContentError, match=r"aggregator.*takes no image"):
+            calls.get(how, lambda: llm.invoke(asked))()
+        assert server.requests == []
+        assert llm.invoke("What is a cat?").text == "A cat, I think."
+
+
+def test_a_proposal_may_be_the_answer_where_no_aggregator_is_left() -> None:
+    with LoopbackServer(MODELS) as server:
+        llm = mixture(
+            server,
+            profiles={AGGREGATOR: TAKES_NOTHING},
+            on_unsupported="skip_member",
+            on_aggregator_failure="best_proposal",
+        )
+        answer = llm.invoke(showing("image"))
+        assert answer.text in ("A cat.", "A dog.")
+        assert bodies(server, AGGREGATOR) == []
+
+
+LOOKED: list[BaseMessage] = [
+    HumanMessage("Look."),
+    AIMessage("", tool_calls=[{"name": "look", "args": {}, "id": "1"}]),
+    ToolMessage([{"type": "text", "text": "seen"}, BLOCKS["image"]], tool_call_id="1", name="look"),
+]
+
+
+@tool
+def look() -> str:
+    """Look at it."""
+    return ""
+
+
+@pytest.mark.parametrize("fan_out", ["user_turns", "never"])
+def test_who_is_not_asked_need_not_take_it(fan_out: str) -> None:
+    with LoopbackServer(MODELS) as server:
+        llm = mixture(
+            server,
+            fan_out=fan_out,
+            fallbacks={BETA: ALPHA},
+            profiles=dict.fromkeys((ALPHA, BETA), TAKES_NOTHING),
+            on_unsupported="raise",
+        )
+        answer = llm.bind_tools([look]).invoke(LOOKED)
+        assert answer.response_metadata["moa"]["fan_out"] == "alone"
+        assert DATA in json.dumps(bodies(server, AGGREGATOR))
+
+
+def test_a_fallback_that_is_not_needed_need_not_take_it() -> None:
+    with LoopbackServer(MODELS) as server:
+        llm = mixture(
+            server,
+            reference_models=[BETA],
+            fallbacks={BETA: ALPHA},
+            aggregator=[AGGREGATOR, ALPHA],
+            profiles={ALPHA: TAKES_NOTHING},
+            on_unsupported="raise",
+        )
+        assert llm.invoke(showing("image")).text == "A cat, I think."
+        server.models = {**MODELS, BETA: says("", status=400)}
+        with pytest.raises(UnsupportedContentError, match="takes no image"):
+            llm.invoke(showing("image"))
+        assert bodies(server, ALPHA) == []
 
 
 @pytest.mark.parametrize("how", ["invoke", "stream"])
@@ -168,7 +247,10 @@ def test_raising(blind: str, how: str) -> None:
         llm = mixture(server, profiles={blind: TAKES_NOTHING}, on_unsupported="raise")
         with pytest.raises(UnsupportedContentError, match=r"takes no image.*on_unsupported"):
             list(llm.stream(showing("image"))) if how == "stream" else llm.invoke(showing("image"))
-        assert bodies(server, blind) == []
+        assert server.requests == []
+        with pytest.raises(UnsupportedContentError, match="takes no image"):
+            llm.graph.invoke({"messages": showing("image")})
+        assert server.requests == []
         assert llm.invoke("What is a cat?").text == "A cat, I think."
 
 
@@ -290,6 +372,93 @@ async def test_a_filter_that_raises_for_the_aggregator() -> None:
         assert bodies(server, AGGREGATOR) == []
 
 
+@pytest.mark.parametrize("policy", ["raise", "skip_member"])
+def test_a_filter_that_raises_is_its_members_failure(policy: str) -> None:
+    """Whatever else is checked with it beforehand."""
+
+    def broken(_: list[BaseMessage]) -> list[BaseMessage]:
+        raise ZeroDivisionError
+
+    with LoopbackServer(MODELS) as server:
+        llm = mixture(
+            server, context_filter=dict.fromkeys((ALPHA, AGGREGATOR), broken), on_unsupported=policy
+        )
+        with pytest.raises(AggregationError, match="ZeroDivisionError") as caught:
+            llm.invoke(HISTORY)
+        assert [p.status for p in caught.value.proposals] == ["failed", "ok"]
+
+
+def only_for_alpha(name: str, messages: list[BaseMessage]) -> Sequence[BaseMessage]:
+    return without_system(messages) if name == ALPHA else messages
+
+
+def only_for_the_aggregator(name: str, messages: list[BaseMessage]) -> Sequence[BaseMessage]:
+    return without_system(messages) if name == AGGREGATOR else messages
+
+
+@pytest.mark.parametrize("given", [{ALPHA: without_system}, only_for_alpha])
+def test_a_fallback_sees_no_more_than_the_member_that_it_stands_in_for(given: Any) -> None:
+    with LoopbackServer({**MODELS, ALPHA: says("", status=400)}) as server:
+        llm = mixture(
+            server, reference_models=[ALPHA, GAMMA], fallbacks={ALPHA: BETA}, context_filter=given
+        )
+        server.models[GAMMA] = says("Fine.")
+        llm.invoke(HISTORY)
+        assert "4711" not in json.dumps([*bodies(server, ALPHA), *bodies(server, BETA)])
+        assert "4711" in json.dumps(bodies(server, GAMMA))
+        assert len(bodies(server, BETA)) == 1
+
+
+@pytest.mark.parametrize("given", [{AGGREGATOR: without_system}, only_for_the_aggregator])
+def test_nor_does_the_next_aggregator(given: Any) -> None:
+    with LoopbackServer({**MODELS, AGGREGATOR: says("", status=400)}) as server:
+        llm = mixture(
+            server, reference_models=[ALPHA], aggregator=[AGGREGATOR, BETA], context_filter=given
+        )
+        assert llm.invoke(HISTORY).text == "A dog."
+        assert "4711" not in json.dumps([*bodies(server, AGGREGATOR), *bodies(server, BETA)])
+
+
+def test_a_fallbacks_own_filter_counts_too() -> None:
+    filters = {ALPHA: without_system, BETA: without_tool_results}
+    with LoopbackServer({**MODELS, ALPHA: says("", status=400)}) as server:
+        llm = mixture(
+            server, reference_models=[ALPHA], fallbacks={ALPHA: BETA}, context_filter=filters
+        )
+        llm.invoke(HISTORY)
+        (body,) = bodies(server, BETA)
+        assert "4711" not in json.dumps(body)
+        assert "Mallory" not in json.dumps(body)
+
+
+def test_a_filter_may_change_what_it_is_given() -> None:
+    def redacting(messages: list[BaseMessage]) -> list[BaseMessage]:
+        for message in messages:
+            if isinstance(message.content, list):
+                message.content[0]["text"] = "(redacted)"  # type: ignore[index]
+            else:
+                message.content = "(redacted)"
+            if isinstance(message, AIMessage) and message.tool_calls:
+                message.tool_calls[0]["args"]["bed"] = 0
+        return messages
+
+    lock = threading.Lock()  # what a tool keeps for the program can't always be copied
+    history = [
+        *HISTORY[:2],
+        AIMessage("", tool_calls=[{"name": "beds", "args": {"bed": 3}, "id": "1"}]),
+        ToolMessage(HIDDEN, tool_call_id="1", name="beds", artifact=lock),
+        HumanMessage([{"type": "text", "text": "How are they?"}]),
+    ]
+    before = [message.model_dump(exclude={"artifact"}) for message in history]
+    with LoopbackServer(MODELS) as server:
+        mixture(server, context_filter={ALPHA: redacting}).invoke(history)
+        assert [message.model_dump(exclude={"artifact"}) for message in history] == before
+        assert "Mallory" not in json.dumps(bodies(server, ALPHA))
+        for name in (BETA, AGGREGATOR):
+            assert "Mallory" in json.dumps(bodies(server, name))
+            assert "How are they?" in json.dumps(bodies(server, name))
+
+
 def test_a_hidden_picture_is_not_left_out() -> None:
     """What a member may not see anyway is no reason to skip it."""
 
@@ -320,6 +489,10 @@ def test_what_is_hidden_takes_no_room() -> None:
         answer = llm.invoke(long)
         assert "A dog." in json.dumps(bodies(server, AGGREGATOR))
         assert left_out(answer)[-1] == []
+
+
+async def slowly(_: str, messages: list[BaseMessage]) -> list[BaseMessage]:
+    return messages
 
 
 # --- the profile ---
@@ -353,9 +526,18 @@ def test_profile_leaves_room_for_proposals() -> None:
     [
         ({"on_unsupported": "ignore"}, "on_unsupported='ignore' is unknown"),
         ({"context_filter": 3}, "context_filter=3 is no filter"),
+        ({"context_filter": slowly}, "context_filter=<function> is no filter.*not an async one"),
+        ({"context_filter": {ALPHA: slowly}}, "context_filter=<dict> is no filter"),
+        ({"context_filter": {ALPHA: partial(slowly, "")}}, "context_filter=<dict> is no filter"),
         ({"context_filter": {"acme/nobody": without_system}}, "acme/nobody"),
         ({"profiles": {"acme/nobody": {}}}, "acme/nobody"),
         ({"profiles": {ALPHA: 3}}, "profiles="),
+        (
+            {"profiles": {ALPHA: {"images_input": False}}},
+            f"profiles\\['{ALPHA}'\\]: 'images_input' is not known.*mean image_inputs",
+        ),
+        ({"profiles": {ALPHA: {"qux": 1}}}, "'qux' is not known.*some of: .*max_input_tokens"),
+        ({"profiles": {ALPHA: {1: 1}}}, "1 is not known"),
     ],
 )
 def test_wrong_settings(fields: dict[str, Any], named: str) -> None:

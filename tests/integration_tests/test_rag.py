@@ -245,3 +245,25 @@ def test_bound_arguments_reach_the_aggregator_alone() -> None:
         assert (final["temperature"], final["stop"]) == (0.3, ["END"])
         for name in (ALPHA, BETA):
             assert bodies(server, name)[0].keys().isdisjoint({"temperature", "stop"})
+
+
+OTHERS = tuple(f"In the year {year} the Rhine froze." for year in range(1700, 1720))
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"), [(0, CITED), (1, "I have no source."), (2, "I have no source.")]
+)
+def test_members_get_what_was_retrieved_and_nothing_else(asked: int, answer: str) -> None:
+    """Asked in a document's own words, of which the vector is the same, the store finds it."""
+    store = InMemoryVectorStore(DeterministicFakeEmbedding(size=64))
+    store.add_texts([*OTHERS[:10], *FACTS, *OTHERS[10:]])
+    found = store.as_retriever(search_kwargs={"k": 1}) | numbered
+    with LoopbackServer(MODELS) as server:
+        given = {"context": found, "question": RunnablePassthrough()}
+        chain = given | PROMPT | mixture(server) | StrOutputParser()
+        assert chain.invoke(FACTS[asked]) == answer
+        for name in (ALPHA, BETA, AGGREGATOR):
+            (body,) = bodies(server, name)
+            context = body["messages"][0]["content"]
+            assert [fact in context for fact in FACTS] == [n == asked for n in range(3)]
+            assert not any(other in context for other in OTHERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -41,6 +42,55 @@ def after(tool_turns: int, *before: BaseMessage) -> list[BaseMessage]:
 @pytest.mark.parametrize("before", [[], [SystemMessage("s")], after(3)])
 def test_each_setting(setting: str, expected: list[bool], before: list[BaseMessage]) -> None:
     assert [fans_out(setting, after(n, *before)) for n in range(5)] == expected
+
+
+HANDOFF: list[BaseMessage] = [
+    AIMessage("", tool_calls=[{"name": "transfer_to_bob", "args": {}, "id": "9"}]),
+    ToolMessage("Transferred.", tool_call_id="9"),
+]
+BACK: list[BaseMessage] = [
+    AIMessage("It is 4."),
+    AIMessage("", tool_calls=[{"name": "transfer_back", "args": {}, "id": "8"}]),
+    ToolMessage("Back.", tool_call_id="8"),
+]
+OWN = after(1)[1:]
+
+
+@pytest.mark.parametrize(
+    ("since_user", "tools", "expected"),
+    [
+        (HANDOFF, {"add"}, True),
+        ([*HANDOFF, *OWN], {"add"}, False),
+        ([*OWN, *HANDOFF], {"add"}, False),  # as far as it can tell, it is its own loop
+        ([*HANDOFF, *BACK], {"transfer_to_bob"}, False),  # the supervisor goes on
+        ([*HANDOFF, *BACK, *HANDOFF], {"add"}, True),
+        (HANDOFF, (), True),
+        (HANDOFF, None, False),
+        (OWN, (), True),
+        (OWN, {"add", "search"}, False),
+    ],
+)
+@pytest.mark.parametrize("before", [[], after(2)])
+def test_results_of_other_agents_tools_are_a_users_turn(
+    since_user: list[BaseMessage], tools: Any, before: list[BaseMessage], *, expected: bool
+) -> None:
+    messages = [*before, HumanMessage("2 + 2?"), *since_user]
+    assert fans_out("user_turns", messages, tools) is expected
+
+
+def test_every_nth_of_its_own_steps() -> None:
+    turn = [HumanMessage("2 + 2?"), *HANDOFF]
+    steps = [[*turn, *OWN * n] for n in range(5)]
+    assert [fans_out("every_2", step, {"add"}) for step in steps] == [True, False] * 2 + [True]
+    assert [fans_out("every_2", step) for step in steps] == [False, True] * 2 + [False]
+
+
+def test_a_call_that_could_not_be_read_is_one() -> None:
+    broken: Any = {"name": "add", "args": "{", "id": "1", "error": "no JSON"}
+    called = AIMessage("", invalid_tool_calls=[broken])
+    messages = [HumanMessage("2 + 2?"), called, ToolMessage("no JSON", tool_call_id="1")]
+    assert fans_out("user_turns", messages, {"add"}) is False
+    assert fans_out("user_turns", messages, {"search"}) is True
 
 
 @pytest.mark.parametrize(
@@ -103,6 +153,7 @@ class _AsyncCall:
         (["always"], "<list>"),
         (_async, "<function>"),
         (_AsyncCall(), "<_AsyncCall>"),
+        (partial(_async), "<partial>"),
     ],
 )
 def test_settings_that_there_are_not(given: Any, shown: str) -> None:

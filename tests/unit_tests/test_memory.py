@@ -57,9 +57,46 @@ def test_later_turns_find_them_and_pay_nothing() -> None:
 @pytest.mark.parametrize("status", ["failed", "cut", "outlier", "over_budget"])
 def test_what_was_not_usable_still_is_not(status: ProposalStatus) -> None:
     memory = ProposalMemory()
-    memory.keep("a", [USER], [proposal(status)])
-    (known,) = memory.recall("a", [USER])
+    memory.keep("a", [USER], [proposal(status), proposal()])
+    known, _ = memory.recall("a", [USER])
     assert (known.status, known.usable, known.usage_by_model) == (status, False, {})
+
+
+def test_where_none_was_usable_nothing_is_found() -> None:
+    memory = ProposalMemory()
+    memory.keep("a", [USER], [proposal("failed"), proposal("cut")])
+    assert memory.recall("a", [USER]) == []
+
+
+NOON, LATER = SystemMessage("It is noon."), SystemMessage("It is one o'clock.")
+
+
+def test_in_a_thread_the_system_prompt_may_change() -> None:
+    memory = ProposalMemory()
+    memory.keep("a", [NOON, USER], [proposal()], ("1",))
+    assert memory.recall("a", [LATER, USER, CALLED, RESULT], ("1",))
+    assert memory.recall("a", [USER, CALLED, RESULT], ("1",))
+
+
+@pytest.mark.parametrize("thread", [(), ("2",), ("1", "bob")])
+def test_another_thread_finds_none(thread: tuple[str, ...]) -> None:
+    memory = ProposalMemory()
+    memory.keep("a", [USER], [proposal()], ("1",))
+    assert memory.recall("a", [USER], thread) == []
+
+
+def test_without_a_thread_the_system_prompt_tells_conversations_apart() -> None:
+    memory = kept(NOON, USER)
+    assert memory.recall("a", [NOON, USER])
+    assert memory.recall("a", [LATER, USER]) == []
+
+
+def test_in_a_thread_all_else_still_counts() -> None:
+    memory = ProposalMemory()
+    memory.keep("a", [NOON, USER], [proposal()], ("1",))
+    assert memory.recall("a", [NOON, USER, CALLED, RESULT, USER], ("1",)) == []
+    assert memory.recall("b", [NOON, USER], ("1",)) == []
+    assert memory.recall("a", [NOON], ("1",)) == []
 
 
 def test_a_cached_one_is_reused() -> None:

@@ -26,6 +26,14 @@ TEXT = {"type": "text", "text": "What is this?"}
         ({"type": "video", "url": "https://example.com/a.mp4"}, "video"),
         ({"type": "file", "base64": "AA==", "mime_type": "application/pdf"}, "pdf"),
         ({"type": "document", "source": {"type": "base64"}}, "pdf"),
+        (
+            {
+                "type": "document",
+                "source": {"type": "base64", "media_type": "application/pdf", "data": "AA=="},
+            },
+            "pdf",
+        ),
+        ({"type": "document", "source": {"type": "url", "url": "https://example.com/a"}}, "pdf"),
         ({"type": "input_file", "file_data": "AA=="}, "pdf"),
     ],
 )
@@ -52,6 +60,36 @@ def test_googles_and_vllms_words(block: dict[str, Any]) -> None:
 def test_a_file_that_is_no_pdf_is_not_called_one(mime_type: str) -> None:
     block = {"type": "file", "base64": "AA==", "mime_type": mime_type}
     assert "pdf" not in unsupported(NOTHING, [HumanMessage([TEXT, block])])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"type": "text", "media_type": "text/plain", "data": "Remagen, 1916."},
+        {"type": "base64", "media_type": "text/plain", "data": "AA=="},
+        {"type": "content", "content": "Remagen, 1916."},
+        {"type": "content", "content": [TEXT]},
+    ],
+)
+def test_a_document_of_text_is_no_pdf(source: dict[str, Any]) -> None:
+    document = {"type": "document", "source": source, "title": "History"}
+    assert unsupported(NOTHING, [HumanMessage([TEXT, document])]) == []
+
+
+def test_a_picture_inside_a_document_is_found() -> None:
+    picture = {"type": "image", "source": {"type": "base64", "data": "AA=="}}
+    source = {"type": "content", "content": [TEXT, picture]}
+    message = HumanMessage([{"type": "document", "source": source, "title": "History"}])
+    assert unsupported(NOTHING, [message]) == ["image"]
+    (without,) = without_content([message], {"image_inputs": False})
+    note = {"type": "text", "text": "[image left out: this model cannot take it]"}
+    expected = {
+        "type": "document",
+        "source": {"type": "content", "content": [TEXT, note]},
+        "title": "History",
+    }
+    assert without.content == [expected]
+    assert source["content"] == [TEXT, picture]
 
 
 @pytest.mark.parametrize("content", ["text", [TEXT], ["a", TEXT], [{"no": "type"}], []])

@@ -10,7 +10,13 @@ from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
-from langchain_moa.tool_advice import advice, arguments_text, calls_as_text, with_advice
+from langchain_moa.tool_advice import (
+    advice,
+    arguments_text,
+    calls_as_text,
+    tool_names,
+    with_advice,
+)
 
 
 @tool
@@ -73,6 +79,23 @@ def test_every_providers_form(tools: Any, expected: list[str]) -> None:
 )
 def test_what_cannot_be_read_is_not_told(tools: Any) -> None:
     assert advice(tools) is None
+
+
+@pytest.mark.parametrize(
+    ("tools", "expected"),
+    [
+        ([convert_to_openai_tool(weather), Search], {"weather", "Search"}),
+        ([ANTHROPIC], {"weather"}),
+        ([GEMINI], {"weather", "now"}),
+        ([{"type": "custom", "name": "run", "format": {"type": "text"}}], {"run"}),
+        ([{"type": "web_search_preview"}, Search], {"Search"}),
+        ([{"type": "web_search_preview"}], None),
+        ([7], None),
+        ([], None),
+    ],
+)
+def test_names(tools: Any, expected: set[str] | None) -> None:
+    assert tool_names(tools) == expected
 
 
 def test_one_that_can_be_read_among_others() -> None:
