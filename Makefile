@@ -9,7 +9,7 @@ Q      ?=
 export UV_SYSTEM_CERTS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check format notebooks bench build lowest pythons lock clean
+.PHONY: help demo test lint types check format readme notebooks bench build lowest pythons lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,9 +18,10 @@ $(UV):
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
 
-demo: export QUESTION := $(value Q)
+demo: export QUESTION := $(or $(value Q),What are 3 fun things to do in SF?)
 demo: $(UV) ## answer a question with four reference models and an aggregator (Q="...")
-	@$(RUN) --no-dev --quiet python -m langchain_moa.demo "$$QUESTION"
+	@$(RUN) --no-dev --quiet langchain-moa ask $$(test "$$TOGETHER_API_KEY" || echo --demo) --show-proposals \
+	  --verbose -- "$$QUESTION"
 
 test: $(UV) ## run all tests; fails below 95 % of the core's branches covered
 	$(RUN) $(TEST) --cov --cov-report=json:.coverage.json --cov-report=term
@@ -40,6 +41,9 @@ check: test lint types build ## everything that the gate runs
 format: $(UV) ## format the code and mend what can be mended
 	$(RUN) ruff check --fix
 	$(RUN) ruff format
+
+readme: $(UV) ## write the command line's help into the README
+	$(RUN) --no-dev --group test python tests/cli_help.py
 
 notebooks: $(UV) ## execute the notebooks and keep their outputs
 	$(RUN) --no-dev --group test jupyter execute --inplace notebooks/*.ipynb

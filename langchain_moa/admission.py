@@ -89,7 +89,7 @@ def proposer_estimate(
     if not mixture.budget.limits:
         return ONE_CALL
     limit = mixture.proposal_arguments.get("max_tokens") or member.max_tokens
-    conversation = mixture.read_by(member, messages, shown)
+    conversation, _ = mixture.read_by(member, messages, shown)
     return _amount(mixture, member, input_tokens(conversation), limit)
 
 
@@ -113,7 +113,7 @@ def final_estimate(
     if not mixture.budget.limits:
         return ONE_CALL
     limit = mixture.final_arguments.get("max_tokens") or member.max_tokens
-    conversation = mixture.read_by(member, messages, shown)
+    conversation, _ = mixture.read_by(member, messages, shown)
     return _amount(mixture, member, input_tokens(conversation) + around, limit)
 
 

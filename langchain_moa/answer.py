@@ -32,14 +32,10 @@ _USAGE_KEYS: Final = ("token_usage", "usage")
 
 
 def finished_answer(
-    mixture: Mixture,
-    turn: Turn,
-    request: MemberCall,
-    message: AIMessage,
-    proposals: Sequence[Proposal],
+    turn: Turn, request: MemberCall, message: AIMessage, proposals: Sequence[Proposal]
 ) -> AIMessage:
     """The aggregator's message with a model name and the record on it; the given one is kept."""
-    accounts = turn.accounts()
+    mixture, accounts = turn.call.mixture, turn.accounts()
     aggregator: AggregatorRecord = {
         "model": request.model,
         "model_name": request.model_name(message),
@@ -70,11 +66,7 @@ def answering(call: CallInProgress, shown: Sequence[Proposal]) -> list[Proposal]
 
 
 def best_proposal_answer(
-    mixture: Mixture,
-    turn: Turn,
-    shown: Sequence[Proposal],
-    proposals: Sequence[Proposal],
-    error: str,
+    turn: Turn, shown: Sequence[Proposal], proposals: Sequence[Proposal], error: str
 ) -> AIMessage:
     """The proposal that is nearest to the others as the answer, where no aggregator gave one."""
     best = shown[most_central([proposal.text for proposal in shown])]
@@ -88,7 +80,7 @@ def best_proposal_answer(
         "seconds": turn.seconds if asked else 0.0,
         "attempts": len(turn.requests),
         "usage": sum_usage(accounts.usage.values()),
-        "cost": cost_of(accounts.usage, mixture.prices, turn.member.model),
+        "cost": cost_of(accounts.usage, turn.call.mixture.prices, turn.member.model),
         "left_out": asked.left_out if asked else [],
     }
     record = _record(turn.call, proposals, aggregator, accounts)
@@ -146,10 +138,7 @@ class AnswerStream:
     mark of the last chunk are kept back.
     """
 
-    def __init__(
-        self, mixture: Mixture, turn: Turn, request: MemberCall, proposals: Sequence[Proposal]
-    ) -> None:
-        self._mixture = mixture
+    def __init__(self, turn: Turn, request: MemberCall, proposals: Sequence[Proposal]) -> None:
         self._turn = turn
         self._request = request
         self._proposals = proposals
@@ -182,7 +171,7 @@ class AnswerStream:
         )
         self._request.require_end(whole)
         self._request.answered(whole)
-        finished = finished_answer(self._mixture, self._turn, self._request, whole, self._proposals)
+        finished = finished_answer(self._turn, self._request, whole, self._proposals)
         added = {RECORD_KEY: finished.response_metadata[RECORD_KEY]}
         if not self._metadata.get("model_name"):
             added["model_name"] = finished.response_metadata["model_name"]

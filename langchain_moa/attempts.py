@@ -5,6 +5,7 @@ The turn is a plan of steps, which sync and async code carry out alike (see `rac
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import math
 import random
@@ -20,7 +21,8 @@ from langchain_core.exceptions import (
     ModelInvalidRequestError,
     ModelTimeoutError,
 )
-from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.messages.ai import UsageMetadata
+from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.budget import NOTHING, ONE_CALL, Amount
 from langchain_moa.calls import MemberCall, asking, is_given_up
@@ -31,6 +33,7 @@ from langchain_moa.members import Member
 from langchain_moa.racing import Ask, Plan, Result, Step, WaitFor, aignored, ignored
 from langchain_moa.slots import Places
 from langchain_moa.types import EventName
+from langchain_moa.usage import usage_by_model
 
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 8.0
@@ -73,7 +76,7 @@ class Turn:
         member: Who is asked first.
         about: Layer, index and role, for events.
         prepare: Makes a request to one of the candidates ready.
-        ask: Makes the request, and gives a `Result`; a coroutine function in async code.
+        ask: Makes the request, and gives a `Result` or raises; a coroutine function in async code.
         timeout: Seconds that each candidate has.
         limit: The name of that setting, for the record.
         until: When the layer or the call ends, on the clock of `time.monotonic`.
@@ -104,6 +107,7 @@ class Turn:
     failures: list[str] = field(default_factory=list)
     deadline: float = OPEN
     _promised: Amount | None = None
+    _reporting: list[MemberCall] = field(default_factory=list)
     _started: float = field(default_factory=perf_counter)
     _places: Places = field(default_factory=Places)
 
@@ -135,14 +139,9 @@ class Turn:
 
     def accounts(self) -> Accounts:
         """What is known now of the tokens of all requests; one that was given up may still end."""
-        total: dict[str, UsageMetadata] = {}
-        unknown: list[str] = []
-        for request in self.requests:
-            used, lacking = request.accounts()
-            unknown += lacking
-            for name, usage in used.items():
-                total[name] = add_usage(total.get(name), usage)
-        return Accounts(total, unknown)
+        known = [request.accounts() for request in self.requests]
+        unknown = [model for _, lacking in known for model in lacking]
+        return Accounts(usage_by_model(used for used, _ in known), unknown)
 
     @property
     def told(self) -> dict[str, Any]:
@@ -170,10 +169,9 @@ class Turn:
         before, until = len(self.requests), monotonic() + self.timeout
         self.deadline = min(until, self.until)
         result = yield from self._tries(member, until)
-        if breaker is not None and result.good and result.request.member is member:
-            breaker.succeeded()  # a hedge that was answered by a fallback tells nothing of it
-        elif breaker is not None and len(self.requests) > before and self._at_fault(result, until):
-            breaker.failed()
+        # an answer of a fallback, as a hedge, tells nothing of the member
+        if len(self.requests) > before and (not result.good or result.request.member is member):
+            self._report(member, result, until)
         return self._explained(result, until)
 
     def _place(self, member: Member) -> Plan[Result]:
@@ -212,9 +210,9 @@ class Turn:
         after = self.call.mixture.policy.hedge_after
         place = self.member.candidates.index(member) + 1
         other = [*self.member.candidates, member][place]
-        hedge = [partial(self._start, other, self._places)] if after < OPEN else []
+        hedge = partial(self._start, other, self._places, reports=other is not member)
         return Ask(
-            starts=[partial(self._start, member, self._places), *hedge],
+            starts=[partial(self._start, member, self._places), hedge][: 1 + (after < OPEN)],
             until=until,
             hedge_at=monotonic() + after,
             may_hedge=partial(self._may_hedge, other),
@@ -239,7 +237,7 @@ class Turn:
             return False
         return breaker is None or breaker.refuses() is None
 
-    def _start(self, member: Member, places: Places) -> Any:
+    def _start(self, member: Member, places: Places, *, reports: bool = False) -> Any:
         try:
             request = self.prepare(member)
         except UnsupportedContentError as error:
@@ -251,19 +249,51 @@ class Turn:
         if places.given_up or is_given_up():  # meanwhile, or by whom all of this is done for
             return self._at_once(Result(ended="refused", reason="nobody waits for it any more"))
         self.requests.append(request)
+        if reports:
+            self._reporting.append(request)
         if inspect.iscoroutinefunction(self.ask):
             return self._asked_in_task(request)
         return self._asked_in_thread(request, places)
 
     async def _asked_in_task(self, request: MemberCall) -> Result:
         with asking(request, self.call.mixture):
-            result: Result = await self.ask(request)
-            return result
+            try:
+                result: Result = await self.ask(request)
+            except GraphBubbleUp:
+                raise
+            except asyncio.CancelledError as error:
+                await request.cancelled(error)
+                raise
+            except Exception as error:  # noqa: BLE001 - as below
+                result = _raised(request, error)
+        return self._noted(request, result)
 
     def _asked_in_thread(self, request: MemberCall, places: Places) -> Result:
         with places.occupied(), asking(request, self.call.mixture):
-            result: Result = self.ask(request)
-            return result
+            try:
+                result: Result = self.ask(request)
+            except GraphBubbleUp:  # an interrupt is an exception too, and the graph's business
+                raise
+            except Exception as error:  # noqa: BLE001 - no member may end its siblings
+                result = _raised(request, error)
+        return self._noted(request, result)
+
+    def _noted(self, request: MemberCall, result: Result) -> Result:
+        """The result of a request, after its member's circuit breaker has heard of it.
+
+        Only a fallback's that hedges is told here; a candidate's turn counts as a whole.
+        """
+        if request in self._reporting and not request.over:
+            self._report(request.member, result)
+        return result
+
+    def _report(self, member: Member, result: Result, until: float = OPEN) -> None:
+        """Tell a member's circuit breaker what came of asking it."""
+        breaker = self.call.mixture.breaker(member)
+        if breaker is not None and result.good:
+            breaker.succeeded()
+        elif breaker is not None and self._at_fault(result, until):
+            breaker.failed()
 
     def _at_once(self, result: Result) -> Any:
         """A result without a request, as `ask` would give it."""
@@ -296,8 +326,7 @@ async def _awaitable(result: Result) -> Result:
     return result
 
 
-def raised(request: MemberCall, error: Exception) -> Result:
-    """The result of a request that raised."""
+def _raised(request: MemberCall, error: Exception) -> Result:
     timed_out = isinstance(error, TimeoutError | ModelTimeoutError)
     return Result(
         ended="timed_out" if timed_out else "raised",

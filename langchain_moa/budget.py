@@ -12,6 +12,7 @@ from pydantic import SkipValidation
 # typing.TypedDict below Python 3.12 leaves graph schemas empty
 from typing_extensions import TypedDict
 
+from langchain_moa.checks import checked_choice
 from langchain_moa.errors import MoAConfigurationError
 
 OnBudget: TypeAlias = Literal["degrade", "raise"]
@@ -113,9 +114,7 @@ def build_budget(options: Mapping[str, Any]) -> Budget:
         if value is not None and (isinstance(value, bool) or not value > 0):
             msg = f"{name}={value!r} must be a number above 0; leave it out for no limit."
             raise MoAConfigurationError(msg)
-    if given.get("on_budget", "degrade") not in ("degrade", "raise"):
-        msg = f"on_budget={given['on_budget']!r} is unknown; give 'degrade' or 'raise'."
-        raise MoAConfigurationError(msg)
+    checked_choice(given, "on_budget", ("degrade", "raise"))
     return Budget(**given)
 
 

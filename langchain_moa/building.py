@@ -14,6 +14,7 @@ from pydantic import ConfigDict, SecretStr, SkipValidation, TypeAdapter, Validat
 from typing_extensions import Unpack
 
 from langchain_moa.budget import BudgetOptions, build_budget
+from langchain_moa.checks import checked_choice, checked_limits
 from langchain_moa.errors import MoAConfigurationError, from_validation, shown
 from langchain_moa.filtering import ProposalFilter, checked_filter
 from langchain_moa.gating import FanOut, checked_fan_out
@@ -108,12 +109,12 @@ def build_mixture(
         proposers=proposers,
         aggregator=aggregator_member(aggregator, builder),
         prompt=parse_prompt(options.get("aggregator_prompt", AGGREGATOR_PROMPT)),
-        placement=_placement(options.get("placement", "user")),
+        placement=checked_choice(options, "placement", ("user", "system")),
         policy=policy,
         budget=build_budget(options),
         prices=checked_prices(options.get("prices")),
         keep=checked_filter(options.get("proposal_filter")),
-        max_input_tokens=_max_input_tokens(options.get("max_input_tokens")),
+        max_input_tokens=checked_limits(options, "max_input_tokens", unit=" of tokens"),
         slots=MemberSlots(policy.max_concurrency, policy.member_concurrency),
         proposal_arguments=_proposal_arguments(options),
         final_arguments=_given(
@@ -127,9 +128,11 @@ def build_mixture(
         fan_out=checked_fan_out(options.get("fan_out", "user_turns")),
         reuse_proposals=options.get("reuse_proposals", True),
         describe_tools=options.get("describe_tools", True),
-        tools_for=_choice(options, "tools_for", ("aggregator", "all")),
+        tools_for=checked_choice(options, "tools_for", ("aggregator", "all")),
         structured_proposals=options.get("structured_proposals", False),
-        on_unsupported=_choice(options, "on_unsupported", ("drop_content", "skip_member", "raise")),
+        on_unsupported=checked_choice(
+            options, "on_unsupported", ("drop_content", "skip_member", "raise")
+        ),
         context_filter=_context_filter(options.get("context_filter")),
         profiles=_profiles(options.get("profiles", {})),
     )
@@ -154,13 +157,6 @@ def check_names(given: Iterable[str], known: Collection[str]) -> None:
             hint = f"did you mean {close[0]}?" if close else "see help(MoAChatModel)."
             msg = f"{name} is not an argument of a mixture; {hint}"
             raise MoAConfigurationError(msg)
-
-
-def _placement(placement: Placement) -> Placement:
-    if placement not in ("user", "system"):
-        msg = f"placement={placement!r} is unknown; give 'user' or 'system'."
-        raise MoAConfigurationError(msg)
-    return placement
 
 
 def _proposal_arguments(options: MixtureOptions) -> dict[str, Any]:
@@ -204,14 +200,6 @@ def _check_names_of(mixture: Mixture, field: str, limits: object) -> None:
             raise MoAConfigurationError(msg)
 
 
-def _choice(options: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> Any:
-    value = options.get(name, choices[0])
-    if value not in choices:
-        msg = f"{name}={shown(value)} is unknown; give {' or '.join(map(repr, choices))}."
-        raise MoAConfigurationError(msg)
-    return value
-
-
 def _context_filter(given: Any) -> ContextFilter:
     functions = given.values() if isinstance(given, Mapping) else [given]
     if given is not None and not all(map(callable, functions)):
@@ -248,15 +236,3 @@ def _check_prices(mixture: Mixture) -> None:
                 "per million tokens."
             )
             raise MoAConfigurationError(msg)
-
-
-def _max_input_tokens(given: Any) -> int | dict[str, int] | None:
-    limits = given if isinstance(given, Mapping) else {None: given}
-    for name, limit in limits.items():
-        if limit is None and name is None:
-            return None
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            field = "max_input_tokens" if name is None else f"max_input_tokens[{name!r}]"
-            msg = f"{field}={shown(limit)} must be a whole number of tokens, 1 or more."
-            raise MoAConfigurationError(msg)
-    return dict(given) if isinstance(given, Mapping) else given

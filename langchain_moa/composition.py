@@ -68,6 +68,22 @@ def model_of(runnable: Runnable[Any, Any]) -> str:
     return runnable.get_name()
 
 
+def model_and_arguments(
+    runnable: Runnable[Any, Any],
+) -> tuple[BaseChatModel | None, dict[str, Any]]:
+    """The chat model that answers (the last one of a chain), and the arguments bound to it.
+
+    There is none where several could answer, or where it is not known who does.
+    """
+    if isinstance(runnable, RunnableBindingBase):
+        model, arguments = model_and_arguments(runnable.bound)
+        return model, {**arguments, **runnable.kwargs}
+    if isinstance(runnable, RunnableSequence):
+        models = [step for step in runnable.steps if any(language_models(step))]
+        return model_and_arguments(models[-1]) if models else (None, {})
+    return (runnable if isinstance(runnable, BaseChatModel) else None), {}
+
+
 def language_models(runnable: Any) -> Iterator[BaseLanguageModel[Any]]:
     """The language models inside a runnable, as far as its composition is known."""
     if isinstance(runnable, BaseLanguageModel):

@@ -9,7 +9,6 @@ from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import tomli_w
 import yaml
 
 from langchain_moa.errors import MoAConfigurationError
@@ -123,6 +122,8 @@ _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _m
 
 def _toml(settings: Mapping[str, Any]) -> str:
     """TOML has no null: at the top level, where it means no limit, infinity stands for it."""
+    import tomli_w  # noqa: PLC0415 - most programs write no TOML
+
     return tomli_w.dumps({k: math.inf if v is None else v for k, v in settings.items()})
 
 

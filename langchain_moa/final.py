@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import AbstractContextManager, aclosing, closing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Self, TypeVar
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -20,7 +20,7 @@ from langchain_moa.answer import (
     best_proposal_answer,
     finished_answer,
 )
-from langchain_moa.attempts import Turn, raised
+from langchain_moa.attempts import Turn
 from langchain_moa.callbacks import deaf_handlers, isolated
 from langchain_moa.calls import MemberCall, prepare_call
 from langchain_moa.errors import AggregationError, UnsupportedContentError
@@ -28,6 +28,7 @@ from langchain_moa.judging import judge_answer
 from langchain_moa.layers import CallInProgress, shown_proposals
 from langchain_moa.members import Member, as_chunk, as_message
 from langchain_moa.opening import aclose_late, aopened, close_late, opened
+from langchain_moa.own_history import history_for_aggregator
 from langchain_moa.racing import Result, acarried_out, carried_out
 from langchain_moa.types import RECORD_KEY, EventName, Proposal
 
@@ -66,14 +67,14 @@ class FinalCall:
         Raises:
             AggregationError: No aggregator answered.
         """
-        turn = self._turn(self._ask)
+        turn = self._turn(_ask)
         with _Watch(self, turn) as watch:
             result = carried_out(turn.plan())
             return watch.done(self._answer(turn, result))
 
     async def ainvoke(self) -> AIMessage:
         """The async twin of `invoke`."""
-        turn = self._turn(self._aask)
+        turn = self._turn(_aask)
         async with _Watch(self, turn) as watch:
             result = await acarried_out(turn.plan())
             return watch.done(self._answer(turn, result))
@@ -90,7 +91,7 @@ class FinalCall:
             if not result.good:
                 yield watch.done(_only_chunk(self._answer(turn, result)))
                 return
-            answer = AnswerStream(self.call.mixture, turn, result.request, self.proposals)
+            answer = AnswerStream(turn, result.request, self.proposals)
             with closing(result.value.chunks(turn.deadline)) as chunks:
                 for chunk in chunks:
                     if watch.begins_with(chunk):
@@ -106,7 +107,7 @@ class FinalCall:
             if not result.good:
                 yield watch.done(_only_chunk(self._answer(turn, result)))
                 return
-            answer = AnswerStream(self.call.mixture, turn, result.request, self.proposals)
+            answer = AnswerStream(turn, result.request, self.proposals)
             async with aclosing(result.value.chunks(turn.deadline)) as chunks:
                 async for chunk in chunks:
                     if watch.begins_with(chunk):
@@ -115,10 +116,14 @@ class FinalCall:
                         yield passed
             yield watch.done(answer.last())
 
+    @cached_property
+    def _shown(self) -> list[Proposal]:
+        """The proposals that the aggregator reads."""
+        return shown_proposals(self.proposals, self.call.mixture.layers)
+
     def _turn(self, ask: Callable[[MemberCall], Any]) -> Turn:
         mixture = self.call.mixture
         refused = commit_final(self.call, self.messages, self.proposals)
-        shown = shown_proposals(self.proposals, mixture.layers)
         return Turn(
             call=self.call,
             member=mixture.aggregator,
@@ -128,7 +133,7 @@ class FinalCall:
             timeout=mixture.policy.aggregator_timeout,
             limit=f"aggregator_timeout={mixture.policy.aggregator_timeout:g} s",
             until=self.call.until,
-            estimate=lambda member: final_estimate(mixture, member, self.messages, shown),
+            estimate=lambda member: final_estimate(mixture, member, self.messages, self._shown),
             refused=refused,
             discard=close_late,
             adiscard=aclose_late,
@@ -136,33 +141,11 @@ class FinalCall:
 
     def _prepare(self, member: Member) -> MemberCall:
         mixture = self.call.mixture
-        shown = shown_proposals(self.proposals, mixture.layers)
-        seen = mixture.seen_by(member, self.messages)
-        left_out = mixture.left_out(member, seen, shown)
-        read = mixture.read_by(member, seen, shown)
-        return prepare_call(member, self.aggregating(member), read, self.config, left_out)
-
-    def _ask(self, request: MemberCall) -> Result:
-        try:
-            with _scope(request):
-                return _judged(request, request.runnable.invoke(request.input, request.config))
-        except GraphBubbleUp:
-            raise
-        except Exception as error:  # noqa: BLE001 - a fallback may answer
-            return raised(request, error)
-
-    async def _aask(self, request: MemberCall) -> Result:
-        try:
-            with _scope(request):
-                output = await request.runnable.ainvoke(request.input, request.config)
-            return _judged(request, output)
-        except GraphBubbleUp:
-            raise
-        except asyncio.CancelledError as error:
-            await request.cancelled(error)
-            raise
-        except Exception as error:  # noqa: BLE001 - as above
-            return raised(request, error)
+        runnable = self.aggregating(member)
+        history = history_for_aggregator(mixture.seen_by(member, self.messages), runnable)
+        read, left_out = mixture.read_by(member, history, self._shown)
+        mixture.require_taken(member, left_out)
+        return prepare_call(member, runnable, read, self.config, left_out)
 
     def _answer(self, turn: Turn, result: Result) -> AIMessage:
         """The answer that came, or the best proposal instead.
@@ -170,19 +153,17 @@ class FinalCall:
         Raises:
             AggregationError: Neither is to be had.
         """
-        mixture = self.call.mixture
         if result.good:
-            return finished_answer(mixture, turn, result.request, result.value, self.proposals)
+            return finished_answer(turn, result.request, result.value, self.proposals)
         reason = turn.why(result)
-        shown = shown_proposals(self.proposals, mixture.layers)
-        wanted = shown if mixture.policy.on_aggregator_failure == "best_proposal" else []
-        able = answering(self.call, wanted)
+        wanted = self.call.mixture.policy.on_aggregator_failure == "best_proposal" and self._shown
+        able = answering(self.call, self._shown) if wanted else []
         if wanted and not able:
             reason += f"; {_NONE_IN_SCHEMA}"
         error = self.error(turn, reason, result.error)
         if not able:
             raise error from error.causes.get("aggregator")
-        return best_proposal_answer(mixture, turn, able, self.proposals, str(error))
+        return best_proposal_answer(turn, able, self.proposals, str(error))
 
     def error(self, turn: Turn, text: str, cause: Exception | None) -> AggregationError:
         """What the caller gets when the aggregator gave nothing: the proposals are kept."""
@@ -207,6 +188,17 @@ class FinalCall:
 
 def _only_chunk(answer: AIMessage) -> AIMessageChunk:
     return as_chunk(answer).model_copy(update={"chunk_position": "last"})
+
+
+def _ask(request: MemberCall) -> Result:
+    with _scope(request):
+        return _judged(request, request.runnable.invoke(request.input, request.config))
+
+
+async def _aask(request: MemberCall) -> Result:
+    with _scope(request):
+        output = await request.runnable.ainvoke(request.input, request.config)
+    return _judged(request, output)
 
 
 def _scope(request: MemberCall) -> AbstractContextManager[None]:

@@ -7,6 +7,8 @@ reasoning needs its signature, turns begin and end with the user, nothing may be
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
+from operator import not_
 from typing import Any, Final, cast
 
 from langchain_core.messages import (
@@ -35,10 +37,17 @@ def history_for_proposers(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """
     told = [_without_empty_text(_without_reasoning(m)) for m in without_tool_turns(messages)]
     kept = [message for message in told if not _is_empty(message)]
-    systems = [message for message in kept if role_of(message) == "system"]
-    others = [message for message in kept if role_of(message) != "system"]
+    systems, others = _systems_and_others(kept)
     if not others or role_of(others[0]) == "assistant":
         others.insert(0, HumanMessage(_BEGINNING))
+    return [*_as_one(systems), *others]
+
+
+def systems_first(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """The conversation with its system messages joined at its beginning, if they are not there."""
+    systems, others = _systems_and_others(messages)
+    if [*systems, *others] == list(messages):
+        return list(messages)
     return [*_as_one(systems), *others]
 
 
@@ -47,6 +56,13 @@ def ending_on_user(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     if messages and role_of(messages[-1]) == "user":
         return list(messages)
     return [*messages, HumanMessage(GO_ON)]
+
+
+def _systems_and_others(
+    messages: Sequence[BaseMessage],
+) -> tuple[list[BaseMessage], list[BaseMessage]]:
+    is_system = [role_of(message) == "system" for message in messages]
+    return list(compress(messages, is_system)), list(compress(messages, map(not_, is_system)))
 
 
 def _as_one(systems: Sequence[BaseMessage]) -> list[BaseMessage]:
@@ -63,7 +79,7 @@ def _without_reasoning(message: BaseMessage) -> BaseMessage:
         return message
     beside = "reasoning_content" in message.additional_kwargs
     blocks = message.content if isinstance(message.content, list) else []
-    if not beside and not any(map(_is_reasoning, blocks)):
+    if not beside and not any(map(is_reasoning, blocks)):
         return message
     update: dict[str, Any] = {
         "additional_kwargs": {
@@ -71,11 +87,12 @@ def _without_reasoning(message: BaseMessage) -> BaseMessage:
         }
     }
     if blocks:
-        update["content"] = [block for block in blocks if not _is_reasoning(block)]
+        update["content"] = [block for block in blocks if not is_reasoning(block)]
     return message.model_copy(update=update)
 
 
-def _is_reasoning(block: object) -> bool:
+def is_reasoning(block: object) -> bool:
+    """Whether a content block holds reasoning, in the words of any provider."""
     return isinstance(block, dict) and block.get("type") in REASONING_BLOCKS
 
 
@@ -104,9 +121,9 @@ def without_tool_turns(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     text of the assistant, results text of the user. A conversation without tool turns is
     returned as it is.
     """
-    if not any(isinstance(m, ToolMessage) or _calls_tools(m) for m in messages):
+    if not any(isinstance(m, ToolMessage) or calls_tools(m) for m in messages):
         return list(messages)
-    told = [_told(message) for message in messages]
+    told = [told_as_text(message) for message in messages]
     return [_in_blocks(message) for message in merge_message_runs(told, chunk_separator="\n\n")]
 
 
@@ -126,19 +143,25 @@ def _blocks(content: str | Sequence[str | dict[str, Any]]) -> list[dict[str, Any
     return [{"type": "text", "text": part} if isinstance(part, str) else part for part in parts]
 
 
-def _calls_tools(message: BaseMessage) -> bool:
+def calls_tools(message: BaseMessage) -> bool:
+    """Whether a message calls tools, be it in a way that could be parsed or not."""
     return isinstance(message, AIMessage) and bool(message.tool_calls or message.invalid_tool_calls)
 
 
-def _told(message: BaseMessage) -> BaseMessage:
-    """A tool turn as text; any other message as it is."""
+def told_as_text(message: BaseMessage) -> BaseMessage:
+    """A tool turn as text: a call the assistant's, a result the user's.
+
+    Args:
+        message: Any message; one that is no part of a tool turn is returned as it is.
+    """
     if isinstance(message, ToolMessage):
         name = message.name or "tool"
         outcome = "failed" if message.status == "error" else "returned"
         if _is_text(message.content):
             return HumanMessage(f"[{name} {outcome}]\n{message.text}")
-        return HumanMessage([*_blocks(f"[{name} {outcome}]"), *_blocks(message.content)])
-    if _calls_tools(message):
+        kept = [block for block in _blocks(message.content) if not _is_empty_text(block)]
+        return HumanMessage([*_blocks(f"[{name} {outcome}]"), *kept])
+    if calls_tools(message):
         answer = cast("AIMessage", message)
         calls = [
             f"[called {c['name']} with {arguments_text(c['args'])}]" for c in answer.tool_calls

@@ -35,6 +35,8 @@ from langchain_moa.slots import MemberSlots, Slots
 from langchain_moa.types import Placement, Proposal
 
 FILTER_NODE: Final = "proposal_filter"
+PROPOSAL_TEXT: Final = "proposal text"
+"""What a member lacks whose proposals were shortened."""
 _STATE_KEYS: Final = ("messages", "moa_proposals", FILTER_NODE)
 _FENCE_TOKENS: Final = 40
 """What stands around one proposal."""
@@ -192,30 +194,27 @@ class Mixture:
         """What is known of a member: what the user says of it over what its package does."""
         return {**member.profile, **self.profiles.get(member.model, {})}
 
-    def left_out(
-        self, member: Member, messages: Sequence[BaseMessage], proposals: Sequence[Proposal]
-    ) -> list[str]:
-        """What a member does not get: kinds of content, and text of the proposals.
+    def lacks(self, member: Member, messages: Sequence[BaseMessage]) -> list[str]:
+        """Which kinds of content of a conversation a member cannot take."""
+        return unsupported(self.profile_of(member), messages)
+
+    def require_taken(self, member: Member, left_out: Sequence[str]) -> None:
+        """Refuse to go on without content that a member cannot take, where that is not wanted.
+
+        Args:
+            member: Who would be asked.
+            left_out: What it would not get, as `read_by` tells; it may lack text of proposals.
 
         Raises:
-            UnsupportedContentError: There are some, and it is not to go on without them.
+            UnsupportedContentError: There is such content.
         """
-        kinds = unsupported(self.profile_of(member), messages)
+        kinds = [kind for kind in left_out if kind != PROPOSAL_TEXT]
         if kinds and self.on_unsupported != "drop_content":
             msg = (
                 f"{member.field}={member.model!r} takes no {', '.join(kinds)}; leave it out, "
                 "give another model, or on_unsupported='drop_content'."
             )
             raise UnsupportedContentError(msg)
-        return [*kinds, *(["proposal text"] if self._shortens(member, messages, proposals) else [])]
-
-    def _shortens(
-        self, member: Member, messages: Sequence[BaseMessage], proposals: Sequence[Proposal]
-    ) -> bool:
-        """Whether proposals must be shortened for a member."""
-        texts = [proposal.text for proposal in proposals if proposal.usable]
-        room = self._room(member, messages, len(texts))
-        return room is not None and sum(map(estimated_tokens, texts)) > room
 
     def seen_by(self, member: Member, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
         """The caller's messages that a member may see."""
@@ -292,15 +291,27 @@ class Mixture:
 
     def read_by(
         self, member: Member, messages: Sequence[BaseMessage], proposals: Sequence[Proposal]
-    ) -> list[BaseMessage]:
-        """The conversation as a member reads it: with the usable proposals in it."""
-        messages = without_content(messages, unsupported(self.profile_of(member), messages))
+    ) -> tuple[list[BaseMessage], list[str]]:
+        """The conversation as a member reads it, and what it does not get of it.
+
+        Args:
+            member: Who reads it.
+            messages: What it may see of the conversation. It is not changed.
+            proposals: Those that it is to read, if they are usable.
+
+        Returns:
+            The conversation with the proposals in it; kinds of content, and `PROPOSAL_TEXT` where
+            proposals were shortened.
+        """
+        left_out = self.lacks(member, messages)
+        taken = without_content(messages, self.profile_of(member))
         texts = [proposal.text for proposal in proposals if proposal.usable]
-        room = self._room(member, messages, len(texts))
-        if room is not None:
+        room = self._room(member, taken, len(texts))
+        if room is not None and sum(map(estimated_tokens, texts)) > room:
+            left_out = [*left_out, PROPOSAL_TEXT]
             # what is left of none is left out; the conversation itself is never cut
             texts = [text for text in shortened(texts, room) if text]
-        return with_proposals(messages, texts, self.prompt, self.placement)
+        return with_proposals(taken, texts, self.prompt, self.placement), left_out
 
 
 def _short(model: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import BaseMessage, ToolMessage
 
 OnUnsupported: TypeAlias = Literal["drop_content", "skip_member", "raise"]
 """What to do with a member that cannot take some content of the conversation."""
@@ -44,27 +44,40 @@ def unsupported(profile: Mapping[str, Any], messages: Sequence[BaseMessage]) -> 
         >>> unsupported({"image_inputs": False}, [HumanMessage([picture])])
         ['image']
     """
-    kinds = ("image", "audio", "video", "pdf")
-    lacking = {kind for kind in kinds if profile.get(f"{kind}_inputs") is False}
-    if not lacking:
-        return []
-    found = {kind for m in messages if isinstance(m.content, list) for kind in _kinds(m.content)}
-    return sorted(found & lacking)
+    return sorted({kind for message in messages for kind in _lacking(profile, message)})
 
 
-def without_content(messages: Sequence[BaseMessage], kinds: Sequence[str]) -> list[BaseMessage]:
-    """The conversation with a note in the place of each block of these kinds."""
-    return [_without(message, kinds) for message in messages] if kinds else list(messages)
+def without_content(
+    messages: Sequence[BaseMessage], profile: Mapping[str, Any]
+) -> list[BaseMessage]:
+    """The conversation with a note in the place of each block that a model cannot take.
+
+    Args:
+        messages: The conversation. It is not changed.
+        profile: The model's profile.
+    """
+    return [_without(message, _lacking(profile, message)) for message in messages]
 
 
-def _without(message: BaseMessage, kinds: Sequence[str]) -> BaseMessage:
-    content = message.content
-    if not isinstance(content, list) or not set(kinds) & set(_kinds(content)):
+def _lacking(profile: Mapping[str, Any], message: BaseMessage) -> set[str]:
+    """Kinds of a message's content that a model cannot take there."""
+    if not isinstance(message.content, list):
+        return set()
+    # some take pictures of users, but none in the results of tools
+    places = ["inputs", *(["tool_message"] if isinstance(message, ToolMessage) else [])]
+    found = set(_kinds(message.content))
+    return {k for k in found if any(profile.get(f"{k}_{place}") is False for place in places)}
+
+
+def _without(message: BaseMessage, kinds: Collection[str]) -> BaseMessage:
+    if not kinds:
         return message
-    return message.model_copy(update={"content": [_replaced(block, kinds) for block in content]})
+    return message.model_copy(
+        update={"content": [_replaced(block, kinds) for block in message.content]}
+    )
 
 
-def _replaced(block: Any, kinds: Sequence[str]) -> Any:
+def _replaced(block: Any, kinds: Collection[str]) -> Any:
     """A block, or a note in its place; Anthropic's tool results are blocks with blocks inside."""
     kind = _kind(block)
     if kind in kinds:

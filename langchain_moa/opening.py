@@ -18,9 +18,7 @@ from typing import Any, Final, cast
 from langchain_core.exceptions import ModelTimeoutError
 from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
 from langchain_core.messages.ai import add_ai_message_chunks
-from langgraph.errors import GraphBubbleUp
 
-from langchain_moa.attempts import raised
 from langchain_moa.callbacks import deaf_handlers, isolated
 from langchain_moa.calls import MemberCall
 from langchain_moa.gate import OPEN
@@ -157,15 +155,10 @@ def opened(request: MemberCall) -> Result:
     """Make a request, up to the first token of its answer."""
     pieces = stepped(_pieces(request), _scope(request))
     head: list[AIMessageChunk] = []
-    try:
-        for piece in pieces:
-            head.append(as_chunk(piece))
-            if _has_begun(head[-1]):
-                return Result(good=True, value=OpenedStream(head, pieces), request=request)
-    except GraphBubbleUp:
-        raise
-    except Exception as error:  # noqa: BLE001 - a fallback may answer
-        return raised(request, error)
+    for piece in pieces:
+        head.append(as_chunk(piece))
+        if _has_begun(head[-1]):
+            return Result(good=True, value=OpenedStream(head, pieces), request=request)
     return _nothing(request, head)
 
 
@@ -178,14 +171,9 @@ async def aopened(request: MemberCall) -> Result:
             head.append(as_chunk(piece))
             if _has_begun(head[-1]):
                 return Result(good=True, value=AsyncOpenedStream(head, pieces), request=request)
-    except GraphBubbleUp:
-        raise
-    except asyncio.CancelledError as error:
+    except asyncio.CancelledError:
         await pieces.aclose()
-        await request.cancelled(error)
         raise
-    except Exception as error:  # noqa: BLE001 - as above
-        return raised(request, error)
     return _nothing(request, head)
 
 

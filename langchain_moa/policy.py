@@ -13,6 +13,7 @@ from pydantic import Field, SkipValidation
 from typing_extensions import TypedDict
 
 from langchain_moa.breaker import CircuitBreaker
+from langchain_moa.checks import checked_choice, checked_limits
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.gate import OPEN, Gate
 from langchain_moa.types import Retries, Seconds
@@ -137,8 +138,8 @@ def build_policy(options: Mapping[str, Any], proposers: Sequence[Sequence[object
     smallest = min(map(len, proposers))
     given = {name: options[name] for name in Policy.__dataclass_fields__ if name in options}
     given |= {name: OPEN for name in _TIMES if given.get(name, OPEN) is None}
-    _check_choice(given, "on_no_proposals", ("raise", "aggregate_alone"))
-    _check_choice(given, "on_aggregator_failure", ("raise", "best_proposal"))
+    checked_choice(given, "on_no_proposals", ("raise", "aggregate_alone"))
+    checked_choice(given, "on_aggregator_failure", ("raise", "best_proposal"))
     if options.get("sequential"):
         _check_sequential(options)
         given["max_concurrency"] = 1
@@ -146,7 +147,7 @@ def build_policy(options: Mapping[str, Any], proposers: Sequence[Sequence[object
     _check_minimum(policy, smallest)
     _check_quorum(policy, smallest)
     _check_breaker(policy)
-    _check_member_concurrency(policy.member_concurrency)
+    checked_limits(given, "member_concurrency")
     return policy
 
 
@@ -157,13 +158,6 @@ _TIMES: Final = (
     "timeout",
     "hedge_after",
 )
-
-
-def _check_choice(options: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> None:
-    value = options.get(name, choices[0])
-    if value not in choices:
-        msg = f"{name}={value!r} is unknown; give {' or '.join(map(repr, choices))}."
-        raise MoAConfigurationError(msg)
 
 
 def _check_sequential(options: Mapping[str, Any]) -> None:
@@ -211,14 +205,3 @@ def _check_breaker(policy: Policy) -> None:
             "give CircuitBreaker(failures=5, reset_after=30)."
         )
         raise MoAConfigurationError(msg)
-
-
-def _check_member_concurrency(given: Any) -> None:
-    limits = given if isinstance(given, dict) else {"": given}
-    for name, limit in limits.items():
-        field = f"member_concurrency[{name!r}]" if name else "member_concurrency"
-        if limit is None and not name:
-            return
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            msg = f"{field}={limit!r} must be a whole number, 1 or more."
-            raise MoAConfigurationError(msg)

@@ -13,10 +13,9 @@ from typing import Any, Final, TypeAlias
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.runnables import Runnable, RunnableConfig
-from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.admission import proposer_estimate, refusal
-from langchain_moa.attempts import Turn, is_retryable, raised
+from langchain_moa.attempts import Turn, is_retryable
 from langchain_moa.binding import Bound
 from langchain_moa.callbacks import deaf_handlers, isolated, proposer_config
 from langchain_moa.calls import MemberCall, prepare_call
@@ -97,23 +96,10 @@ class Proposing:
         return self._proposal(turn, result)
 
     def _ask(self, request: MemberCall) -> Result:
-        try:
-            return self._judged(request, as_message(self._answer(request)))
-        except GraphBubbleUp:  # an interrupt is an exception too, and the graph's business
-            raise
-        except Exception as error:  # noqa: BLE001 - no member may end its siblings
-            return raised(request, error)
+        return self._judged(request, as_message(self._answer(request)))
 
     async def _aask(self, request: MemberCall) -> Result:
-        try:
-            return self._judged(request, as_message(await self._aanswer(request)))
-        except GraphBubbleUp:
-            raise
-        except asyncio.CancelledError as error:
-            await request.cancelled(error)
-            raise
-        except Exception as error:  # noqa: BLE001 - as above
-            return raised(request, error)
+        return self._judged(request, as_message(await self._aanswer(request)))
 
     def _answer(self, request: MemberCall) -> Any:
         if not self._streams:
@@ -178,8 +164,8 @@ class Proposing:
 
         def prepare(member: Member) -> MemberCall:
             history = self._history(member, state["messages"], shown)
-            read = mixture.read_by(member, history, shown)
-            left_out = mixture.left_out(member, history, shown)
+            read, left_out = mixture.read_by(member, history, shown)
+            mixture.require_taken(member, left_out)
             return prepare_call(member, self._proposing(member), read, own, left_out)
 
         own = proposer_config(config, layer=self.layer, index=self.index, tokens=not self._streams)

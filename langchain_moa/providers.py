@@ -18,18 +18,12 @@ if TYPE_CHECKING:
 
 TOGETHER_KEY_VARIABLE: Final = "TOGETHER_API_KEY"
 
-_CLIENTS: Final = ("client", "async_client", "root_client", "root_async_client")
-_OF_CLIENTS: Final = frozenset(
-    {"base_url", "timeout", "request_timeout", "max_retries", "default_headers", "default_query"}
-)
-"""Options that the HTTP clients are made with, so that these can't be shared."""
-
 
 class ModelBuilder:
     """Builds chat models from strings for one mixture.
 
-    All Together models that one builder makes share one pair of HTTP clients: to construct
-    a client costs a fifth of a second, and a shared one reuses open connections.
+    All Together models that one builder makes share one pair of HTTP clients, and those of all
+    builders one pool of connections in each event loop.
 
     Args:
         api_key: Together key; by default the environment's `TOGETHER_API_KEY`.
@@ -87,11 +81,12 @@ class ModelBuilder:
             self._together = self._new_together(model, field, {})
         if not options:
             return self._together.model_copy(update={"model_name": model})
-        shared = {} if options.keys() & _OF_CLIENTS else _clients(self._together)
-        return self._new_together(model, field, {**shared, **options})
+        return self._new_together(model, field, options)
 
     def _new_together(self, model: str, field: str, options: Mapping[str, Any]) -> ChatTogether:
         from langchain_together import ChatTogether  # noqa: PLC0415 - slow to import
+
+        from langchain_moa.together import OF_CLIENTS, new_together  # noqa: PLC0415
 
         # checked here, because ChatTogether without a key sends OPENAI_API_KEY to Together
         key = self._api_key or SecretStr(os.environ.get(TOGETHER_KEY_VARIABLE, ""))
@@ -102,14 +97,10 @@ class ModelBuilder:
             )
             raise MoAConfigurationError(msg)
         _check_options(ChatTogether, field, options)
-        settings = {
-            "stream_usage": True,  # unset, a stream reports no usage
-            "max_retries": 0,
-            **_set(base_url=self._base_url),
-            **options,
-        }
+        settings = {**_set(base_url=self._base_url), "api_key": key, **options}
+        like = None if options.keys() & OF_CLIENTS else self._together
         try:
-            return ChatTogether(model=model, api_key=key, **settings)
+            return new_together(model, like, **settings)
         except ValidationError as error:
             msg = f"{field}={model!r}: {_without_input(error)}"
             raise MoAConfigurationError(msg) from None
@@ -146,10 +137,6 @@ class ModelBuilder:
             raise MoAConfigurationError(msg) from error
         _check_options(type(model), field, options)
         return model
-
-
-def _clients(model: ChatTogether) -> dict[str, Any]:
-    return {name: getattr(model, name) for name in _CLIENTS}
 
 
 def _check_options(model: type[BaseChatModel], field: str, options: Mapping[str, Any]) -> None:

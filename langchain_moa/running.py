@@ -29,6 +29,7 @@ from langchain_moa.calls import require_no_recursion
 from langchain_moa.final import FinalCall
 from langchain_moa.gating import fans_out
 from langchain_moa.graph import shared_layer_graph
+from langchain_moa.history import without_tool_turns
 from langchain_moa.layers import CallInProgress, own_proposals, require_enough, shown_proposals
 from langchain_moa.members import Member, as_chunk
 from langchain_moa.memory import SHARED_MEMORY
@@ -145,7 +146,9 @@ class MoARun:
         if self.mixture.on_unsupported == "raise":
             for member in self.mixture.members:
                 seen = self.mixture.seen_by(member, messages)
-                self.mixture.left_out(member, seen, ())
+                if member not in self.mixture.aggregator.candidates:
+                    seen = without_tool_turns(seen)
+                self.mixture.require_taken(member, self.mixture.lacks(member, seen))
 
     def _kept(self, messages: Conversation, proposals: list[Proposal]) -> list[Proposal]:
         """The proposals, remembered where tool turns may follow."""

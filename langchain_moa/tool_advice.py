@@ -61,6 +61,15 @@ def arguments_text(arguments: object) -> str:
     return json.dumps(arguments, ensure_ascii=False, default=str)
 
 
+def tool_names(tools: object) -> Iterator[str]:
+    """The names of tools as a model has them bound, as far as they can be read."""
+    for tool in _listed(tools):
+        function = tool.get("function", tool) if isinstance(tool, dict) else None
+        name = function.get("name") if isinstance(function, dict) else None
+        if isinstance(name, str):
+            yield name
+
+
 def _listed(tools: object) -> Iterator[Any]:
     for tool in tools if isinstance(tools, list | tuple) else ():
         declared = tool.get("function_declarations") if isinstance(tool, dict) else None

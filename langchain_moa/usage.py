@@ -60,6 +60,15 @@ def answering_model(message: AIMessage) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def usage_by_model(parts: Iterable[Mapping[str, UsageMetadata]]) -> dict[str, UsageMetadata]:
+    """The sums of usages that are given per model."""
+    total: dict[str, UsageMetadata] = {}
+    for part in parts:
+        for name, usage in part.items():
+            total[name] = add_usage(total.get(name), usage)
+    return total
+
+
 def usage_report(
     proposals: Sequence[Proposal],
     final: Mapping[str, UsageMetadata],
@@ -77,10 +86,7 @@ def usage_report(
         of which something is not known.
     """
     lacking = {*unknown, *(name for p in proposals for name in p.unknown)}
-    by_model: dict[str, UsageMetadata] = {}
-    for usages in [*(p.usage_by_model for p in proposals), final]:
-        for name, usage in usages.items():
-            by_model[name] = add_usage(by_model.get(name), usage)
+    by_model = usage_by_model([*(p.usage_by_model for p in proposals), final])
     total = sum_usage(by_model.values())
     return {
         "input_tokens": total["input_tokens"] if total else 0,

@@ -9,15 +9,29 @@ import pytest
 
 from langchain_moa.testing import LoopbackServer, ModelBehavior
 
-KEY_PREFIXES = ("LANGSMITH_", "LANGCHAIN_", "OPENAI_", "TOGETHER_", "ANTHROPIC_")
+KEY_PREFIXES = (
+    "LANGSMITH_",
+    "LANGCHAIN_",
+    "OPENAI_",
+    "TOGETHER_",
+    "ANTHROPIC_",
+    "GOOGLE_",
+    "GEMINI_",
+    "MISTRAL_",
+)
 
 
-@pytest.fixture(autouse=True)
-def hermetic_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key or a tracing switch in the developer's shell must not change a result."""
-    for name in os.environ:
-        if name.startswith(KEY_PREFIXES):
-            monkeypatch.delenv(name)
+@pytest.fixture(scope="session", autouse=True)
+def hermetic_environment() -> Iterator[None]:
+    """A key or a tracing switch in the developer's shell must not change a result.
+
+    It holds for the session, so that fixtures of whole modules have it too.
+    """
+    with pytest.MonkeyPatch.context() as environment:
+        for name in os.environ:
+            if name.startswith(KEY_PREFIXES):
+                environment.delenv(name)
+        yield
 
 
 PROPOSERS = ("acme/alpha", "acme/beta", "acme/gamma")

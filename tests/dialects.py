@@ -1,18 +1,20 @@
-"""The real client of each dialect on a loopback server."""
+"""The real client of each dialect on a loopback server, and what is said to them."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import Any, Final
 
 from langchain_anthropic import ChatAnthropic
 from langchain_core.language_models import BaseChatModel
+from langchain_core.tools import tool
 from langchain_google_genai import ChatGoogleGenerativeAI
 from langchain_mistralai import ChatMistralAI
 from langchain_openai import ChatOpenAI
 
 from langchain_moa.testing import LoopbackServer
-from tests.wire import together
+from tests.wire import says, together
 
 Client = Callable[..., BaseChatModel]
 
@@ -47,5 +49,26 @@ CLIENTS: Final[dict[str, Client]] = {
 }
 """A client of each provider that repeats no failed request."""
 
-KEY_PREFIXES: Final = ("GOOGLE_", "GEMINI_", "MISTRAL_")
-"""Beginnings of what the developer's shell may tell these clients."""
+SPEAKERS: Final = {name: says(f"Thus says {name}.") for name in CLIENTS}
+"""A model for each of these clients, of the name of its provider."""
+
+PNG: Final = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(16)).decode()
+PICTURE: Final[dict[str, Any]] = {"type": "image", "base64": PNG, "mime_type": "image/png"}
+THOUGHT: Final = {"type": "thinking", "thinking": "Two and two.", "signature": "c2lnbmF0dXJl"}
+
+
+def one_of_each(server: LoopbackServer) -> list[BaseChatModel]:
+    """A member of each provider."""
+    return [client(server, name) for name, client in CLIENTS.items()]
+
+
+@tool
+def weather(city: str) -> str:
+    """The weather in a city."""
+    return f"sunny in {city}"
+
+
+@tool
+def clock(city: str) -> str:
+    """The time in a city."""
+    return f"noon in {city}"

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TypeAlias, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.markdown import Markdown
 from rich.markup import escape
+from rich.segment import Segment
 
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.board import Board, losses, summary
@@ -65,9 +66,9 @@ class AnswerPrinter:
             self._live.start()
         finished, self._pending = finished_paragraphs(self._pending)
         if finished:
-            self._console.print(_rendered(finished))
+            self._console.print(_Paragraphs(finished))
             self._console.print()
-        self._live.update(_rendered(self._pending))
+        self._live.update(_Paragraphs(self._pending))
 
     def end(self) -> None:
         """Print for good what is left."""
@@ -77,12 +78,22 @@ class AnswerPrinter:
             self._live.update("")
             self._live.stop()
             if self._pending.strip():
-                self._console.print(_rendered(self._pending))
+                self._console.print(_Paragraphs(self._pending))
         self._pending, self._live = "", None
 
 
-def _rendered(text: str) -> Markdown:
-    return Markdown(text, code_theme="ansi_dark")
+class _Paragraphs:
+    """Markdown without the empty lines that its renderer puts around some kinds of blocks."""
+
+    def __init__(self, text: str) -> None:
+        self._markdown = Markdown(text, code_theme="ansi_dark")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = console.render_lines(self._markdown, options, pad=False)
+        written = [i for i, line in enumerate(lines) if "".join(s.text for s in line).strip()]
+        for line in lines[written[0] : written[-1] + 1] if written else []:
+            yield from line
+            yield Segment.line()
 
 
 def finished_paragraphs(text: str) -> tuple[str, str]:

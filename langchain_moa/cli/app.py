@@ -19,7 +19,7 @@ _DEBUG = "--debug"
 
 
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88},
+    context_settings={"help_option_names": ["-h", "--help"], "terminal_width": 80},
     epilog="Exit codes: 0 an answer, 1 something unexpected, 2 usage, 3 no answer, "
     "4 a model is not served (models), 130 Ctrl-C. Every command takes --debug, "
     "which shows an error's traceback.",
@@ -58,7 +58,10 @@ def chat(options: MixtureOptions, *, verbose: bool, **given: Any) -> int:
 @_proposals
 @_verbose
 def ask(options: MixtureOptions, *, verbose: bool, **given: Any) -> int:
-    """Answer QUESTION (or stdin, as -) on stdout; all else goes to stderr."""
+    """Answer QUESTION, or stdin.
+
+    The answer alone goes to stdout, all else to stderr. QUESTION may be -, for stdin.
+    """
     from langchain_moa.cli.ask import run  # noqa: PLC0415 - imports LangChain
 
     _log(verbose=verbose)
@@ -102,7 +105,10 @@ def presets(name: str | None) -> int:
     "--write", type=click.Path(dir_okay=False, path_type=Path), help="Write it to a file."
 )
 def config(options: MixtureOptions, **given: Any) -> int:
-    """Print the mixture that the options mean, for --config and from_config."""
+    """Print the mixture that the options mean.
+
+    It is what --config and MoAChatModel.from_config read.
+    """
     from langchain_moa.cli import listing  # noqa: PLC0415 - beside the others
 
     return listing.config(options, **given)

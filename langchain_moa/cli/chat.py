@@ -22,6 +22,7 @@ from langchain_moa.cli.conversation import Conversation
 from langchain_moa.cli.exits import Exit, code_of, one_line
 from langchain_moa.cli.mixture import member_names, mixture_for
 from langchain_moa.cli.options import MixtureOptions
+from langchain_moa.cli.terminal import without_echo
 from langchain_moa.errors import MoAConfigurationError, MoAError
 from langchain_moa.presets import DEFAULT_PRESET, get_preset
 
@@ -201,7 +202,8 @@ class Chat:
 
     def _answer(self, question: str) -> None:
         try:
-            asked = self._runner.run(self._asked(question))
+            with without_echo():
+                asked = self._runner.run(self._asked(question))
         except KeyboardInterrupt:
             self._note("cancelled; /retry asks again.")
             return
@@ -212,6 +214,8 @@ class Chat:
         self._conversation.answered(asked.message)
         about = self._console if self._console.is_terminal else console(stderr=True)
         tell(asked, about, proposals=self._proposals, totals=self._totals)
+        if about is self._console:
+            self._console.print()
 
     async def _asked(self, question: str) -> Asked:
         terminal = self._console.is_terminal

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -99,13 +99,19 @@ def _split(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
 
 
+_NUMBER: Final = "NUMBER"
+
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
-        "--preset", type=click.Choice(preset_names()), help="A mixture by name; see `presets`."
+        "--preset",
+        metavar="NAME",
+        type=click.Choice(preset_names()),
+        help="A mixture by name (see `presets`), else the one called default.",
     ),
     click.option(
         "--config",
         type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
         help="A mixture in a .toml, .yaml or .json file.",
     ),
     click.option(
@@ -119,19 +125,39 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Who proposes; repeatable, or separated by commas.",
     ),
     click.option(
-        "--temperature", type=click.FloatRange(min=0), help="Sampling temperature of all members."
+        "--temperature",
+        type=click.FloatRange(min=0),
+        metavar=_NUMBER,
+        help="Sampling temperature of all members.",
     ),
     click.option(
-        "--max-tokens", type=click.IntRange(min=1), help="Most tokens of each member's answer."
+        "--max-tokens",
+        type=click.IntRange(min=1),
+        metavar=_NUMBER,
+        help="Most tokens of each member's answer.",
     ),
     click.option(
-        "--rounds", type=click.IntRange(min=1), help="Passes of the reference models: layers - 1."
+        "--rounds",
+        type=click.IntRange(min=1),
+        metavar=_NUMBER,
+        help="Passes of the reference models: layers - 1.",
     ),
-    click.option("--layers", type=click.IntRange(min=2), help="Layers, the aggregator's counted."),
-    click.option("--num-proc", type=click.IntRange(min=1), help="Most member calls at a time."),
+    click.option(
+        "--layers",
+        type=click.IntRange(min=2),
+        metavar=_NUMBER,
+        help="Layers, the aggregator's counted.",
+    ),
+    click.option(
+        "--num-proc",
+        type=click.IntRange(min=1),
+        metavar=_NUMBER,
+        help="Most member calls at a time.",
+    ),
     click.option(
         "--quorum",
         type=click.FloatRange(min=0, min_open=True),
+        metavar=_NUMBER,
         help="So many proposals (or such a share, as 0.5) are enough.",
     ),
     click.option(

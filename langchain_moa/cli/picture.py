@@ -36,7 +36,7 @@ def draw_png(names: Sequence[Sequence[str]], path: Path) -> None:
     font = ImageFont.load_default(_SIZE)
     widths = [[font.getlength(text) + 2 * _PAD for text in row] for row in rows]
     lengths = [sum(row) + _GAP * (len(row) - 1) for row in widths]
-    size = (int(max(lengths)) + 2 * _MARGIN, _RISE * len(rows) + _MARGIN)
+    size = (int(max(lengths)) + 2 * _MARGIN, _RISE * (len(rows) - 1) + _SIZE + _PAD + _MARGIN)
     image = Image.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(image)
     boxes = [

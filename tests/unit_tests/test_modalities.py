@@ -35,7 +35,7 @@ def test_kinds_in_every_providers_words(block: dict[str, Any], kind: str) -> Non
     assert unsupported({f"{kind}_inputs": True}, [message]) == []
     assert unsupported({}, [message]) == []
     assert unsupported({f"{kind}_inputs": None}, [message]) == []
-    (without,) = without_content([message], [kind])
+    (without,) = without_content([message], {f"{kind}_inputs": False})
     note = {"type": "text", "text": f"[{kind} left out: this model cannot take it]"}
     assert without.content == [TEXT, note]
     assert message.content == [TEXT, block]
@@ -69,7 +69,7 @@ def test_all_messages_count_and_the_rest_stays() -> None:
     ]
     assert unsupported(NOTHING, given) == ["audio", "image"]
     assert unsupported({"image_inputs": False}, given) == ["image"]
-    result = without_content(given, ["image"])
+    result = without_content(given, {"image_inputs": False})
     assert result[0] is given[0]
     assert result[1].content[1] == "bare"
     assert result[2].content[0] == sound
@@ -90,4 +90,18 @@ def test_a_picture_inside_a_tools_result_is_found() -> None:
 
 def test_nothing_to_leave_out() -> None:
     given = [HumanMessage("plain")]
-    assert without_content(given, []) == given
+    assert without_content(given, NOTHING) == given
+
+
+def test_a_picture_that_only_users_may_send() -> None:
+    picture = {"type": "image", "url": "https://example.com/a.png"}
+    given: list[BaseMessage] = [
+        HumanMessage([picture]),
+        ToolMessage([picture], tool_call_id="1"),
+    ]
+    profile = {"image_inputs": True, "image_tool_message": False}
+    assert unsupported(profile, given) == ["image"]
+    assert unsupported(profile, given[:1]) == []
+    users, tools = without_content(given, profile)
+    assert users is given[0]
+    assert tools.text == "[image left out: this model cannot take it]"

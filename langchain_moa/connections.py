@@ -1,0 +1,163 @@
+"""The SDK's async HTTP client over aiohttp, which takes less CPU, in any number of event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, Final
+
+import aiohttp
+import openai
+from yarl import URL
+
+_CONNECTIONS: Final = 1000
+"""At the same time in one event loop, as many as the SDK's own clients open."""
+
+# the SDK moved from httpx to its successor, which has the same interface under another name
+http: Any = importlib.import_module(
+    openai.DefaultAsyncHttpxClient.__bases__[0].__module__.partition(".")[0]
+)
+"""The HTTP library of the installed SDK."""
+
+_ERRORS: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (aiohttp.ConnectionTimeoutError, "ConnectTimeout"),
+    (TimeoutError, "ReadTimeout"),
+    (aiohttp.ClientConnectorError, "ConnectError"),
+    (aiohttp.ServerDisconnectedError, "RemoteProtocolError"),
+    (aiohttp.ClientPayloadError, "RemoteProtocolError"),
+    (aiohttp.ClientResponseError, "RemoteProtocolError"),
+    (aiohttp.ClientError, "ReadError"),
+    (OSError, "ReadError"),
+)
+"""What of aiohttp's errors is which one of the SDK's HTTP library; the first that fits counts."""
+
+
+class AsyncClient(openai.DefaultAsyncHttpxClient):
+    """The SDK's HTTP client over aiohttp; which proxy it takes is decided as always.
+
+    With a proxy that aiohttp does not know, or a later HTTP library without these hooks, it is the
+    SDK's own, which works in one event loop only.
+    """
+
+    def _init_transport(self, *args: Any, **options: Any) -> Any:  # noqa: ARG002 - its signature
+        return _Transport(options.get("verify", True))
+
+    def _init_proxy_transport(self, *args: Any, **options: Any) -> Any:
+        proxy = args[0] if args else options["proxy"]
+        if proxy.url.scheme != "http":
+            return super()._init_proxy_transport(*args, **options)
+        return _Transport(options.get("verify", True), proxy)
+
+
+class _Sessions:
+    """One aiohttp session per event loop: a connection belongs to the loop that opened it.
+
+    A session is closed when its loop shuts down its asynchronous generators, as `asyncio.run`
+    does at its end.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[
+            asyncio.AbstractEventLoop,
+            tuple[aiohttp.ClientSession, AsyncGenerator[aiohttp.ClientSession, None]],
+        ] = {}
+
+    async def current(self) -> aiohttp.ClientSession:
+        """The running loop's session."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._open:
+            for closed in [known for known in list(self._open) if known.is_closed()]:
+                await self._open.pop(closed)[0].close()
+            opened = self._opened(loop)
+            self._open[loop] = (await anext(opened), opened)
+        return self._open[loop][0]
+
+    async def _opened(
+        self, loop: asyncio.AbstractEventLoop
+    ) -> AsyncGenerator[aiohttp.ClientSession, None]:
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
+            cookie_jar=aiohttp.DummyCookieJar(),  # the HTTP client keeps its own
+            auto_decompress=False,
+            timeout=_timeout(None, None, None),
+        )
+        try:
+            yield session
+        finally:
+            self._open.pop(loop, None)
+            await session.close()
+
+
+_SESSIONS: Final = _Sessions()
+
+
+class _Transport(http.AsyncBaseTransport):  # type: ignore[misc]
+    """Sends the HTTP client's requests through the running loop's session.
+
+    Args:
+        tls: The TLS context of the client.
+        proxy: The proxy to go through, or `None`.
+    """
+
+    def __init__(self, tls: Any, proxy: Any = None) -> None:
+        self._options: dict[str, Any] = {"ssl": tls}
+        if proxy is not None:
+            auth = aiohttp.BasicAuth(*proxy.auth) if proxy.auth else None
+            self._options |= {"proxy": str(proxy.url), "proxy_auth": auth}
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """The response to a request, its body still to be read."""
+        limits = request.extensions.get("timeout", {})
+        with _as_http_errors():
+            session = await _SESSIONS.current()
+            response = await session.request(
+                request.method,
+                URL(str(request.url), encoded=True),
+                headers=request.headers.multi_items(),
+                data=await request.aread() or None,
+                allow_redirects=False,
+                timeout=_timeout(limits.get("pool"), limits.get("connect"), limits.get("read")),
+                **self._options,
+            )
+        reason = (response.reason or "").encode()
+        return http.Response(
+            status_code=response.status,
+            headers=response.raw_headers,
+            stream=_Body(response),
+            extensions={"http_version": b"HTTP/1.1", "reason_phrase": reason},
+        )
+
+
+class _Body(http.AsyncByteStream):  # type: ignore[misc]
+    """A response's body; to close it before its end closes the connection."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _as_http_errors():
+            async for part in self._response.content.iter_any():
+                yield part
+
+    async def aclose(self) -> None:
+        """Give the connection back."""
+        self._response.release()
+
+
+@lru_cache(maxsize=256)
+def _timeout(
+    pool: float | None, connect: float | None, read: float | None
+) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, connect=pool, sock_connect=connect, sock_read=read)
+
+
+@contextmanager
+def _as_http_errors() -> Iterator[None]:
+    try:
+        yield
+    except tuple(kind for kind, _ in _ERRORS) as error:
+        name = next(name for kind, name in _ERRORS if isinstance(error, kind))
+        raise getattr(http, name)(str(error) or type(error).__name__) from error

@@ -1,0 +1,36 @@
+"""Writes the command line's help into the README, between two marks."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from langchain_moa.cli.app import app
+
+README = Path(__file__).parent.parent / "README.md"
+_MARKED = re.compile(r"(<!-- help: [^\n]*-->\n)(.*?)(<!-- end of help -->)", re.DOTALL)
+_SHOWN = ("chat", "ask")
+
+
+def help_text() -> str:
+    """The help of the program and of its two main commands, as a Markdown block."""
+    context = click.Context(app, info_name="langchain-moa", **app.context_settings)
+    texts = [context.get_help()]
+    for name in _SHOWN:
+        command = app.commands[name]
+        inner = click.Context(command, info_name=name, parent=context, terminal_width=80)
+        texts.append(inner.get_help())
+    return "```text\n" + "\n\n".join(texts) + "\n```\n"
+
+
+def with_help(readme: str) -> str:
+    """The README with the help that the program gives now."""
+    found = _MARKED.search(readme)
+    assert found is not None, "the README has no marks for the help"
+    return readme[: found.start(2)] + help_text() + readme[found.end(2) :]
+
+
+if __name__ == "__main__":
+    README.write_text(with_help(README.read_text("utf-8")), "utf-8")
