@@ -1,8 +1,8 @@
 """Together's client as members given as strings use it.
 
 LangChain hands plain dicts to the SDK, and makes plain dicts of what the SDK returns. Here they
-stay what they are: to check the ones and to build the SDK's types of the others takes a third of a
-call's CPU.
+stay what they are: to check the ones and to build the SDK's types of the others takes nearly a
+third of a call's CPU.
 """
 
 from __future__ import annotations
