@@ -321,8 +321,9 @@ async def test_a_thousand_calls_at_once(stage: Stage) -> None:
         objects, resident = kept(), resident_bytes()
         await answer_many(server, llm, 1000)
         assert resident_bytes() - resident < MOST_BYTES_PER_CALL * 1000
-        await answer_many(server, llm, 200)  # of the last ones, timers keep a little for a while
-        assert kept() - objects < 1000, "something is kept of each call"
+        await answer_many(server, llm, 200)
+        # of the last ones, timers and connections keep a little for a while
+        await until(lambda: kept() - objects < 1000, 60)
 
 
 async def answer_many(server: LoopbackServer, llm: MoAChatModel, calls: int) -> None:
