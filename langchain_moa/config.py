@@ -184,7 +184,7 @@ def _plain(value: Any, field: str) -> Any:
             return [_plain(item, f"{field}[{place}]") for place, item in enumerate(value)]
         case CircuitBreaker():
             return asdict(value)
-        case PromptTemplate(template_format="f-string", partial_variables={}):
+        case PromptTemplate(template_format="f-string") if not value.partial_variables:
             return value.template
     msg = f"{field}={shown(value)} can't be written; files hold numbers, texts, lists and tables."
     raise MoAConfigurationError(msg)
@@ -208,7 +208,7 @@ def _members(value: Any, field: str, builder: ModelBuilder) -> Any:
         case Mapping():
             return _plain(value, field)
         case BaseChatModel() if getattr(value, "is_mixture", False):
-            return config_of(value)
+            return _mixture(value, field)
         case BaseChatModel() if _provider(value):
             return _chat_model(value, field, builder)
     msg = (
@@ -216,6 +216,14 @@ def _members(value: Any, field: str, builder: ModelBuilder) -> Any:
         "or as {'model': 'provider:model', option: value}."
     )
     raise MoAConfigurationError(msg)
+
+
+def _mixture(mixture: BaseChatModel, field: str) -> dict[str, Any]:
+    try:
+        return config_of(mixture)
+    except MoAConfigurationError as error:
+        msg = f"{field}: {error}"
+        raise MoAConfigurationError(msg) from None
 
 
 def _provider(model: BaseChatModel) -> str:

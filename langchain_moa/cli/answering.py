@@ -18,7 +18,9 @@ from rich.segment import Segment
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.board import Board, losses, summary
 from langchain_moa.cli.mixture import member_names
-from langchain_moa.types import MoARecord
+from langchain_moa.cli.terminal import printable
+from langchain_moa.progress import OnProgress
+from langchain_moa.types import MoARecord, ProgressEvent
 
 Chunks: TypeAlias = AsyncGenerator[AIMessageChunk, None]
 
@@ -58,9 +60,10 @@ class AnswerPrinter:
 
     def feed(self, text: str) -> None:
         """Take the answer's next piece."""
-        self._pending += text
         if not self._console.is_terminal:
+            self._pending += text
             return
+        self._pending += printable(text)
         if self._live is None:
             self._live = Live(console=self._console, refresh_per_second=_REFRESH, transient=True)
             self._live.start()
@@ -68,12 +71,17 @@ class AnswerPrinter:
         if finished:
             self._console.print(_Paragraphs(finished))
             self._console.print()
-        self._live.update(_Paragraphs(self._pending))
+        self._live.update(_Paragraphs(self._pending, tail=True))
 
-    def end(self) -> None:
-        """Print for good what is left."""
+    def end(self, *, complete: bool) -> None:
+        """Print for good what is left.
+
+        Args:
+            complete: Whether it is the whole answer; a part of one is shown on a terminal only.
+        """
         if self._live is None:
-            self._console.out(self._pending, highlight=False)
+            if complete:
+                self._console.out(self._pending, highlight=False)
         else:
             self._live.update("")
             self._live.stop()
@@ -83,32 +91,40 @@ class AnswerPrinter:
 
 
 class _Paragraphs:
-    """Markdown without the empty lines that its renderer puts around some kinds of blocks."""
+    """Markdown without the empty lines that its renderer puts around some kinds of blocks.
 
-    def __init__(self, text: str) -> None:
+    Args:
+        text: The Markdown.
+        tail: Whether only the end is shown of what is higher than the screen.
+    """
+
+    def __init__(self, text: str, *, tail: bool = False) -> None:
         self._markdown = Markdown(text, code_theme="ansi_dark")
+        self._tail = tail
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         lines = console.render_lines(self._markdown, options, pad=False)
         written = [i for i, line in enumerate(lines) if "".join(s.text for s in line).strip()]
-        for line in lines[written[0] : written[-1] + 1] if written else []:
+        shown = lines[written[0] : written[-1] + 1] if written else []
+        for line in shown[-max(1, options.max_height - 1) :] if self._tail else shown:
             yield from line
             yield Segment.line()
 
 
 def finished_paragraphs(text: str) -> tuple[str, str]:
-    """Split growing Markdown at the last empty line outside a code block.
+    """Split growing Markdown at the last empty line outside a code block and a list's item.
 
     Returns:
         What cannot change any more, and the rest.
     """
-    in_code, split, place = False, 0, 0
+    in_code, after_empty, split, place = False, False, 0, 0
     for line in text.splitlines(keepends=True):
-        place += len(line)
+        if after_empty and not in_code and not line[0].isspace():
+            split = place
         if line.lstrip().startswith(("```", "~~~")):
             in_code = not in_code
-        elif not line.strip() and not in_code:
-            split = place
+        after_empty = not line.strip()
+        place += len(line)
     return text[:split].strip("\n"), text[split:]
 
 
@@ -118,6 +134,7 @@ async def ask(
     *,
     progress: Console | None = None,
     printer: AnswerPrinter | None = None,
+    on_event: OnProgress | None = None,
 ) -> Asked:
     """Ask the mixture, and show the members as they work and the answer as it comes.
 
@@ -126,6 +143,7 @@ async def ask(
         messages: The conversation.
         progress: A terminal to show the members on; `None` shows none.
         printer: What prints the answer; `None` prints none.
+        on_event: Called with each step, too.
 
     Raises:
         MoAError: There is no answer.
@@ -136,9 +154,13 @@ async def ask(
         if progress
         else None
     )
-    listening = llm.model_copy(
-        update={"on_progress": board.on_event, "stream_proposals": live is not None}
-    )
+
+    def heard(event: ProgressEvent) -> None:
+        board.on_event(event)
+        if on_event is not None:
+            on_event(event)
+
+    listening = llm.model_copy(update={"on_progress": heard, "stream_proposals": live is not None})
     return await _Asking(live, printer).run(listening, list(messages))
 
 
@@ -152,6 +174,7 @@ class _Asking:
     async def run(self, llm: MoAChatModel, messages: list[BaseMessage]) -> Asked:
         started = time.perf_counter()
         whole: AIMessageChunk | None = None
+        complete = False
         if self._live:
             self._live.start()
         try:
@@ -159,10 +182,11 @@ class _Asking:
                 async for chunk in chunks:
                     whole = chunk if whole is None else whole + chunk
                     self._show(chunk.text)
+            complete = True
         finally:
             self._hide_members()
             if whole is not None and self._printer:
-                self._printer.end()
+                self._printer.end(complete=complete)
         message = cast("AIMessage", message_chunk_to_message(whole or AIMessageChunk(content="")))
         seconds = time.perf_counter() - started
         return Asked(message=message, record=message.response_metadata["moa"], seconds=seconds)
@@ -201,5 +225,6 @@ def show_proposals(record: MoARecord, console: Console) -> None:
         if text := proposal.get("text"):
             head = f"layer {proposal['layer']} · {proposal['model']}"
             console.print(f"\n[bold]{escape(head)}[/]", soft_wrap=True)
-            console.print(escape(text), soft_wrap=not console.is_terminal)
+            shown = printable(text) if console.is_terminal else text
+            console.print(escape(shown), soft_wrap=not console.is_terminal)
     console.print()

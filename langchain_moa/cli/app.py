@@ -123,13 +123,15 @@ def run(argv: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    words = [word for word in argv if word != _DEBUG]
+    end = argv.index("--") if "--" in argv else len(argv)
+    debug = _DEBUG in argv[:end]
+    words = [*(word for word in argv[:end] if word != _DEBUG), *argv[end:]]
     try:
         code = app.main(args=words, prog_name="langchain-moa", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - told in one line
         from langchain_moa.cli.exits import report  # noqa: PLC0415 - imports LangChain
 
-        return report(error, debug=_DEBUG in argv)
+        return report(error, debug=debug)
     return code if isinstance(code, int) else 0
 
 

@@ -9,8 +9,10 @@ from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from rich.theme import Theme
 
+from langchain_moa.cli.terminal import printable
 from langchain_moa.types import USABLE, MoARecord, ProgressEvent, ProposalRecord
 
 # Colours of the terminal's own palette, none of which fixes a background: they can be read on dark
@@ -110,9 +112,9 @@ class Board:
             style = _STYLES.get(row.state, "lost")
             label = f"layer {layer}" if layer != layer_before else ""
             layer_before = layer
-            table.add_row(
-                f"[note]{label}[/]", row.model, f"[{style}]{row.state}[/]", row.time(), row.result()
-            )
+            texts = (label, row.model, row.state, row.time(), row.result())
+            styles = ("note", "", style, "", "")
+            table.add_row(*map(Text, map(_flat, texts), styles))
         return table
 
 
@@ -149,7 +151,7 @@ def _loss(proposal: ProposalRecord) -> str:
 
 
 def _flat(text: str) -> str:
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))
 
 
 def usage_table(totals: Mapping[str, Mapping[str, Any]], unknown: Sequence[str]) -> Table:
@@ -166,7 +168,8 @@ def usage_table(totals: Mapping[str, Mapping[str, Any]], unknown: Sequence[str])
     table.add_column("out", footer=f"{sums['output_tokens']:,}", justify="right", no_wrap=True)
     for model, usage in totals.items():
         mark = " *" if model in unknown else ""
-        table.add_row(f"{model}{mark}", f"{usage['input_tokens']:,}", f"{usage['output_tokens']:,}")
+        counts = (f"{usage[kind]:,}" for kind in sums)
+        table.add_row(Text(f"{model}{mark}"), *counts)
     if unknown:
         table.caption = "* and requests that did not say what they used"
     return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
@@ -23,7 +23,7 @@ from langchain_moa.cli.exits import Exit, code_of, one_line
 from langchain_moa.cli.mixture import member_names, mixture_for
 from langchain_moa.cli.options import MixtureOptions
 from langchain_moa.cli.terminal import without_echo
-from langchain_moa.errors import MoAConfigurationError, MoAError
+from langchain_moa.errors import MoAError
 from langchain_moa.presets import DEFAULT_PRESET, get_preset
 
 Value = TypeVar("Value")
@@ -68,27 +68,30 @@ def run(
         The exit code: without a terminal it tells whether all questions were answered.
     """
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
-    if interactive and not yes:
-        options = _asked_options(options)
+    if interactive and not yes and not (options.preset or options.config or options.demo):
+        with mixture_for(options):  # what is wrong or missing is told before anything is asked
+            pass
+        try:
+            options = _asked_options(options)
+        except EOFError:
+            return Exit.ANSWER
     with mixture_for(options, include_proposals=True) as llm, asyncio.Runner() as runner:
         conversation = Conversation(system, multi_turn=multi_turn)
         chat = Chat(llm, conversation, runner, proposals=proposals, totals=interactive or verbose)
-        return chat.run(_typed() if interactive else _piped(), greet=interactive)
+        return chat.talk(_typed()) if interactive else chat.answer(sys.stdin)
 
 
 def _asked_options(options: MixtureOptions) -> MixtureOptions:
     """The reference demo's three questions, as far as options leave them open."""
-    if options.preset or options.config or options.demo:
-        return options
     session: PromptSession[str] = PromptSession()
     default = options.aggregator or get_preset(DEFAULT_PRESET).settings["aggregator"]
     if options.aggregator is None:
         options = replace(options, aggregator=_asked(session, "Main model", default, str))
     if options.temperature is None:
-        temperature = _asked(session, "Temperature", _TEMPERATURE, _positive(float))
+        temperature = _asked(session, "Temperature", _TEMPERATURE, _from(0, float))
         options = replace(options, temperature=temperature)
     if options.max_tokens is None:
-        max_tokens = _asked(session, "Max tokens", _MAX_TOKENS, _positive(int))
+        max_tokens = _asked(session, "Max tokens", _MAX_TOKENS, _from(1, int))
         options = replace(options, max_tokens=max_tokens)
     return options
 
@@ -104,10 +107,10 @@ def _asked(
             print(f"{given!r} won't do; give something like {default}.")  # noqa: T201
 
 
-def _positive(kind: Callable[[str], Value]) -> Callable[[str], Value]:
+def _from(least: int, kind: Callable[[str], Value]) -> Callable[[str], Value]:
     def parse(text: str) -> Value:
         value = kind(text)
-        if not 0 <= float(text) < float("inf"):
+        if not least <= float(text) < float("inf"):
             raise ValueError
         return value
 
@@ -131,8 +134,14 @@ def _typed() -> Iterator[str]:
             return
 
 
-def _piped() -> Iterator[str]:
-    yield from sys.stdin
+def _until_left(lines: Iterable[str]) -> Iterator[str]:
+    """What there is to do, line by line, until one says to leave."""
+    for line in lines:
+        text = line.strip()
+        if text in _LEAVE:
+            return
+        if text:
+            yield text
 
 
 class Chat:
@@ -161,7 +170,8 @@ class Chat:
         self._proposals = proposals
         self._totals = totals
         self._console = console()
-        self._code = Exit.ANSWER
+        # in a pipe, stdout is for answers and for what commands show
+        self._about = self._console if self._console.is_terminal else console(stderr=True)
         self._commands: dict[str, Callable[[str], None]] = {
             "/help": self._help,
             "/models": self._models,
@@ -174,22 +184,37 @@ class Chat:
             "/reset": self._reset,
         }
 
-    def run(self, lines: Iterator[str], *, greet: bool) -> int:
-        """Answer each line, or do what it commands.
+    def talk(self, lines: Iterable[str]) -> int:
+        """Answer each line that a user types, or do what it commands.
+
+        Returns:
+            0, for the user has seen all there was.
+        """
+        aggregator = member_names(self._llm)[-1][0]
+        self._note(f"{aggregator} answers. /help lists the commands; Ctrl-D leaves.")
+        for text in _until_left(lines):
+            try:
+                self._do(text)
+            except MoAError as error:
+                self._error(error)
+            except KeyboardInterrupt:
+                self._note("cancelled; /retry asks again.")
+        return Exit.ANSWER
+
+    def answer(self, lines: Iterable[str]) -> int:
+        """Answer each line of a pipe, or do what it commands; Ctrl-C ends it.
 
         Returns:
             0, or the exit code of the last question that was not answered.
         """
-        if greet:
-            aggregator = member_names(self._llm)[-1][0]
-            self._note(f"{aggregator} answers. /help lists the commands; Ctrl-D leaves.")
-        for line in lines:
-            text = line.strip()
-            if text in _LEAVE:
-                break
-            if text:
+        code = Exit.ANSWER
+        for text in _until_left(lines):
+            try:
                 self._do(text)
-        return self._code
+            except MoAError as error:
+                self._error(error)
+                code = code_of(error)
+        return code
 
     def _do(self, text: str) -> None:
         word, _, argument = text.partition(" ")
@@ -201,20 +226,11 @@ class Chat:
             self._note(f"{word} is no command; /help lists them (// begins a text with a slash).")
 
     def _answer(self, question: str) -> None:
-        try:
-            with without_echo():
-                asked = self._runner.run(self._asked(question))
-        except KeyboardInterrupt:
-            self._note("cancelled; /retry asks again.")
-            return
-        except MoAError as error:
-            self._code = code_of(error)
-            self._console.print(f"[lost]error: {escape(one_line(error))}[/]", soft_wrap=True)
-            return
+        with without_echo():
+            asked = self._runner.run(self._asked(question))
         self._conversation.answered(asked.message)
-        about = self._console if self._console.is_terminal else console(stderr=True)
-        tell(asked, about, proposals=self._proposals, totals=self._totals)
-        if about is self._console:
+        tell(asked, self._about, proposals=self._proposals, totals=self._totals)
+        if self._console.is_terminal:
             self._console.print()
 
     async def _asked(self, question: str) -> Asked:
@@ -224,10 +240,14 @@ class Chat:
             self._conversation.with_question(question),
             progress=self._console if terminal else None,
             printer=AnswerPrinter(self._console),
+            on_event=self._conversation.on_event,
         )
 
+    def _error(self, error: MoAError) -> None:
+        self._about.print(f"[lost]error: {escape(one_line(error))}[/]", soft_wrap=True)
+
     def _note(self, text: str) -> None:
-        self._console.print(f"[note]{escape(text)}[/]", soft_wrap=True)
+        self._about.print(f"[note]{escape(text)}[/]", soft_wrap=True)
 
     def _help(self, _: str) -> None:
         for command, meaning in _COMMANDS.items():
@@ -245,7 +265,8 @@ class Chat:
     def _layers(self, _: str) -> None:
         layers = self._llm.num_layers
         passes = "one pass" if layers == 2 else f"{layers - 1} passes"  # noqa: PLR2004 - with the aggregator's
-        self._note(f"{layers} layers: {passes} of the reference models, and the aggregator.")
+        text = f"{layers} layers: {passes} of the reference models, and the aggregator."
+        self._console.print(f"[note]{text}[/]", soft_wrap=True)
 
     def _show_proposals(self, _: str) -> None:
         if record := self._conversation.last_record:
@@ -272,11 +293,7 @@ class Chat:
         if not argument:
             self._note(f"{command} needs a file's name.")
             return
-        try:
-            action(Path(argument).expanduser())
-        except MoAConfigurationError as error:
-            self._console.print(f"[lost]{escape(str(error))}[/]", soft_wrap=True)
-            return
+        action(Path(argument).expanduser())
         count = len(self._conversation)
         self._note(f"{count} {'turn' if count == 1 else 'turns'} {done} {argument}.")
 

@@ -56,11 +56,20 @@ def report(error: BaseException, *, debug: bool) -> int:
     code = code_of(error)
     if debug:
         traceback.print_exception(error)
-    if isinstance(error, click.ClickException):
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
+    elif isinstance(error, click.ClickException):
+        say(f"error: {_with_hint(error)}")
     elif code is not Exit.INTERRUPTED:
         say(f"error: {one_line(error)}")
     return code
+
+
+def _with_hint(error: click.ClickException) -> str:
+    """What is wrong with the command's words, and where to read how they should be."""
+    text = " ".join(error.format_message().split())
+    context = getattr(error, "ctx", None)
+    return f"{text} (See {context.command_path} --help.)" if context else text
 
 
 def say(text: str) -> None:
