@@ -252,7 +252,7 @@ class Chat:
     def _help(self, _: str) -> None:
         for command, meaning in _COMMANDS.items():
             self._console.print(f"[prompt]{command:12}[/] {meaning}")
-        self._note("Ctrl-C cancels a running answer. Pasted lines are one question.")
+        self._console.print("[note]Ctrl-C cancels an answer. Pasted lines are one question.[/]")
 
     def _models(self, _: str) -> None:
         *layers, aggregators = member_names(self._llm)

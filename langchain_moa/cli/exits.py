@@ -9,6 +9,8 @@ from enum import IntEnum
 
 import click
 
+from langchain_moa.cli.extra import says_extra_is_missing
+
 
 class Exit(IntEnum):
     """Exit codes of every command."""
@@ -38,7 +40,8 @@ def code_of(error: BaseException) -> Exit:
 
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return Exit.INTERRUPTED
-    if isinstance(error, MoAConfigurationError | MissingExtraError | click.ClickException):
+    usage = MoAConfigurationError | MissingExtraError | click.ClickException
+    if isinstance(error, usage) or says_extra_is_missing(error):
         return Exit.USAGE
     return Exit.NO_ANSWER if isinstance(error, MoAError) else Exit.BROKEN
 
@@ -61,7 +64,7 @@ def report(error: BaseException, *, debug: bool) -> int:
     elif isinstance(error, click.ClickException):
         say(f"error: {_with_hint(error)}")
     elif code is not Exit.INTERRUPTED:
-        say(f"error: {one_line(error)}")
+        say(says_extra_is_missing(error) or f"error: {one_line(error)}")
     return code
 
 
