@@ -45,7 +45,7 @@ def test_without_multi_turn_each_question_stands_alone(cli: Cli, server: Loopbac
 
 
 def test_what_goes_wrong_is_told_on_stderr(cli: Cli, server: LoopbackServer) -> None:
-    server.models[BETA] = ModelBehavior(status=400, error="no such luck", fail_first=1)
+    server.models[BETA] = ModelBehavior(status=400, error="no such luck")
     ran = cli("chat", *MIXTURE, "--show-proposals", stdin="One?\n/nope\n/load none.json\n")
     assert ran.out == "The **answer**.\n"
     assert f"layer 1, {BETA}: failed: " in ran.err
