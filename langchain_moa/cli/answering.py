@@ -12,11 +12,10 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, mess
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.markdown import Markdown
-from rich.markup import escape
 from rich.segment import Segment
 
 from langchain_moa.chat_models import MoAChatModel
-from langchain_moa.cli.board import Board, losses, summary
+from langchain_moa.cli.board import Board, losses, summary, write
 from langchain_moa.cli.mixture import member_names
 from langchain_moa.cli.terminal import printable
 from langchain_moa.progress import OnProgress
@@ -214,17 +213,15 @@ def tell(asked: Asked, console: Console, *, proposals: bool, totals: bool) -> No
     if proposals:
         show_proposals(asked.record, console)
     for loss in losses(asked.record):
-        console.print(f"[lost]{escape(loss)}[/]", soft_wrap=True)
+        write(console, loss, "lost")
     if totals:
-        console.print(f"[note]{summary(asked.record, asked.seconds)}[/]", soft_wrap=True)
+        write(console, summary(asked.record, asked.seconds), "note")
 
 
 def show_proposals(record: MoARecord, console: Console) -> None:
     """Print each usable proposal under its layer and model."""
     for proposal in record["proposals"]:
         if text := proposal.get("text"):
-            head = f"layer {proposal['layer']} · {proposal['model']}"
-            console.print(f"\n[bold]{escape(head)}[/]", soft_wrap=True)
-            shown = printable(text) if console.is_terminal else text
-            console.print(escape(shown), soft_wrap=not console.is_terminal)
-    console.print()
+            write(console, f"\nlayer {proposal['layer']} · {proposal['model']}", "bold")
+            write(console, text)
+    write(console, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,12 +39,23 @@ THEME: Final = Theme(
         "markdown.h3": "bold",
     }
 )
+# as the SDK of OpenAI, which Together's clients use, puts an endpoint's answer
+_SDKS_ERROR: Final = re.compile(r"Error code: (\d+) - .*?'message': (?:'|\")(.+?)(?:'|\")[,}]")
+_TYPE: Final = re.compile(r"^\w+(Error|Exception): ")
 _STYLES: Final = {"waiting": "waiting", "asking": "running", "streaming": "running", "done": "done"}
 
 
 def console(*, stderr: bool = False) -> Console:
     """A console on stdout or stderr, with our colours (none where `NO_COLOR` is set)."""
     return Console(stderr=stderr, theme=THEME, highlight=False)
+
+
+def write(console: Console, text: str, style: str = "") -> None:
+    """Write a text as it stands: on a terminal wrapped between words, in a pipe as it is."""
+    if console.is_terminal:
+        console.print(Text(printable(text), style))
+    else:
+        console.out(text, highlight=False)
 
 
 @dataclass(slots=True)
@@ -62,8 +74,14 @@ class _Row:
 
     def result(self) -> str:
         if self.error:
-            return self.error
+            return _short(self.error.removeprefix(f"{self.state}: "))
         return "" if self.tokens is None else f"{self.tokens:,} tokens"
+
+
+def _short(reason: str) -> str:
+    """What of an error tells most, for there is little room: not its type, nor braces."""
+    found = _SDKS_ERROR.search(reason)
+    return f"{found[1]}: {found[2]}" if found else _TYPE.sub("", reason)
 
 
 class Board:

@@ -13,11 +13,10 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import WordCompleter
 from prompt_toolkit.formatted_text import HTML
 from prompt_toolkit.history import InMemoryHistory
-from rich.markup import escape
 
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.answering import AnswerPrinter, Asked, ask, show_proposals, tell
-from langchain_moa.cli.board import console, usage_table
+from langchain_moa.cli.board import console, usage_table, write
 from langchain_moa.cli.conversation import Conversation
 from langchain_moa.cli.exits import Exit, code_of, one_line
 from langchain_moa.cli.mixture import member_names, mixture_for
@@ -244,29 +243,29 @@ class Chat:
         )
 
     def _error(self, error: MoAError) -> None:
-        self._about.print(f"[lost]error: {escape(one_line(error))}[/]", soft_wrap=True)
+        write(self._about, f"error: {one_line(error)}", "lost")
 
     def _note(self, text: str) -> None:
-        self._about.print(f"[note]{escape(text)}[/]", soft_wrap=True)
+        write(self._about, text, "note")
 
     def _help(self, _: str) -> None:
         for command, meaning in _COMMANDS.items():
-            self._console.print(f"[prompt]{command:12}[/] {meaning}")
-        self._console.print("[note]Ctrl-C cancels an answer. Pasted lines are one question.[/]")
+            write(self._console, f"{command:12} {meaning}")
+        write(self._console, "Ctrl-C cancels an answer. Pasted lines are one question.", "note")
 
     def _models(self, _: str) -> None:
         *layers, aggregators = member_names(self._llm)
         for number, models in enumerate(layers, start=1):
             for place, model in enumerate(models):
                 label = f"layer {number}" if place == 0 else ""
-                self._console.print(f"[note]{label:11}[/]{escape(model)}", soft_wrap=True)
-        self._console.print(f"[note]aggregator [/]{escape(aggregators[0])}", soft_wrap=True)
+                write(self._console, f"{label:11}{model}")
+        write(self._console, f"{'aggregator':11}{aggregators[0]}")
 
     def _layers(self, _: str) -> None:
         layers = self._llm.num_layers
         passes = "one pass" if layers == 2 else f"{layers - 1} passes"  # noqa: PLR2004 - with the aggregator's
         text = f"{layers} layers: {passes} of the reference models, and the aggregator."
-        self._console.print(f"[note]{text}[/]", soft_wrap=True)
+        write(self._console, text, "note")
 
     def _show_proposals(self, _: str) -> None:
         if record := self._conversation.last_record:

@@ -97,6 +97,24 @@ def test_the_board_follows_each_member() -> None:
     assert lines[3].rstrip().endswith("no such luck")
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ("failed: ValueError: no such luck", "no such luck"),
+        (
+            "failed: APIError: Error code: 400 - {'error': {'message': 'no such luck', 'code': 1}}",
+            "400: no such luck",
+        ),
+        ("failed: APIError: Error code: 500 - {'detail': 1}", "Error code: 500 - {'detail': 1"),
+        ("no such luck", "no such luck"),
+    ],
+)
+def test_the_board_tells_what_matters_of_an_error(error: str, told: str) -> None:
+    board = Board([["acme/a"], ["acme/b"]])
+    board.on_event(progress_event("member_failed", layer=1, index=0, seconds=1.0, error=error))
+    assert f"1.0 s   {told}" in shown(board)
+
+
 def answer(text: str, tokens: int = 5) -> AIMessage:
     usage = {"input_tokens": 1, "output_tokens": tokens - 1, "total_tokens": tokens}
     record = {"usage": {"by_model": {"acme/a": usage}, "unknown": []}}
