@@ -9,12 +9,23 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import pexpect
+import pexpect  # type: ignore[import-untyped]
 import pyte
 
 _COLOURS = re.compile(rb"\x1b\[[\d;]*m")
 _WITHOUT_COLOUR = re.compile(rb"\x1b\[(?:[012345789]|2[2-9])?(?:;(?:[0-9]|2[2-9]))*m")
 _PATIENCE = 60.0
+
+
+class _Screen(pyte.HistoryScreen):
+    """A screen that answers what a program asks of the terminal."""
+
+    def __init__(self, columns: int, rows: int, answer: Callable[[str], object]) -> None:
+        super().__init__(columns, rows, history=5000)
+        self._answer = answer
+
+    def write_process_input(self, data: str) -> None:
+        self._answer(data)
 
 
 class Terminal:
@@ -37,8 +48,7 @@ class Terminal:
         spawn: Any = pexpect.spawn  # there is none on Windows
         self._process = spawn(sys.executable, list(words), dimensions=size, env=env, timeout=None)
         self._process.delaybeforesend = None
-        self._screen = pyte.HistoryScreen(2 * self.columns, rows, history=5000)
-        self._screen.write_process_input = self._process.send  # the terminal's own reports
+        self._screen = _Screen(2 * self.columns, rows, self._process.send)
         self._stream = pyte.ByteStream(self._screen)
         self.received = b""
 

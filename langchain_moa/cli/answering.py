@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.markdown import Markdown
 from rich.segment import Segment
@@ -42,6 +43,15 @@ class Asked:
     seconds: float
 
 
+def _live(console: Console, shown: RenderableType = "") -> Live:
+    """A display that goes when it ends.
+
+    Rich's own thread of refreshes is not used: it would write in the middle of what is printed
+    above the display.
+    """
+    return Live(shown, console=console, transient=True, auto_refresh=False)
+
+
 class AnswerPrinter:
     """Prints a growing answer.
 
@@ -64,13 +74,18 @@ class AnswerPrinter:
             return
         self._pending += printable(text)
         if self._live is None:
-            self._live = Live(console=self._console, refresh_per_second=_REFRESH, transient=True)
+            self._live = _live(self._console)
             self._live.start()
         finished, self._pending = finished_paragraphs(self._pending)
+        self._live.update(_Paragraphs(self._pending, tail=True))
         if finished:
             self._console.print(_Paragraphs(finished))
             self._console.print()
-        self._live.update(_Paragraphs(self._pending, tail=True))
+
+    def refresh(self) -> None:
+        """Show what has come."""
+        if self._live is not None:
+            self._live.refresh()
 
     def end(self, *, complete: bool) -> None:
         """Print for good what is left.
@@ -148,11 +163,7 @@ async def ask(
         MoAError: There is no answer.
     """
     board = Board(member_names(llm))
-    live = (
-        Live(board, console=progress, transient=True, refresh_per_second=_REFRESH)
-        if progress
-        else None
-    )
+    live = _live(progress, board) if progress else None
 
     def heard(event: ProgressEvent) -> None:
         board.on_event(event)
@@ -176,6 +187,7 @@ class _Asking:
         complete = False
         if self._live:
             self._live.start()
+        refreshing = asyncio.create_task(self._refresh())
         try:
             async with aclosing(cast("Chunks", llm.astream(messages))) as chunks:
                 async for chunk in chunks:
@@ -183,12 +195,21 @@ class _Asking:
                     self._show(chunk.text)
             complete = True
         finally:
+            refreshing.cancel()
             self._hide_members()
             if whole is not None and self._printer:
                 self._printer.end(complete=complete)
         message = cast("AIMessage", message_chunk_to_message(whole or AIMessageChunk(content="")))
         seconds = time.perf_counter() - started
         return Asked(message=message, record=message.response_metadata["moa"], seconds=seconds)
+
+    async def _refresh(self) -> None:
+        while True:
+            await asyncio.sleep(1 / _REFRESH)
+            if self._live:
+                self._live.refresh()
+            if self._printer:
+                self._printer.refresh()
 
     def _show(self, text: str) -> None:
         if text and self._printer is not None:

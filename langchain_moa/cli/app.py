@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -135,7 +136,14 @@ def run(argv: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
+class _OnStderr(logging.Handler):
+    """Writes to what stderr is at the time: a live display has it written above itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"{self.format(record)}\n")
+
+
 def _log(*, verbose: bool) -> None:
     """Show the mixture's warnings where they are asked for; losses are told anyway."""
-    logging.basicConfig(format="%(levelname)s %(message)s")
+    logging.basicConfig(format="%(levelname)s %(message)s", handlers=[_OnStderr()])
     logging.getLogger("langchain_moa").setLevel(logging.INFO if verbose else logging.CRITICAL)

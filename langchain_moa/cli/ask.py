@@ -17,6 +17,7 @@ from langchain_moa.cli.board import console
 from langchain_moa.cli.exits import Exit, code_of, one_line, say
 from langchain_moa.cli.mixture import mixture_for
 from langchain_moa.cli.options import MixtureOptions
+from langchain_moa.cli.terminal import without_echo
 from langchain_moa.errors import MoAError
 
 
@@ -46,7 +47,7 @@ def run(
     messages: list[BaseMessage] = [SystemMessage(system)] if system else []
     messages.append(HumanMessage(asked))
     stderr = console(stderr=True)
-    with mixture_for(options, include_proposals=True) as llm:
+    with mixture_for(options, include_proposals=True) as llm, without_echo():
         try:
             answer = asyncio.run(_answered(llm, messages, stderr, as_json=as_json))
         except MoAError as error:

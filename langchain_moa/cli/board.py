@@ -40,7 +40,9 @@ THEME: Final = Theme(
     }
 )
 # as the SDK of OpenAI, which Together's clients use, puts an endpoint's answer
-_SDKS_ERROR: Final = re.compile(r"Error code: (\d+) - .*?'message': (?:'|\")(.+?)(?:'|\")[,}]")
+_SDKS_ERROR: Final = re.compile(
+    r"Error code: (\d+) - (?:.*?'message': (?:'|\")(.+?)(?:'|\")[,}]|([^{].*))"
+)
 _TYPE: Final = re.compile(r"^\w+(Error|Exception): ")
 _STYLES: Final = {"waiting": "waiting", "asking": "running", "streaming": "running", "done": "done"}
 
@@ -81,7 +83,7 @@ class _Row:
 def _short(reason: str) -> str:
     """What of an error tells most, for there is little room: not its type, nor braces."""
     found = _SDKS_ERROR.search(reason)
-    return f"{found[1]}: {found[2]}" if found else _TYPE.sub("", reason)
+    return f"{found[1]}: {found[2] or found[3]}" if found else _TYPE.sub("", reason)
 
 
 class Board:
@@ -111,7 +113,8 @@ class Board:
             case "first_token" | "token":
                 row.state = "streaming"
             case "member_retried":
-                row.error = f"again in {event['seconds'] or 0:.1f} s: {event['error']}"
+                reason = _short(event["error"] or "")
+                row.error = f"again in {event['seconds'] or 0:.1f} s: {reason}"
             case "member_finished":
                 row.state, row.seconds, row.error = "done", event["seconds"], None
                 row.tokens = event["usage"]["output_tokens"] if event["usage"] else None
