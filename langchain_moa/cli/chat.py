@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import WordCompleter
-from prompt_toolkit.formatted_text import HTML
 from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit.utils import is_dumb_terminal
 
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.answering import AnswerPrinter, Asked, ask, show_proposals, tell
@@ -40,6 +40,7 @@ _COMMANDS: Final = {
     "/quit": "leave (as Ctrl-D)",
 }
 _LEAVE: Final = ("/quit", "/exit", "quit", "exit")  # the last two as in the reference demo
+_PROMPT: Final = ">>> "
 _TEMPERATURE: Final = 0.7  # the paper's and the reference demo's
 _MAX_TOKENS: Final = 2048
 
@@ -82,24 +83,24 @@ def run(
 
 def _asked_options(options: MixtureOptions) -> MixtureOptions:
     """The reference demo's three questions, as far as options leave them open."""
-    session: PromptSession[str] = PromptSession()
+    ask_for = _reader()
     default = options.aggregator or get_preset(DEFAULT_PRESET).settings["aggregator"]
     if options.aggregator is None:
-        options = replace(options, aggregator=_asked(session, "Main model", default, str))
+        options = replace(options, aggregator=_asked(ask_for, "Main model", default, str))
     if options.temperature is None:
-        temperature = _asked(session, "Temperature", _TEMPERATURE, _from(0, float))
+        temperature = _asked(ask_for, "Temperature", _TEMPERATURE, _from(0, float))
         options = replace(options, temperature=temperature)
     if options.max_tokens is None:
-        max_tokens = _asked(session, "Max tokens", _MAX_TOKENS, _from(1, int))
+        max_tokens = _asked(ask_for, "Max tokens", _MAX_TOKENS, _from(1, int))
         options = replace(options, max_tokens=max_tokens)
     return options
 
 
 def _asked(
-    session: PromptSession[str], what: str, default: Value, parse: Callable[[str], Value]
+    ask_for: Callable[[str], str], what: str, default: Value, parse: Callable[[str], Value]
 ) -> Value:
     while True:
-        given = session.prompt(f"{what} [{default}]: ").strip()
+        given = ask_for(f"{what} [{default}]: ").strip()
         try:
             return parse(given) if given else default
         except ValueError:
@@ -116,17 +117,25 @@ def _from(least: int, kind: Callable[[str], Value]) -> Callable[[str], Value]:
     return parse
 
 
+def _reader(**settings: Any) -> Callable[[str], str]:
+    """Reads a line; where the cursor can't be moved, as in Emacs' shell, without editing."""
+    if is_dumb_terminal():  # prompt_toolkit would take no Ctrl-C and no Ctrl-D there
+        return input
+    session: PromptSession[str] = PromptSession(**settings)
+    return lambda prompt: session.prompt([("bold ansicyan" if prompt == _PROMPT else "", prompt)])
+
+
 def _typed() -> Iterator[str]:
     """What is typed, line by line; several lines that are pasted at once are one."""
     words = [command.partition(" ")[0] for command in _COMMANDS]
-    session: PromptSession[str] = PromptSession(
+    read = _reader(
         history=InMemoryHistory(),
         completer=WordCompleter(words, sentence=True),
         complete_while_typing=False,
     )
     while True:
         try:
-            yield session.prompt(HTML("<ansicyan><b>&gt;&gt;&gt; </b></ansicyan>"))
+            yield read(_PROMPT)
         except KeyboardInterrupt:  # of a line that was begun
             continue
         except EOFError:

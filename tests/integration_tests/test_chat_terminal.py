@@ -332,6 +332,17 @@ def test_colours(environment: dict[str, str], chat: Chat) -> None:
     assert not [code for code in terminal.codes if b"48;" in code or b"38;2" in code]
 
 
+def test_a_terminal_that_moves_no_cursor(chat: Chat) -> None:
+    terminal = chat(*MIXTURE, "--yes", TERM="dumb")
+    ask(terminal, "Well?")
+    assert "The answer." in terminal.text
+    terminal.sends(CTRL_C)
+    terminal.until(PROMPT, count=3)
+    terminal.sends(CTRL_D)
+    assert terminal.ends() == 0
+    assert b"\x1b" not in terminal.received
+
+
 def test_ask_shows_members_and_then_the_answer(chat: Chat, server: LoopbackServer) -> None:
     server.models[BETA] = says("A draft.", latency=1.0)
     terminal = chat("Well?", *MIXTURE, command="ask", prompt="asking")

@@ -171,6 +171,13 @@ def test_a_mixture_inside_a_mixture(suffix: str, tmp_path: Path) -> None:
     assert identity(again) == identity(llm)
 
 
+def test_the_order_of_keys_is_nothing(tmp_path: Path) -> None:
+    """TOML has tables behind all else."""
+    llm = made({**BARE, "proposal_kwargs": {"user": {"a": {"x": 1}, "b": 1}}})
+    llm.to_config(tmp_path / "moa.toml")
+    assert identity(made(tmp_path / "moa.toml")) == identity(llm)
+
+
 def test_self_moa_is_a_list_of_the_same() -> None:
     llm = MoAChatModel.self_moa(ALPHA, samples=3, temperature=0.7, api_key=KEY)
     config = llm.to_config()
