@@ -162,8 +162,22 @@ def _json(settings: Mapping[str, Any]) -> str:
     return f"{json.dumps(settings, indent=2, ensure_ascii=False, allow_nan=False)}\n"
 
 
+class _Dumper(yaml.SafeDumper):
+    """Plain YAML whose texts are read as they were, whatever line breaks they hold."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # PyYAML folds these as it folds its own line breaks, unless they are escaped
+    style = '"' if _LINE_BREAKS.intersection(text) else None
+    return dumper.represent_scalar(yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG, text, style)
+
+
+_LINE_BREAKS: Final = frozenset("\x85\u2028\u2029")
+_Dumper.add_representer(str, _text)
+
+
 def _yaml(settings: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    return yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 _YAML: Final = Format(lambda text: yaml.load(text, _StrictLoader), _yaml)  # noqa: S506 - is a SafeLoader

@@ -171,6 +171,25 @@ def test_a_mixture_inside_a_mixture(suffix: str, tmp_path: Path) -> None:
     assert identity(again) == identity(llm)
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_texts_of_any_kind(suffix: str, tmp_path: Path) -> None:
+    texts = [
+        "a\x85b",
+        "\u2028",
+        "\u2029 x",
+        "a\r\nb\tc",
+        "null",
+        "1e3",
+        "天 🌌",
+        "\ufeff",
+        "'\"",
+        "",
+    ]
+    made({**BARE, "stop": texts}).to_config(tmp_path / f"moa{suffix}")
+    assert made(tmp_path / f"moa{suffix}").stop == texts
+    assert "天 🌌" in (tmp_path / f"moa{suffix}").read_text("utf-8")
+
+
 def test_the_order_of_keys_is_nothing(tmp_path: Path) -> None:
     """TOML has tables behind all else."""
     llm = made({**BARE, "proposal_kwargs": {"user": {"a": {"x": 1}, "b": 1}}})
