@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -303,7 +304,8 @@ class MoAChatModel(HookedChatModel):
                 arguments of `MoAChatModel`, members as strings, as `{"model": "provider:model",
                 option: value}`, or as the settings of a mixture inside. In TOML, which has no
                 `null`, `timeout = inf` is no limit.
-            **overrides: Arguments that replace or add to those of the source.
+            **overrides: Arguments that replace or add to those of the source. `api_key`, and
+                `base_url` where they have none of their own, count for mixtures inside, too.
 
         Raises:
             MoAConfigurationError: A setting is unknown, wrong, or a key, which belongs into the
@@ -322,12 +324,18 @@ class MoAChatModel(HookedChatModel):
             True
         """
         try:
-            return cls(**{**settings_of(source, cls.from_config), **overrides})
+            return cls(**{**settings_of(source, partial(cls._inside, overrides)), **overrides})
         except MoAConfigurationError as error:
             if isinstance(source, Mapping) or str(error).startswith(str(source)):
                 raise
             msg = f"{source}: {error}"
             raise MoAConfigurationError(msg) from None
+
+    @classmethod
+    def _inside(cls, overrides: Mapping[str, Any], source: Mapping[str, Any]) -> Self:
+        """A mixture that is a member of another one, at the same endpoint if it names none."""
+        names = {"api_key"} if "base_url" in source else {"api_key", "base_url"}
+        return cls.from_config(source, **{k: v for k, v in overrides.items() if k in names})
 
     def to_config(self, path: str | Path | None = None) -> dict[str, Any]:
         """The settings of this mixture as plain data, without keys.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,7 @@ from pydantic import BaseModel, SecretStr
 
 from langchain_moa.breaker import CircuitBreaker
 from langchain_moa.config_files import read_settings
-from langchain_moa.errors import MoAConfigurationError, shown
+from langchain_moa.errors import MoAConfigurationError, MoAError, shown
 from langchain_moa.lineup import model_builder
 from langchain_moa.providers import ModelBuilder
 
@@ -30,10 +31,22 @@ _OF_PROGRAMS: Final = frozenset(
 LangChain works out itself."""
 _UNWRITTEN: Final = frozenset({"metadata", "profile", "callbacks", "cache", "rate_limiter"})
 """Fields of members that LangChain fills in, or that hold live objects."""
-_MAY_HOLD_KEYS: Final = frozenset({"default_headers", "default_query", "extra_body"})
+_MAY_HOLD_KEYS: Final = frozenset(
+    {"default_headers", "default_query", "extra_body", "extra_headers", "extra_query"}
+)
+_OF_NO_PROVIDER: Final = frozenset({"langchain_core", "langchain_moa"})
+_SECRET: Final = re.compile(
+    r"(?i)(.*(api|access|auth|secret)[_-]?key|(.*(api|access|auth|ad|bearer|session)[_-]?)?token"
+    r"|.*(secret|password|credentials)|(proxy-)?authorization|cookie)"
+)
+_WITH_PASSWORD: Final = re.compile(r"[A-Za-z][\w+.-]*://[^/?#\s]*@")
 
 
-def settings_of(source: ConfigSource, nested: Callable[[Mapping[str, Any]], Any]) -> dict[str, Any]:
+Nested = Callable[[Mapping[str, Any]], Any]
+"""Makes the mixture that stands as a member inside another one."""
+
+
+def settings_of(source: ConfigSource, nested: Nested) -> dict[str, Any]:
     """The arguments of a mixture that a file or a dict means.
 
     Args:
@@ -51,37 +64,57 @@ def settings_of(source: ConfigSource, nested: Callable[[Mapping[str, Any]], Any]
             "TOGETHER_API_KEY, or give from_config(..., api_key=...)."
         )
         raise MoAConfigurationError(msg)
-    for name in _MEMBERS:
-        if name in settings:
-            settings[name] = _loaded(settings[name], nested)
-    if isinstance(settings.get("fallbacks"), Mapping):
-        settings["fallbacks"] = {k: _loaded(v, nested) for k, v in settings["fallbacks"].items()}
-    for name in _TIMES:
-        if settings.get(name) == math.inf:
+    for name, value in settings.items():
+        if name in _MEMBERS:
+            settings[name] = _loaded(value, name, nested)
+        elif name == "fallbacks" and isinstance(value, Mapping):
+            settings[name] = {k: _loaded(v, f"{name}[{k!r}]", nested) for k, v in value.items()}
+        elif name == "circuit_breaker" and isinstance(value, Mapping):
+            settings[name] = _breaker(value)
+        elif name in _TIMES and value == math.inf:
             settings[name] = None
-    if isinstance(settings.get("circuit_breaker"), Mapping):
-        settings["circuit_breaker"] = _breaker(settings["circuit_breaker"])
+        else:
+            _refuse_secrets(value, name)
     return settings
 
 
-def _loaded(value: Any, nested: Callable[[Mapping[str, Any]], Any]) -> Any:
+def _loaded(value: Any, field: str, nested: Nested) -> Any:
     if isinstance(value, list | tuple):
-        return [_loaded(item, nested) for item in value]
+        return [_loaded(item, f"{field}[{place}]", nested) for place, item in enumerate(value)]
     if isinstance(value, Mapping) and "reference_models" in value:
-        return nested(value)
-    if isinstance(value, Mapping):
-        _refuse_keys(value)
+        try:
+            return nested(value)
+        except MoAConfigurationError as error:
+            msg = f"{field}: {error}"
+            raise MoAConfigurationError(msg) from None
+    _refuse_secrets(value, field)
     return value
 
 
-def _refuse_keys(member: Mapping[str, Any]) -> None:
-    for name in member:
-        if name.endswith("api_key"):
-            msg = (
-                f"{member.get('model')}.{name} does not belong into a configuration; set the "
-                "environment variable of its provider."
-            )
-            raise MoAConfigurationError(msg)
+def _refuse_secrets(value: Any, field: str) -> None:
+    """Refuse what is a key by its name, and addresses that hold a password.
+
+    Raises:
+        MoAConfigurationError: There is one; the message does not quote it.
+    """
+    if isinstance(value, str) and _WITH_PASSWORD.match(value):
+        msg = (
+            f"{field} holds a user's name or password, which does not belong into a configuration; "
+            "give the address without it."
+        )
+        raise MoAConfigurationError(msg)
+    if isinstance(value, list | tuple):
+        for place, item in enumerate(value):
+            _refuse_secrets(item, f"{field}[{place}]")
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            if isinstance(name, str) and _SECRET.fullmatch(name):
+                msg = (
+                    f"{field}.{name} does not belong into a configuration; set the environment "
+                    "variable of its provider."
+                )
+                raise MoAConfigurationError(msg)
+            _refuse_secrets(item, f"{field}.{name}")
 
 
 def _breaker(settings: Mapping[str, Any]) -> CircuitBreaker:
@@ -132,9 +165,6 @@ def _written(value: Any, field: str, builder: ModelBuilder) -> Any:
         return {k: _members(item, f"fallbacks[{k!r}]", builder) for k, item in value.items()}
     if field in _MEMBERS:
         return _members(value, field, builder)
-    if field == "base_url" and value and "@" in value:
-        msg = "base_url holds a user's name or password and is not written; set TOGETHER_API_BASE."
-        raise MoAConfigurationError(msg)
     return _plain(value, field)
 
 
@@ -142,19 +172,29 @@ def _plain(value: Any, field: str) -> Any:
     """A value as JSON holds it."""
     match value:
         case None | bool() | int() | str():
+            _refuse_secrets(value, field)
             return value
         case float() if math.isfinite(value):
             return value
         case Mapping() if all(isinstance(key, str) for key in value):
+            _refuse_headers(value, field)
+            _refuse_secrets(value, field)
             return {key: _plain(item, f"{field}.{key}") for key, item in value.items()}
         case list() | tuple():
             return [_plain(item, f"{field}[{place}]") for place, item in enumerate(value)]
         case CircuitBreaker():
             return asdict(value)
-        case PromptTemplate(template_format="f-string"):
+        case PromptTemplate(template_format="f-string") if not value.partial_variables:
             return value.template
     msg = f"{field}={shown(value)} can't be written; files hold numbers, texts, lists and tables."
     raise MoAConfigurationError(msg)
+
+
+def _refuse_headers(names: Iterable[str], field: str) -> None:
+    for name in names:
+        if name in _MAY_HOLD_KEYS:
+            msg = f"{field}.{name} may hold keys and is not written; leave it out of the member."
+            raise MoAConfigurationError(msg)
 
 
 def _members(value: Any, field: str, builder: ModelBuilder) -> Any:
@@ -168,7 +208,7 @@ def _members(value: Any, field: str, builder: ModelBuilder) -> Any:
         case Mapping():
             return _plain(value, field)
         case BaseChatModel() if getattr(value, "is_mixture", False):
-            return config_of(value)
+            return _mixture(value, field)
         case BaseChatModel() if _provider(value):
             return _chat_model(value, field, builder)
     msg = (
@@ -178,10 +218,19 @@ def _members(value: Any, field: str, builder: ModelBuilder) -> Any:
     raise MoAConfigurationError(msg)
 
 
+def _mixture(mixture: BaseChatModel, field: str) -> dict[str, Any]:
+    try:
+        return config_of(mixture)
+    except MoAConfigurationError as error:
+        msg = f"{field}: {error}"
+        raise MoAConfigurationError(msg) from None
+
+
 def _provider(model: BaseChatModel) -> str:
     """The provider as `init_chat_model` names it, of a chat model of LangChain's own packages."""
     package = type(model).__module__.partition(".")[0]
-    return package.removeprefix("langchain_") if package.startswith("langchain_") else ""
+    found = package.startswith("langchain_") and package not in _OF_NO_PROVIDER
+    return package.removeprefix("langchain_") if found else ""
 
 
 def _chat_model(model: BaseChatModel, field: str, builder: ModelBuilder) -> Any:
@@ -191,7 +240,11 @@ def _chat_model(model: BaseChatModel, field: str, builder: ModelBuilder) -> Any:
     if provider != "together" or (":" in name and "/" not in name.partition(":")[0]):
         name = f"{provider}:{name}"
     secrets = {n: v for n, v in vars(model).items() if isinstance(v, SecretStr)}
-    bare = builder.build(name, field, secrets)
+    try:
+        bare = builder.build(name, field, secrets)
+    except MoAError as error:
+        msg = f"{field}=<{type(model).__name__}> can't be written: {error}"
+        raise MoAConfigurationError(msg) from None
     if type(bare) is not type(model):
         msg = f"{field}: {name!r} would make a {type(bare).__name__}, not a {type(model).__name__}."
         raise MoAConfigurationError(msg)
@@ -208,9 +261,7 @@ def _differences(
         unwritten = info.exclude or name in _UNWRITTEN or isinstance(ours, SecretStr)
         if unwritten or value is None or value == ours:  # None is left to the mixture
             continue
-        if name in _MAY_HOLD_KEYS:
-            msg = f"{field}.{name} may hold keys and is not written; leave it out of the member."
-            raise MoAConfigurationError(msg)
+        _refuse_headers([name], field)
         option = min(name, info.alias or name, key=len)
         found.append((option, _plain(value, f"{field}.{option}")))
     return found

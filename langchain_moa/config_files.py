@@ -40,8 +40,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     try:
         settings = format_.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
-        msg = f"{path}: {reason or type(error).__name__}."
+        msg = f"{path}: {_reason(error)}."
         raise MoAConfigurationError(msg) from None
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         msg = f"{path} holds no settings; give 'name = value' for each."
@@ -55,12 +54,26 @@ def write_settings(settings: Mapping[str, Any], path: Path) -> None:
     Raises:
         MoAConfigurationError: The format can't hold them, or the file can't be written.
     """
+    format_of(path)
     text = settings_text(settings, path.suffix)
     try:
         path.write_text(text, "utf-8")
-    except OSError as error:
-        msg = f"{path}: {error.strerror}."
+    except (OSError, ValueError) as error:  # half of a surrogate pair is no text
+        msg = f"{path}: {_reason(error)}."
         raise MoAConfigurationError(msg) from None
+
+
+def _reason(error: Exception) -> str:
+    """Why a file can't be read or written, in one line, with the line of the file."""
+    text = str(error)
+    if isinstance(error, OSError):
+        text = error.strerror or text
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        text = f"{error.problem} (at line {mark.line + 1}, column {mark.column + 1})"
+    if isinstance(error, RecursionError):
+        text = "it is nested too deeply"
+    return " ".join(text.split()) or type(error).__name__
 
 
 def settings_text(settings: Mapping[str, Any], suffix: str) -> str:
@@ -71,7 +84,7 @@ def settings_text(settings: Mapping[str, Any], suffix: str) -> str:
         suffix: `.toml`, `.yaml`, `.yml` or `.json`.
 
     Raises:
-        MoAConfigurationError: The format can't hold them, as TOML no `null` below the top level.
+        MoAConfigurationError: The format can't hold them, as TOML no `null` in a list.
     """
     try:
         return format_of(Path(f"settings{suffix}")).dumps(settings)
@@ -114,25 +127,57 @@ def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Hashable, 
     try:
         return _once(pairs)
     except ValueError as error:
-        raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from None
+        problem = str(error)
+    except TypeError:
+        problem = "a list or a table can't be a key"
+    raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
 def _toml(settings: Mapping[str, Any]) -> str:
-    """TOML has no null: at the top level, where it means no limit, infinity stands for it."""
     import tomli_w  # noqa: PLC0415 - most programs write no TOML
 
-    return tomli_w.dumps({k: math.inf if v is None else v for k, v in settings.items()})
+    return tomli_w.dumps(_without_null(settings))
+
+
+def _without_null(value: Any) -> Any:
+    """TOML has no null: in a mixture's table infinity stands for no limit of time.
+
+    Of its other settings `null` is the default, so they are left out.
+    """
+    if isinstance(value, list | tuple):
+        return [_without_null(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    kept = dict(value)
+    if "reference_models" in value:
+        kept = {k: v for k, v in value.items() if v is not None or k.endswith("timeout")}
+        kept = {k: math.inf if v is None else v for k, v in kept.items()}
+    return {name: _without_null(item) for name, item in kept.items()}
 
 
 def _json(settings: Mapping[str, Any]) -> str:
     return f"{json.dumps(settings, indent=2, ensure_ascii=False, allow_nan=False)}\n"
 
 
+class _Dumper(yaml.SafeDumper):
+    """Plain YAML whose texts are read as they were, whatever line breaks they hold."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # PyYAML folds these as it folds its own line breaks, unless they are escaped
+    style = '"' if _LINE_BREAKS.intersection(text) else None
+    return dumper.represent_scalar(yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG, text, style)
+
+
+_LINE_BREAKS: Final = frozenset("\x85\u2028\u2029")
+_Dumper.add_representer(str, _text)
+
+
 def _yaml(settings: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    return yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 _YAML: Final = Format(lambda text: yaml.load(text, _StrictLoader), _yaml)  # noqa: S506 - is a SafeLoader

@@ -11,6 +11,7 @@ import weakref
 from datetime import date
 from enum import Enum
 from hashlib import sha256
+from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -37,7 +38,8 @@ def _described(value: Any) -> Any:
     if isinstance(value, _PLAIN):
         return repr(value)
     if isinstance(value, dict):
-        return ["dict", *([repr(key), _described(item)] for key, item in value.items())]
+        items = sorted(((repr(key), item) for key, item in value.items()), key=itemgetter(0))
+        return ["dict", *([key, _described(item)] for key, item in items)]
     if isinstance(value, list | tuple):
         return ["list", *map(_described, value)]
     if isinstance(value, set | frozenset):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
+from langchain_moa.cli import main
 from langchain_moa.testing import LoopbackServer, ModelBehavior
 
 KEY_PREFIXES = (
@@ -44,3 +48,41 @@ def loopback() -> Iterator[LoopbackServer]:
     models = {name: ModelBehavior() for name in (*PROPOSERS, AGGREGATOR, "acme/other")}
     with LoopbackServer(models) as server:
         yield server
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command of the command line ended with."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Cli:
+    """The command line inside this process."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], environment: pytest.MonkeyPatch) -> None:
+        self._capsys = capsys
+        self.environment = environment
+
+    def __call__(self, *words: str, stdin: str = "") -> Ran:
+        self._capsys.readouterr()
+        self.environment.setattr("sys.stdin", io.StringIO(stdin))
+        code = main(words)
+        out, err = self._capsys.readouterr()
+        return Ran(code, out, err)
+
+    def asks(self, server: LoopbackServer) -> None:
+        """Let the environment name a server."""
+        self.environment.setenv("TOGETHER_API_BASE", server.base_url)
+        self.environment.setenv("TOGETHER_API_KEY", server.api_key)
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
+    """The command line; the level that it gives the log does not outlast the test."""
+    logger = logging.getLogger("langchain_moa")
+    level = logger.level
+    yield Cli(capsys, monkeypatch)
+    logger.setLevel(level)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Final
 
-_EXTRA: Final = {"click", "PIL", "prompt_toolkit", "rich"}
+from langchain_moa.cli.extra import says_extra_is_missing
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,9 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from langchain_moa.cli.app import run  # noqa: PLC0415 - needs an extra
     except ImportError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRA:
+        told = says_extra_is_missing(error)
+        if told is None:
             raise
-        mend = "pip install 'langchain-moa[cli]'"
-        print(f"langchain-moa: the command line needs an extra: {mend}", file=sys.stderr)  # noqa: T201
+        print(told, file=sys.stderr)  # noqa: T201
         return 2
     return run(sys.argv[1:] if argv is None else list(argv))

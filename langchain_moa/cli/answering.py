@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -9,16 +10,17 @@ from dataclasses import dataclass
 from typing import TypeAlias, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.markdown import Markdown
-from rich.markup import escape
 from rich.segment import Segment
 
 from langchain_moa.chat_models import MoAChatModel
-from langchain_moa.cli.board import Board, losses, summary
+from langchain_moa.cli.board import Board, losses, summary, write
 from langchain_moa.cli.mixture import member_names
-from langchain_moa.types import MoARecord
+from langchain_moa.cli.terminal import printable
+from langchain_moa.progress import OnProgress
+from langchain_moa.types import MoARecord, ProgressEvent
 
 Chunks: TypeAlias = AsyncGenerator[AIMessageChunk, None]
 
@@ -41,6 +43,15 @@ class Asked:
     seconds: float
 
 
+def _live(console: Console, shown: RenderableType = "") -> Live:
+    """A display that goes when it ends.
+
+    Rich's own thread of refreshes is not used: it would write in the middle of what is printed
+    above the display.
+    """
+    return Live(shown, console=console, transient=True, auto_refresh=False)
+
+
 class AnswerPrinter:
     """Prints a growing answer.
 
@@ -58,22 +69,33 @@ class AnswerPrinter:
 
     def feed(self, text: str) -> None:
         """Take the answer's next piece."""
-        self._pending += text
         if not self._console.is_terminal:
+            self._pending += text
             return
+        self._pending += printable(text)
         if self._live is None:
-            self._live = Live(console=self._console, refresh_per_second=_REFRESH, transient=True)
+            self._live = _live(self._console)
             self._live.start()
         finished, self._pending = finished_paragraphs(self._pending)
+        self._live.update(_Paragraphs(self._pending, tail=True))
         if finished:
             self._console.print(_Paragraphs(finished))
             self._console.print()
-        self._live.update(_Paragraphs(self._pending))
 
-    def end(self) -> None:
-        """Print for good what is left."""
+    def refresh(self) -> None:
+        """Show what has come."""
+        if self._live is not None:
+            self._live.refresh()
+
+    def end(self, *, complete: bool) -> None:
+        """Print for good what is left.
+
+        Args:
+            complete: Whether it is the whole answer; a part of one is shown on a terminal only.
+        """
         if self._live is None:
-            self._console.out(self._pending, highlight=False)
+            if complete:
+                self._console.out(self._pending, highlight=False)
         else:
             self._live.update("")
             self._live.stop()
@@ -83,32 +105,40 @@ class AnswerPrinter:
 
 
 class _Paragraphs:
-    """Markdown without the empty lines that its renderer puts around some kinds of blocks."""
+    """Markdown without the empty lines that its renderer puts around some kinds of blocks.
 
-    def __init__(self, text: str) -> None:
+    Args:
+        text: The Markdown.
+        tail: Whether only the end is shown of what is higher than the screen.
+    """
+
+    def __init__(self, text: str, *, tail: bool = False) -> None:
         self._markdown = Markdown(text, code_theme="ansi_dark")
+        self._tail = tail
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         lines = console.render_lines(self._markdown, options, pad=False)
         written = [i for i, line in enumerate(lines) if "".join(s.text for s in line).strip()]
-        for line in lines[written[0] : written[-1] + 1] if written else []:
+        shown = lines[written[0] : written[-1] + 1] if written else []
+        for line in shown[-max(1, options.max_height - 1) :] if self._tail else shown:
             yield from line
             yield Segment.line()
 
 
 def finished_paragraphs(text: str) -> tuple[str, str]:
-    """Split growing Markdown at the last empty line outside a code block.
+    """Split growing Markdown at the last empty line outside a code block and a list's item.
 
     Returns:
         What cannot change any more, and the rest.
     """
-    in_code, split, place = False, 0, 0
+    in_code, after_empty, split, place = False, False, 0, 0
     for line in text.splitlines(keepends=True):
-        place += len(line)
+        if after_empty and not in_code and not line[0].isspace():
+            split = place
         if line.lstrip().startswith(("```", "~~~")):
             in_code = not in_code
-        elif not line.strip() and not in_code:
-            split = place
+        after_empty = not line.strip()
+        place += len(line)
     return text[:split].strip("\n"), text[split:]
 
 
@@ -118,6 +148,7 @@ async def ask(
     *,
     progress: Console | None = None,
     printer: AnswerPrinter | None = None,
+    on_event: OnProgress | None = None,
 ) -> Asked:
     """Ask the mixture, and show the members as they work and the answer as it comes.
 
@@ -126,19 +157,20 @@ async def ask(
         messages: The conversation.
         progress: A terminal to show the members on; `None` shows none.
         printer: What prints the answer; `None` prints none.
+        on_event: Called with each step, too.
 
     Raises:
         MoAError: There is no answer.
     """
     board = Board(member_names(llm))
-    live = (
-        Live(board, console=progress, transient=True, refresh_per_second=_REFRESH)
-        if progress
-        else None
-    )
-    listening = llm.model_copy(
-        update={"on_progress": board.on_event, "stream_proposals": live is not None}
-    )
+    live = _live(progress, board) if progress else None
+
+    def heard(event: ProgressEvent) -> None:
+        board.on_event(event)
+        if on_event is not None:
+            on_event(event)
+
+    listening = llm.model_copy(update={"on_progress": heard, "stream_proposals": live is not None})
     return await _Asking(live, printer).run(listening, list(messages))
 
 
@@ -152,20 +184,32 @@ class _Asking:
     async def run(self, llm: MoAChatModel, messages: list[BaseMessage]) -> Asked:
         started = time.perf_counter()
         whole: AIMessageChunk | None = None
+        complete = False
         if self._live:
             self._live.start()
+        refreshing = asyncio.create_task(self._refresh())
         try:
             async with aclosing(cast("Chunks", llm.astream(messages))) as chunks:
                 async for chunk in chunks:
                     whole = chunk if whole is None else whole + chunk
                     self._show(chunk.text)
+            complete = True
         finally:
+            refreshing.cancel()
             self._hide_members()
             if whole is not None and self._printer:
-                self._printer.end()
+                self._printer.end(complete=complete)
         message = cast("AIMessage", message_chunk_to_message(whole or AIMessageChunk(content="")))
         seconds = time.perf_counter() - started
         return Asked(message=message, record=message.response_metadata["moa"], seconds=seconds)
+
+    async def _refresh(self) -> None:
+        while True:
+            await asyncio.sleep(1 / _REFRESH)
+            if self._live:
+                self._live.refresh()
+            if self._printer:
+                self._printer.refresh()
 
     def _show(self, text: str) -> None:
         if text and self._printer is not None:
@@ -190,16 +234,15 @@ def tell(asked: Asked, console: Console, *, proposals: bool, totals: bool) -> No
     if proposals:
         show_proposals(asked.record, console)
     for loss in losses(asked.record):
-        console.print(f"[lost]{escape(loss)}[/]", soft_wrap=True)
+        write(console, loss, "lost")
     if totals:
-        console.print(f"[note]{summary(asked.record, asked.seconds)}[/]", soft_wrap=True)
+        write(console, summary(asked.record, asked.seconds), "note")
 
 
 def show_proposals(record: MoARecord, console: Console) -> None:
     """Print each usable proposal under its layer and model."""
     for proposal in record["proposals"]:
         if text := proposal.get("text"):
-            head = f"layer {proposal['layer']} · {proposal['model']}"
-            console.print(f"\n[bold]{escape(head)}[/]", soft_wrap=True)
-            console.print(escape(text), soft_wrap=not console.is_terminal)
-    console.print()
+            write(console, f"\nlayer {proposal['layer']} · {proposal['model']}", "bold")
+            write(console, text)
+    write(console, "")

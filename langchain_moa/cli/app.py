@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -123,17 +124,26 @@ def run(argv: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    words = [word for word in argv if word != _DEBUG]
+    end = argv.index("--") if "--" in argv else len(argv)
+    debug = _DEBUG in argv[:end]
+    words = [*(word for word in argv[:end] if word != _DEBUG), *argv[end:]]
     try:
         code = app.main(args=words, prog_name="langchain-moa", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - told in one line
         from langchain_moa.cli.exits import report  # noqa: PLC0415 - imports LangChain
 
-        return report(error, debug=_DEBUG in argv)
+        return report(error, debug=debug)
     return code if isinstance(code, int) else 0
+
+
+class _OnStderr(logging.Handler):
+    """Writes to what stderr is at the time: a live display has it written above itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"{self.format(record)}\n")
 
 
 def _log(*, verbose: bool) -> None:
     """Show the mixture's warnings where they are asked for; losses are told anyway."""
-    logging.basicConfig(format="%(levelname)s %(message)s")
+    logging.basicConfig(format="%(levelname)s %(message)s", handlers=[_OnStderr()])
     logging.getLogger("langchain_moa").setLevel(logging.INFO if verbose else logging.CRITICAL)

@@ -14,9 +14,10 @@ from rich.console import Console
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.answering import AnswerPrinter, Asked, ask, tell
 from langchain_moa.cli.board import console
-from langchain_moa.cli.exits import Exit, code_of, one_line
+from langchain_moa.cli.exits import Exit, code_of, one_line, say
 from langchain_moa.cli.mixture import mixture_for
 from langchain_moa.cli.options import MixtureOptions
+from langchain_moa.cli.terminal import without_echo
 from langchain_moa.errors import MoAError
 
 
@@ -46,13 +47,14 @@ def run(
     messages: list[BaseMessage] = [SystemMessage(system)] if system else []
     messages.append(HumanMessage(asked))
     stderr = console(stderr=True)
-    with mixture_for(options, include_proposals=True) as llm:
+    with mixture_for(options, include_proposals=True) as llm, without_echo():
         try:
             answer = asyncio.run(_answered(llm, messages, stderr, as_json=as_json))
         except MoAError as error:
             if not as_json:
                 raise
             click.echo(json.dumps(_failed(asked, error), indent=2, ensure_ascii=False))
+            say(f"error: {one_line(error)}")
             return code_of(error)
     if as_json:
         click.echo(json.dumps(_as_json(asked, answer), indent=2, ensure_ascii=False))
@@ -73,8 +75,12 @@ def _question(given: str | None) -> str:
     if given is None and sys.stdin.isatty():
         msg = "no question; give it as an argument, or on stdin."
         raise click.UsageError(msg)
-    question = sys.stdin.read() if given in (None, "-") else given
-    if not question or not question.strip():
+    try:
+        question = sys.stdin.read() if given is None or given == "-" else given
+    except UnicodeDecodeError:
+        msg = "the question on stdin is no text."
+        raise click.UsageError(msg) from None
+    if not question.strip():
         msg = "the question is empty."
         raise click.UsageError(msg)
     return question.strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,10 @@ from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from rich.theme import Theme
 
+from langchain_moa.cli.terminal import printable
 from langchain_moa.types import USABLE, MoARecord, ProgressEvent, ProposalRecord
 
 # Colours of the terminal's own palette, none of which fixes a background: they can be read on dark
@@ -36,12 +39,25 @@ THEME: Final = Theme(
         "markdown.h3": "bold",
     }
 )
+# as the SDK of OpenAI, which Together's clients use, puts an endpoint's answer
+_SDKS_ERROR: Final = re.compile(
+    r"Error code: (\d+) - (?:.*?'message': (?:'|\")(.+?)(?:'|\")[,}]|([^{].*))"
+)
+_TYPE: Final = re.compile(r"^\w+(Error|Exception): ")
 _STYLES: Final = {"waiting": "waiting", "asking": "running", "streaming": "running", "done": "done"}
 
 
 def console(*, stderr: bool = False) -> Console:
     """A console on stdout or stderr, with our colours (none where `NO_COLOR` is set)."""
     return Console(stderr=stderr, theme=THEME, highlight=False)
+
+
+def write(console: Console, text: str, style: str = "") -> None:
+    """Write a text as it stands: on a terminal wrapped between words, in a pipe as it is."""
+    if console.is_terminal:
+        console.print(Text(printable(text), style))
+    else:
+        console.out(text, highlight=False)
 
 
 @dataclass(slots=True)
@@ -60,8 +76,14 @@ class _Row:
 
     def result(self) -> str:
         if self.error:
-            return self.error
+            return _short(self.error.removeprefix(f"{self.state}: "))
         return "" if self.tokens is None else f"{self.tokens:,} tokens"
+
+
+def _short(reason: str) -> str:
+    """What of an error tells most, for there is little room: not its type, nor braces."""
+    found = _SDKS_ERROR.search(reason)
+    return f"{found[1]}: {found[2] or found[3]}" if found else _TYPE.sub("", reason)
 
 
 class Board:
@@ -91,7 +113,8 @@ class Board:
             case "first_token" | "token":
                 row.state = "streaming"
             case "member_retried":
-                row.error = f"again in {event['seconds'] or 0:.1f} s: {event['error']}"
+                reason = _short(event["error"] or "")
+                row.error = f"again in {event['seconds'] or 0:.1f} s: {reason}"
             case "member_finished":
                 row.state, row.seconds, row.error = "done", event["seconds"], None
                 row.tokens = event["usage"]["output_tokens"] if event["usage"] else None
@@ -110,9 +133,9 @@ class Board:
             style = _STYLES.get(row.state, "lost")
             label = f"layer {layer}" if layer != layer_before else ""
             layer_before = layer
-            table.add_row(
-                f"[note]{label}[/]", row.model, f"[{style}]{row.state}[/]", row.time(), row.result()
-            )
+            texts = (label, row.model, row.state, row.time(), row.result())
+            styles = ("note", "", style, "", "")
+            table.add_row(*map(Text, map(_flat, texts), styles))
         return table
 
 
@@ -149,7 +172,7 @@ def _loss(proposal: ProposalRecord) -> str:
 
 
 def _flat(text: str) -> str:
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))
 
 
 def usage_table(totals: Mapping[str, Mapping[str, Any]], unknown: Sequence[str]) -> Table:
@@ -166,7 +189,8 @@ def usage_table(totals: Mapping[str, Mapping[str, Any]], unknown: Sequence[str])
     table.add_column("out", footer=f"{sums['output_tokens']:,}", justify="right", no_wrap=True)
     for model, usage in totals.items():
         mark = " *" if model in unknown else ""
-        table.add_row(f"{model}{mark}", f"{usage['input_tokens']:,}", f"{usage['output_tokens']:,}")
+        counts = (f"{usage[kind]:,}" for kind in sums)
+        table.add_row(Text(f"{model}{mark}"), *counts)
     if unknown:
         table.caption = "* and requests that did not say what they used"
     return table

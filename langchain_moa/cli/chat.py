@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import WordCompleter
-from prompt_toolkit.formatted_text import HTML
 from prompt_toolkit.history import InMemoryHistory
-from rich.markup import escape
+from prompt_toolkit.utils import is_dumb_terminal
 
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.answering import AnswerPrinter, Asked, ask, show_proposals, tell
-from langchain_moa.cli.board import console, usage_table
+from langchain_moa.cli.board import console, usage_table, write
 from langchain_moa.cli.conversation import Conversation
 from langchain_moa.cli.exits import Exit, code_of, one_line
 from langchain_moa.cli.mixture import member_names, mixture_for
 from langchain_moa.cli.options import MixtureOptions
 from langchain_moa.cli.terminal import without_echo
-from langchain_moa.errors import MoAConfigurationError, MoAError
+from langchain_moa.errors import MoAError
 from langchain_moa.presets import DEFAULT_PRESET, get_preset
 
 Value = TypeVar("Value")
@@ -41,6 +40,7 @@ _COMMANDS: Final = {
     "/quit": "leave (as Ctrl-D)",
 }
 _LEAVE: Final = ("/quit", "/exit", "quit", "exit")  # the last two as in the reference demo
+_PROMPT: Final = ">>> "
 _TEMPERATURE: Final = 0.7  # the paper's and the reference demo's
 _MAX_TOKENS: Final = 2048
 
@@ -68,71 +68,88 @@ def run(
         The exit code: without a terminal it tells whether all questions were answered.
     """
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
-    if interactive and not yes:
-        options = _asked_options(options)
+    if interactive and not yes and not (options.preset or options.config or options.demo):
+        with mixture_for(options):  # what is wrong or missing is told before anything is asked
+            pass
+        try:
+            options = _asked_options(options)
+        except EOFError:
+            return Exit.ANSWER
     with mixture_for(options, include_proposals=True) as llm, asyncio.Runner() as runner:
         conversation = Conversation(system, multi_turn=multi_turn)
         chat = Chat(llm, conversation, runner, proposals=proposals, totals=interactive or verbose)
-        return chat.run(_typed() if interactive else _piped(), greet=interactive)
+        return chat.talk(_typed()) if interactive else chat.answer(sys.stdin)
 
 
 def _asked_options(options: MixtureOptions) -> MixtureOptions:
     """The reference demo's three questions, as far as options leave them open."""
-    if options.preset or options.config or options.demo:
-        return options
-    session: PromptSession[str] = PromptSession()
+    ask_for = _reader()
     default = options.aggregator or get_preset(DEFAULT_PRESET).settings["aggregator"]
     if options.aggregator is None:
-        options = replace(options, aggregator=_asked(session, "Main model", default, str))
+        options = replace(options, aggregator=_asked(ask_for, "Main model", default, str))
     if options.temperature is None:
-        temperature = _asked(session, "Temperature", _TEMPERATURE, _positive(float))
+        temperature = _asked(ask_for, "Temperature", _TEMPERATURE, _from(0, float))
         options = replace(options, temperature=temperature)
     if options.max_tokens is None:
-        max_tokens = _asked(session, "Max tokens", _MAX_TOKENS, _positive(int))
+        max_tokens = _asked(ask_for, "Max tokens", _MAX_TOKENS, _from(1, int))
         options = replace(options, max_tokens=max_tokens)
     return options
 
 
 def _asked(
-    session: PromptSession[str], what: str, default: Value, parse: Callable[[str], Value]
+    ask_for: Callable[[str], str], what: str, default: Value, parse: Callable[[str], Value]
 ) -> Value:
     while True:
-        given = session.prompt(f"{what} [{default}]: ").strip()
+        given = ask_for(f"{what} [{default}]: ").strip()
         try:
             return parse(given) if given else default
         except ValueError:
             print(f"{given!r} won't do; give something like {default}.")  # noqa: T201
 
 
-def _positive(kind: Callable[[str], Value]) -> Callable[[str], Value]:
+def _from(least: int, kind: Callable[[str], Value]) -> Callable[[str], Value]:
     def parse(text: str) -> Value:
         value = kind(text)
-        if not 0 <= float(text) < float("inf"):
+        if not least <= float(text) < float("inf"):
             raise ValueError
         return value
 
     return parse
 
 
+def _reader(**settings: Any) -> Callable[[str], str]:
+    """Reads a line; where the cursor can't be moved, as in Emacs' shell, without editing."""
+    if is_dumb_terminal():  # prompt_toolkit would take no Ctrl-C and no Ctrl-D there
+        return input
+    session: PromptSession[str] = PromptSession(**settings)
+    return lambda prompt: session.prompt([("bold ansicyan" if prompt == _PROMPT else "", prompt)])
+
+
 def _typed() -> Iterator[str]:
     """What is typed, line by line; several lines that are pasted at once are one."""
     words = [command.partition(" ")[0] for command in _COMMANDS]
-    session: PromptSession[str] = PromptSession(
+    read = _reader(
         history=InMemoryHistory(),
         completer=WordCompleter(words, sentence=True),
         complete_while_typing=False,
     )
     while True:
         try:
-            yield session.prompt(HTML("<ansicyan><b>&gt;&gt;&gt; </b></ansicyan>"))
+            yield read(_PROMPT)
         except KeyboardInterrupt:  # of a line that was begun
             continue
         except EOFError:
             return
 
 
-def _piped() -> Iterator[str]:
-    yield from sys.stdin
+def _until_left(lines: Iterable[str]) -> Iterator[str]:
+    """What there is to do, line by line, until one says to leave."""
+    for line in lines:
+        text = line.strip()
+        if text in _LEAVE:
+            return
+        if text:
+            yield text
 
 
 class Chat:
@@ -161,7 +178,8 @@ class Chat:
         self._proposals = proposals
         self._totals = totals
         self._console = console()
-        self._code = Exit.ANSWER
+        # in a pipe, stdout is for answers and for what commands show
+        self._about = self._console if self._console.is_terminal else console(stderr=True)
         self._commands: dict[str, Callable[[str], None]] = {
             "/help": self._help,
             "/models": self._models,
@@ -174,22 +192,37 @@ class Chat:
             "/reset": self._reset,
         }
 
-    def run(self, lines: Iterator[str], *, greet: bool) -> int:
-        """Answer each line, or do what it commands.
+    def talk(self, lines: Iterable[str]) -> int:
+        """Answer each line that a user types, or do what it commands.
+
+        Returns:
+            0, for the user has seen all there was.
+        """
+        aggregator = member_names(self._llm)[-1][0]
+        self._note(f"{aggregator} answers. /help lists the commands; Ctrl-D leaves.")
+        for text in _until_left(lines):
+            try:
+                self._do(text)
+            except MoAError as error:
+                self._error(error)
+            except KeyboardInterrupt:
+                self._note("cancelled; /retry asks again.")
+        return Exit.ANSWER
+
+    def answer(self, lines: Iterable[str]) -> int:
+        """Answer each line of a pipe, or do what it commands; Ctrl-C ends it.
 
         Returns:
             0, or the exit code of the last question that was not answered.
         """
-        if greet:
-            aggregator = member_names(self._llm)[-1][0]
-            self._note(f"{aggregator} answers. /help lists the commands; Ctrl-D leaves.")
-        for line in lines:
-            text = line.strip()
-            if text in _LEAVE:
-                break
-            if text:
+        code = Exit.ANSWER
+        for text in _until_left(lines):
+            try:
                 self._do(text)
-        return self._code
+            except MoAError as error:
+                self._error(error)
+                code = code_of(error)
+        return code
 
     def _do(self, text: str) -> None:
         word, _, argument = text.partition(" ")
@@ -201,20 +234,11 @@ class Chat:
             self._note(f"{word} is no command; /help lists them (// begins a text with a slash).")
 
     def _answer(self, question: str) -> None:
-        try:
-            with without_echo():
-                asked = self._runner.run(self._asked(question))
-        except KeyboardInterrupt:
-            self._note("cancelled; /retry asks again.")
-            return
-        except MoAError as error:
-            self._code = code_of(error)
-            self._console.print(f"[lost]error: {escape(one_line(error))}[/]", soft_wrap=True)
-            return
+        with without_echo():
+            asked = self._runner.run(self._asked(question))
         self._conversation.answered(asked.message)
-        about = self._console if self._console.is_terminal else console(stderr=True)
-        tell(asked, about, proposals=self._proposals, totals=self._totals)
-        if about is self._console:
+        tell(asked, self._about, proposals=self._proposals, totals=self._totals)
+        if self._console.is_terminal:
             self._console.print()
 
     async def _asked(self, question: str) -> Asked:
@@ -224,28 +248,33 @@ class Chat:
             self._conversation.with_question(question),
             progress=self._console if terminal else None,
             printer=AnswerPrinter(self._console),
+            on_event=self._conversation.on_event,
         )
 
+    def _error(self, error: MoAError) -> None:
+        write(self._about, f"error: {one_line(error)}", "lost")
+
     def _note(self, text: str) -> None:
-        self._console.print(f"[note]{escape(text)}[/]", soft_wrap=True)
+        write(self._about, text, "note")
 
     def _help(self, _: str) -> None:
         for command, meaning in _COMMANDS.items():
-            self._console.print(f"[prompt]{command:12}[/] {meaning}")
-        self._note("Ctrl-C cancels a running answer. Pasted lines are one question.")
+            write(self._console, f"{command:12} {meaning}")
+        write(self._console, "Ctrl-C cancels an answer. Pasted lines are one question.", "note")
 
     def _models(self, _: str) -> None:
         *layers, aggregators = member_names(self._llm)
         for number, models in enumerate(layers, start=1):
             for place, model in enumerate(models):
                 label = f"layer {number}" if place == 0 else ""
-                self._console.print(f"[note]{label:11}[/]{escape(model)}", soft_wrap=True)
-        self._console.print(f"[note]aggregator [/]{escape(aggregators[0])}", soft_wrap=True)
+                write(self._console, f"{label:11}{model}")
+        write(self._console, f"{'aggregator':11}{aggregators[0]}")
 
     def _layers(self, _: str) -> None:
         layers = self._llm.num_layers
         passes = "one pass" if layers == 2 else f"{layers - 1} passes"  # noqa: PLR2004 - with the aggregator's
-        self._note(f"{layers} layers: {passes} of the reference models, and the aggregator.")
+        text = f"{layers} layers: {passes} of the reference models, and the aggregator."
+        write(self._console, text, "note")
 
     def _show_proposals(self, _: str) -> None:
         if record := self._conversation.last_record:
@@ -272,11 +301,7 @@ class Chat:
         if not argument:
             self._note(f"{command} needs a file's name.")
             return
-        try:
-            action(Path(argument).expanduser())
-        except MoAConfigurationError as error:
-            self._console.print(f"[lost]{escape(str(error))}[/]", soft_wrap=True)
-            return
+        action(Path(argument).expanduser())
         count = len(self._conversation)
         self._note(f"{count} {'turn' if count == 1 else 'turns'} {done} {argument}.")
 

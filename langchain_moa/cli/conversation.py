@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from langchain_core.messages import (
     AIMessage,
@@ -18,7 +18,10 @@ from langchain_core.messages import (
 from langchain_core.messages.ai import UsageMetadata, add_usage
 
 from langchain_moa.errors import MoAConfigurationError
-from langchain_moa.types import RECORD_KEY, MoARecord
+from langchain_moa.types import RECORD_KEY, MoARecord, ProgressEvent
+
+Usage: TypeAlias = tuple[Mapping[str, UsageMetadata], Sequence[str]]
+"""Tokens per model, and models that left some untold."""
 
 _FORMAT: Final = "langchain-moa conversation 1"
 
@@ -36,6 +39,8 @@ class Conversation:
         self._multi_turn = multi_turn
         self._turns: list[tuple[HumanMessage, AIMessage]] = []
         self._unanswered: str | None = None
+        self._paid: list[Usage] = []
+        self._paying: list[Usage] = []
 
     def __len__(self) -> int:
         """How many questions were answered."""
@@ -44,6 +49,7 @@ class Conversation:
     def with_question(self, question: str) -> list[BaseMessage]:
         """What the model is asked: the turns before, and the question."""
         self._unanswered = question
+        self._pay()
         before = self._turns if self._multi_turn else []
         turns = [message for turn in before for message in turn]
         return [*self._system, *turns, HumanMessage(question)]
@@ -52,16 +58,29 @@ class Conversation:
         """Keep the last question with its answer."""
         self._turns.append((HumanMessage(self._unanswered or ""), answer))
         self._unanswered = None
+        self._paying.clear()  # the answer tells it all
+
+    def on_event(self, event: ProgressEvent) -> None:
+        """Count what members use, should there be no answer that tells it."""
+        if event["model"] and event["usage"]:
+            self._paying.append(({event["model"]: event["usage"]}, []))
+
+    def _pay(self) -> None:
+        self._paid += self._paying
+        self._paying = []
 
     def to_retry(self) -> str | None:
         """The question to ask again: the unanswered one, else the last one, whose answer goes."""
         if self._unanswered is None and self._turns:
-            self._unanswered = self._turns.pop()[0].text
+            question, answer = self._turns.pop()
+            self._unanswered = question.text
+            self._paid.append(_usage_of(answer))
         return self._unanswered
 
     def reset(self) -> None:
         """Forget all turns."""
         self._turns, self._unanswered = [], None
+        self._paid, self._paying = [], []
 
     @property
     def last_record(self) -> MoARecord | None:
@@ -69,13 +88,13 @@ class Conversation:
         return self._turns[-1][1].response_metadata.get(RECORD_KEY) if self._turns else None
 
     def usage(self) -> tuple[dict[str, UsageMetadata], list[str]]:
-        """Tokens per model over all answers that are kept, and models that left some untold."""
+        """Tokens per model, those of lost answers too, and models that left some untold."""
         totals: dict[str, UsageMetadata] = {}
         unknown: set[str] = set()
-        for _, answer in self._turns:
-            report = answer.response_metadata[RECORD_KEY]["usage"]
-            unknown |= set(report["unknown"])
-            for model, usage in report["by_model"].items():
+        kept = (_usage_of(answer) for _, answer in self._turns)
+        for by_model, untold in (*self._paid, *self._paying, *kept):
+            unknown.update(untold)
+            for model, usage in by_model.items():
                 totals[model] = add_usage(totals.get(model), usage)
         return totals, sorted(unknown)
 
@@ -104,10 +123,16 @@ class Conversation:
         except OSError as error:
             msg = f"{path}: {error.strerror}."
             raise MoAConfigurationError(msg) from None
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             msg = f"{path} is no conversation that /save wrote."
             raise MoAConfigurationError(msg) from None
-        self._system, self._turns, self._unanswered = system, turns, None
+        self.reset()
+        self._system, self._turns = system, turns
+
+
+def _usage_of(answer: AIMessage) -> Usage:
+    report = answer.response_metadata[RECORD_KEY]["usage"]
+    return report["by_model"], report["unknown"]
 
 
 def _parsed(kept: Any) -> tuple[list[SystemMessage], list[tuple[HumanMessage, AIMessage]]]:
@@ -121,4 +146,8 @@ def _parsed(kept: Any) -> tuple[list[SystemMessage], list[tuple[HumanMessage, AI
         turns.append((question, answer))
     if kept["format"] != _FORMAT:
         raise ValueError
+    for _, answer in turns:  # each has a record
+        by_model, _ = _usage_of(answer)
+        for usage in by_model.values():
+            add_usage(None, usage)
     return system, turns

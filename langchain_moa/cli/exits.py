@@ -9,6 +9,8 @@ from enum import IntEnum
 
 import click
 
+from langchain_moa.cli.extra import says_extra_is_missing
+
 
 class Exit(IntEnum):
     """Exit codes of every command."""
@@ -38,7 +40,8 @@ def code_of(error: BaseException) -> Exit:
 
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return Exit.INTERRUPTED
-    if isinstance(error, MoAConfigurationError | MissingExtraError | click.ClickException):
+    usage = MoAConfigurationError | MissingExtraError | click.ClickException
+    if isinstance(error, usage) or says_extra_is_missing(error):
         return Exit.USAGE
     return Exit.NO_ANSWER if isinstance(error, MoAError) else Exit.BROKEN
 
@@ -56,11 +59,20 @@ def report(error: BaseException, *, debug: bool) -> int:
     code = code_of(error)
     if debug:
         traceback.print_exception(error)
-    if isinstance(error, click.ClickException):
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
+    elif isinstance(error, click.ClickException):
+        say(f"error: {_with_hint(error)}")
     elif code is not Exit.INTERRUPTED:
-        say(f"error: {one_line(error)}")
+        say(says_extra_is_missing(error) or f"error: {one_line(error)}")
     return code
+
+
+def _with_hint(error: click.ClickException) -> str:
+    """What is wrong with the command's words, and where to read how they should be."""
+    text = " ".join(error.format_message().split())
+    context = getattr(error, "ctx", None)
+    return f"{text} (See {context.command_path} --help.)" if context else text
 
 
 def say(text: str) -> None:

@@ -19,7 +19,7 @@ def run(options: MixtureOptions, *, mermaid: bool, png: Path | None) -> int:
         mermaid: Whether to print LangGraph's own drawing as Mermaid's text.
         png: A file for a picture.
     """
-    with mixture_for(options) as llm:
+    with mixture_for(options, asks=False) as llm:
         names = member_names(llm)
         if png is not None:
             draw_png(names, png)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
+from typing import Final
 
 import click
 
 from langchain_moa.cli.exits import say
 from langchain_moa.cli.options import MixtureOptions
 from langchain_moa.presets import get_preset, preset_names
+
+_WIDTH: Final = 80
 
 
 def presets(name: str | None) -> int:
@@ -25,8 +29,12 @@ def presets(name: str | None) -> int:
     from langchain_moa.config_files import settings_text  # noqa: PLC0415 - a list needs no LangChain
 
     preset = get_preset(name)
-    retired = "\n# Models of it are retired: it shows how it was done." if preset.retired else ""
-    click.echo(f"# {preset.title}\n# {preset.source}{retired}\n")
+    notes = [preset.title, preset.source]
+    if preset.retired:
+        notes.append("Models of it are retired: it shows how it was done.")
+    for note in notes:
+        click.echo(fill(note, _WIDTH, initial_indent="# ", subsequent_indent="# "))
+    click.echo()
     click.echo(settings_text(preset.settings, ".toml"), nl=False)
     return 0
 
@@ -47,10 +55,8 @@ def config(options: MixtureOptions, *, form: str, every: bool, write: Path | Non
     from langchain_moa.config import config_of  # noqa: PLC0415
     from langchain_moa.config_files import settings_text, write_settings  # noqa: PLC0415
 
-    with mixture_for(options) as llm:
+    with mixture_for(options, asks=False) as llm:
         settings = config_of(llm, every=every)
-    if every and form == "toml" and write is None:  # TOML has no null, which is what no setting is
-        settings = {name: value for name, value in settings.items() if value is not None}
     if write is None:
         click.echo(settings_text(settings, f".{form}"), nl=False)
         return 0

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.options import MixtureOptions, overrides_of
+from langchain_moa.config_files import read_settings
 from langchain_moa.errors import MissingExtraError, MoAConfigurationError
 from langchain_moa.presets import DEFAULT_PRESET, get_preset
 from langchain_moa.providers import TOGETHER_KEY_VARIABLE
@@ -19,11 +20,14 @@ _NO_KEY: Final = "no-key"
 
 
 @contextmanager
-def mixture_for(options: MixtureOptions, **more: Any) -> Iterator[MoAChatModel]:
+def mixture_for(
+    options: MixtureOptions, *, asks: bool = True, **more: Any
+) -> Iterator[MoAChatModel]:
     """The mixture that options mean; with `--demo` its models answer as long as the context lasts.
 
     Args:
         options: The command's options.
+        asks: Whether its models are asked anything; otherwise Together's key may be missing.
         **more: Other arguments of the mixture.
 
     Raises:
@@ -34,7 +38,8 @@ def mixture_for(options: MixtureOptions, **more: Any) -> Iterator[MoAChatModel]:
         with _demo_models() as demo:
             yield MoAChatModel(**{**demo, **arguments})
         return
-    yield _built(options, {**_key(options), **arguments})
+    key = {"api_key": _NO_KEY} if not _has_key() and (not asks or _endpoint(options)) else {}
+    yield _built(options, {**key, **arguments})
 
 
 def _built(options: MixtureOptions, arguments: Mapping[str, Any]) -> MoAChatModel:
@@ -42,7 +47,7 @@ def _built(options: MixtureOptions, arguments: Mapping[str, Any]) -> MoAChatMode
     try:
         return MoAChatModel.from_config(source, **arguments)
     except MoAConfigurationError as error:
-        if TOGETHER_KEY_VARIABLE not in str(error) or os.environ.get(TOGETHER_KEY_VARIABLE):
+        if TOGETHER_KEY_VARIABLE not in str(error) or _has_key():
             raise
         msg = (
             f"no key for Together: set {TOGETHER_KEY_VARIABLE}, or give --base-url of an endpoint "
@@ -51,10 +56,16 @@ def _built(options: MixtureOptions, arguments: Mapping[str, Any]) -> MoAChatMode
         raise MoAConfigurationError(msg) from None
 
 
-def _key(options: MixtureOptions) -> dict[str, str]:
-    """A placeholder where an endpoint is named and no key is set."""
+def _has_key() -> bool:
+    return bool(os.environ.get(TOGETHER_KEY_VARIABLE, "").strip())
+
+
+def _endpoint(options: MixtureOptions) -> str | None:
+    """The address that is named in place of Together's own."""
     named = options.base_url or os.environ.get(ADDRESS_VARIABLE)
-    return {"api_key": _NO_KEY} if named and not os.environ.get(TOGETHER_KEY_VARIABLE) else {}
+    if named or options.config is None:
+        return named
+    return read_settings(options.config).get("base_url")
 
 
 @contextmanager

@@ -34,12 +34,10 @@ def run(options: MixtureOptions) -> int:
         members = list(_models(llm))
         together = [model for model in members if hasattr(model, "together_api_base")]
         others = {model_of(model) for model in members if model not in together}
-        endpoints = {str(model.together_api_base): model for model in together}
-        missing = [
-            name
-            for address, model in endpoints.items()
-            for name in _listed(address, model, {model_of(m) for m in together})
-        ]
+        endpoints: dict[str, list[Any]] = {}
+        for model in together:
+            endpoints.setdefault(str(model.together_api_base), []).append(model)
+        missing = [name for address, ours in endpoints.items() for name in _listed(address, ours)]
     for name in sorted(others):
         say(f"{name} is another provider's and was not looked for.")
     return Exit.NOT_SERVED if missing else Exit.ANSWER
@@ -51,17 +49,26 @@ def _models(llm: MoAChatModel) -> Iterator[Any]:
             yield model
 
 
-def _listed(address: str, model: Any, ours: set[str]) -> list[str]:
+def _listed(address: str, models: list[Any]) -> list[str]:
     """Print what an endpoint serves; give the mixture's models that are not among it."""
-    served = served_models(address, model.together_api_key.get_secret_value())
+    served = served_models(address, models[0].together_api_key.get_secret_value())
+    ours = {model_of(model) for model in models}
     for name, kind in sorted(served.items()):
         if kind in _CHAT or name in ours:
             click.echo(f"{'*' if name in ours else ' '} {name}")
     missing = sorted(ours - served.keys())
     for name in missing:
         click.echo(f"! {name}")
-    say(f"{address} serves {len(served)} models. * is in the mixture, ! is too but is not served.")
+    marks = "* in the mixture, ! in the mixture but not served"
+    say(f"{_shown(address)} serves {len(served)} models ({marks}).")
     return missing
+
+
+def _shown(address: str) -> str:
+    """An address without a user's name and password."""
+    scheme, _, rest = address.rpartition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def served_models(address: str, key: str) -> Mapping[str, str | None]:
@@ -74,6 +81,7 @@ def served_models(address: str, key: str) -> Mapping[str, str | None]:
     Raises:
         MoAError: It gives no list.
     """
+    shown = _shown(address)
     try:
         answer = httpx.get(
             f"{address.rstrip('/')}/models",
@@ -86,9 +94,10 @@ def served_models(address: str, key: str) -> Mapping[str, str | None]:
         items = found["data"] if isinstance(found, dict) else found
         return {str(item["id"]): item.get("type") for item in items}
     except httpx.HTTPStatusError as error:
-        msg = f"{address} gives no list of models: {error.response.status_code}."
+        response = error.response
+        msg = f"{shown} gives no list of models: {response.status_code} {response.reason_phrase}."
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        msg = f"{address} gives no list of models: {one_line(error)}."
+        msg = f"{shown} gives no list of models: {one_line(error)}."
     except (ValueError, KeyError, TypeError, AttributeError):
-        msg = f"{address} gives no list of models that can be read."
+        msg = f"{shown} gives no list of models that can be read."
     raise MoAError(msg)

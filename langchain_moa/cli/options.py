@@ -92,7 +92,7 @@ def overrides_of(options: MixtureOptions) -> dict[str, Any]:
 
 def _whole(quorum: float | None) -> float | None:
     """A count as a whole number; what is below one is a share."""
-    return int(quorum) if quorum is not None and quorum == int(quorum) else quorum
+    return int(quorum) if quorum is not None and quorum.is_integer() else quorum
 
 
 def _split(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:

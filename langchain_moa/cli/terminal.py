@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,13 @@ from typing import Final
 _POSIX: Final = sys.platform != "win32"
 if _POSIX:
     import termios
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """Text without control characters, by which a model could command the terminal."""
+    return _CONTROL.sub("", text)
 
 
 @contextmanager

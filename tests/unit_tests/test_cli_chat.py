@@ -1,0 +1,101 @@
+"""`langchain-moa chat` in a pipe: a question per line, plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from langchain_moa.testing import LoopbackServer, ModelBehavior
+from tests.commands import MIXTURE, MODELS, user_turns
+from tests.conftest import Cli
+from tests.wire import AGGREGATOR, ALPHA, BETA
+
+KEY = "sk-very-secret"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LoopbackServer]:
+    with LoopbackServer(MODELS, api_key=KEY) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def fresh(server: LoopbackServer, cli: Cli) -> None:
+    server.models = dict(MODELS)
+    server.requests.clear()
+    cli.asks(server)
+
+
+def test_answers_alone_go_to_stdout(cli: Cli, server: LoopbackServer) -> None:
+    ran = cli("chat", *MIXTURE, stdin="One?\n\n  Two?\nexit\nThree?\n")
+    assert (ran.code, ran.out, ran.err) == (0, "The **answer**.\n" * 2, "")
+    assert user_turns(server, ALPHA) == [
+        "user: One?",
+        "assistant: The **answer**.",
+        "user: Two?",
+    ]
+
+
+def test_without_multi_turn_each_question_stands_alone(cli: Cli, server: LoopbackServer) -> None:
+    words = ("--no-multi-turn", "--system", "Be brief.")
+    cli("chat", *MIXTURE, *words, stdin="One?\nTwo?\n")
+    assert user_turns(server, ALPHA) == ["system: Be brief.", "user: Two?"]
+
+
+def test_what_goes_wrong_is_told_on_stderr(cli: Cli, server: LoopbackServer) -> None:
+    server.models[BETA] = ModelBehavior(status=400, error="no such luck")
+    ran = cli("chat", *MIXTURE, "--show-proposals", stdin="One?\n/nope\n/load none.json\n")
+    assert ran.out == "The **answer**.\n"
+    assert f"layer 1, {BETA}: failed: " in ran.err
+    assert f"layer 1 · {ALPHA}\nDraft of alpha." in ran.err
+    assert "/nope is no command; /help lists them" in ran.err
+    assert "error: none.json: No such file or directory." in ran.err
+    assert ran.code == 2
+
+
+def test_a_question_without_an_answer_does_not_end_it(cli: Cli, server: LoopbackServer) -> None:
+    server.models[AGGREGATOR] = lambda _, earlier: (
+        ModelBehavior(status=400) if earlier == first else MODELS[AGGREGATOR]
+    )
+    first = server._counts[AGGREGATOR]
+    ran = cli("chat", *MIXTURE, stdin="One?\nTwo?\n")
+    assert (ran.code, ran.out) == (3, "The **answer**.\n")
+    assert ran.err.startswith("error: ")
+    assert user_turns(server, ALPHA) == ["user: Two?"]
+
+
+def test_commands(cli: Cli, server: LoopbackServer, tmp_path: Path) -> None:
+    path = tmp_path / "talk.json"
+    stdin = f"One?\n/save {path}\n/reset\nTwo?\n/load {path}\nThree?\n/save\n//etc?\n/quit\n"
+    ran = cli("chat", *MIXTURE, stdin=stdin)
+    assert ran.code == 0
+    assert ran.err.splitlines() == [
+        f"1 turn saved to {path}.",
+        "the conversation is empty.",
+        f"1 turn loaded from {path}.",
+        "/save needs a file's name.",
+    ]
+    asked = [line for line in user_turns(server, ALPHA) if line.startswith("user")]
+    assert asked == ["user: One?", "user: Three?", "user: /etc?"]
+    assert KEY not in path.read_text()
+
+
+def test_commands_that_show_something(cli: Cli) -> None:
+    stdin = "/usage\n/proposals\n/retry\n/models\n/layers\n/help\n"
+    ran = cli("chat", *MIXTURE, "--rounds", "2", stdin=stdin)
+    assert ran.err.splitlines() == ["no tokens yet.", "no answer yet.", "nothing to ask again."]
+    lines = [line.split() for line in ran.out.splitlines()]
+    assert lines[:5] == [
+        ["layer", "1", ALPHA],
+        [BETA],
+        ["layer", "2", ALPHA],
+        [BETA],
+        ["aggregator", AGGREGATOR],
+    ]
+    assert ran.out.splitlines()[5].startswith("3 layers: 2 passes")
+    assert [line[0] for line in lines[6:-1]] == [
+        *("/help", "/models", "/layers", "/proposals", "/usage"),
+        *("/save", "/load", "/retry", "/reset", "/quit"),
+    ]
