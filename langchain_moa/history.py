@@ -137,12 +137,16 @@ def without_tool_turns(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """
     if not any(isinstance(m, ToolMessage) or calls_tools(m) for m in messages):
         return list(messages)
-    told = [told_as_text(message) for message in _with_named_results(messages)]
+    told = [told_as_text(message) for message in with_named_results(messages)]
     return [_in_blocks(message) for message in merge_message_runs(told, chunk_separator="\n\n")]
 
 
-def _with_named_results(messages: Sequence[BaseMessage]) -> Iterator[BaseMessage]:
-    """The messages, each result named by its call: results may come in any order."""
+def with_named_results(messages: Sequence[BaseMessage]) -> Iterator[BaseMessage]:
+    """The messages, each result named by its call: results may come in any order.
+
+    Args:
+        messages: The conversation, before any of it is told as text.
+    """
     labels: dict[str | None, str] = {}
     for message in messages:
         if isinstance(message, AIMessage):

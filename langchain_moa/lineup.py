@@ -107,7 +107,10 @@ def _with_options(
     options = dict(value)
     name = options.pop("model", None)
     if not isinstance(name, str):
-        msg = f"{field}: {sorted(value)} holds no model; give {{'model': 'name', option: value}}."
+        wrong = (
+            f"{sorted(value)} holds no model" if name is None else f"model={shown(name)} is no name"
+        )
+        msg = f"{field}: {wrong}; give {{'model': 'name', option: value}}, or a chat model alone."
         raise MoAConfigurationError(msg)
     return builder.build(name, field, options)
 

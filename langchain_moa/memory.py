@@ -14,7 +14,8 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_moa.prompts import role_of
 from langchain_moa.types import Proposal
 
-_MOST: Final = 256
+_MOST: Final = 512
+"""Keys. A turn in a thread has two, with its system messages and without."""
 
 
 class ProposalMemory:
@@ -44,12 +45,10 @@ class ProposalMemory:
             proposals: All of them, those that are not usable too.
             thread: What tells the conversation's thread from others; empty where there is none.
         """
-        key = _key(mixture, messages, thread)
-        if key is None:
-            return
         with self._lock:
-            self._known[key] = list(proposals)
-            self._known.move_to_end(key)
+            for key in _keys(mixture, messages, thread):
+                self._known[key] = list(proposals)
+                self._known.move_to_end(key)
             while len(self._known) > _MOST:
                 self._known.popitem(last=False)
 
@@ -61,10 +60,10 @@ class ProposalMemory:
         Nothing if that is unknown, or none of it usable. The usable ones are `reused` and cost
         nothing a second time.
         """
-        key = _key(mixture, messages, thread)
         with self._lock:
-            known = self._known.get(key, []) if key is not None else []
-            if key is not None and known:
+            found = [key for key in _keys(mixture, messages, thread) if key in self._known]
+            known = self._known[found[0]] if found else []
+            for key in found:
                 self._known.move_to_end(key)
         return [_unpaid(proposal) for proposal in known] if any(p.usable for p in known) else []
 
@@ -78,15 +77,22 @@ def _unpaid(proposal: Proposal) -> Proposal:
     return replace(proposal, status=status, seconds=0.0, attempts=0, usage_by_model={}, unknown=[])
 
 
-def _key(mixture: str, messages: Sequence[BaseMessage], thread: Sequence[str]) -> str | None:
-    """A hash of the conversation up to its last user message, `None` where there is none."""
+def _keys(mixture: str, messages: Sequence[BaseMessage], thread: Sequence[str]) -> list[str]:
+    """Hashes of the conversation up to its last user message, the surest first.
+
+    There is none where there is no user message.
+    """
     roles = [role_of(message) for message in messages]
     if "user" not in roles:
-        return None
+        return []
     end = len(roles) - roles[::-1].index("user")
-    told = [m for m, role in zip(messages[:end], roles, strict=False) if role != "system"]
-    said = list(map(_said, told if thread else messages[:end]))
-    return sha256(repr([mixture, list(thread), said]).encode()).hexdigest()
+    whole = list(messages[:end])
+    told = [m for m, role in zip(whole, roles, strict=False) if role != "system"]
+    ways = [whole, told] if thread else [whole]
+    return [
+        sha256(repr([mixture, list(thread), way, list(map(_said, said))]).encode()).hexdigest()
+        for way, said in enumerate(ways)
+    ]
 
 
 def _said(message: BaseMessage) -> tuple[object, ...]:

@@ -32,6 +32,7 @@ from langchain_moa.history import (
     is_reasoning,
     systems_first,
     told_as_text,
+    with_named_results,
 )
 from langchain_moa.prompts import role_of
 from langchain_moa.tool_advice import tool_names
@@ -85,7 +86,11 @@ def history_for_aggregator(
     if reader.packages & _SYSTEM_FIRST:
         told = systems_first(told)
     refused = reader.refused(told)
-    told = [told_as_text(m) if place in refused else m for place, m in enumerate(told)]
+    named = with_named_results(told)
+    told = [
+        told_as_text(labelled) if place in refused else m
+        for place, (m, labelled) in enumerate(zip(told, named, strict=True))
+    ]
     return [_with_addresses(m) for m in told] if _MISTRAL in reader.packages else told
 
 

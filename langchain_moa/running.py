@@ -28,6 +28,7 @@ from langchain_moa.callbacks import (
     layers_config,
 )
 from langchain_moa.calls import require_no_recursion
+from langchain_moa.composition import model_and_arguments
 from langchain_moa.final import FinalCall
 from langchain_moa.gating import fans_out
 from langchain_moa.graph import shared_layer_graph
@@ -153,28 +154,32 @@ class MoARun:
         Raises:
             UnsupportedContentError: Who is asked cannot take the conversation.
         """
-        own = tool_names(self.arguments["tools"]) if self._has_tools else ()
+        own = tool_names(self._tools) if self._tools else ()
         asked = fans_out(self.mixture.fan_out, messages, own)
         require_supported(self.mixture, messages, fans_out=asked)
         return asked
 
     def _kept(self, messages: Conversation, proposals: list[Proposal]) -> list[Proposal]:
         """The proposals, remembered where tool turns may follow."""
-        if self.mixture.reuse_proposals and self._has_tools:
+        if self.mixture.reuse_proposals and self._tools:
             SHARED_MEMORY.keep(self.mixture.drafts_fingerprint, messages, proposals, self._thread)
         return proposals
 
     def _recalled(self, messages: Conversation) -> list[Proposal]:
         """What was proposed for the same user's turn, where it is known."""
-        wanted = self.mixture.reuse_proposals and self._has_tools
+        wanted = self.mixture.reuse_proposals and self._tools
         mixture, thread = self.mixture.drafts_fingerprint, self._thread
         known = SHARED_MEMORY.recall(mixture, messages, thread) if wanted else []
         self._call.fan_out = "reused" if known else "alone"
         return known
 
-    @property
-    def _has_tools(self) -> bool:
-        return bool(self.arguments.get("tools")) and not self.bindings.schema
+    @cached_property
+    def _tools(self) -> Any:
+        """The aggregator's tools, bound to the mixture or to itself; none where a schema is."""
+        if self.bindings.schema:
+            return None
+        _, own = model_and_arguments(self.mixture.aggregator.runnable)
+        return self.arguments.get("tools", own.get("tools"))
 
     def _voted(self, answer: AIMessage, proposals: Sequence[Proposal]) -> AIMessage:
         schema = self.bindings.schema
@@ -241,13 +246,12 @@ class MoARun:
         callbacks = child_callbacks(self.manager, streaming=True)
         run_id = self.manager.run_id if self.manager else None
         progress = Progress(run_id, callbacks, self.mixture.on_progress)
-        told = self._has_tools and self.mixture.describe_tools
         return CallInProgress(
             self.mixture,
             progress,
             monotonic() + self.mixture.policy.timeout,
             bindings=self.bindings,
-            advice=advice(self.arguments["tools"]) if told else None,
+            advice=advice(self._tools) if self.mixture.describe_tools else None,
         )
 
     def _layer_config(self, layer: int, names: tuple[str, ...]) -> RunnableConfig:

@@ -157,6 +157,24 @@ def test_user_turns_is_the_default() -> None:
         assert counts(server) == {ALPHA: 1, BETA: 1, AGGREGATOR: 4}
 
 
+def test_tools_that_the_aggregator_brings_along_count_as_bound() -> None:
+    """A loop of one's own around a mixture whose aggregator was given with its tools."""
+    with LoopbackServer(MODELS) as server:
+        llm = mixture(
+            server, aggregator=together(server, AGGREGATOR).bind_tools([temperature, add])
+        )
+        messages = user("Whose tools are these?")["messages"]
+        answers = [llm.invoke(messages)]
+        while calls := answers[-1].tool_calls:
+            tools = {"temperature": temperature, "add": add}
+            messages += [answers[-1], *(tools[each["name"]].invoke(each) for each in calls)]
+            answers.append(llm.invoke(messages))
+        assert decided({"messages": answers}) == ["layers", "reused", "reused", "reused"]
+        assert counts(server) == {ALPHA: 1, BETA: 1, AGGREGATOR: 4}
+        (body,) = bodies(server, ALPHA)
+        assert "- add(a, b): Add two whole numbers." in body["messages"][0]["content"]
+
+
 def test_each_layer_is_asked_once_per_users_turn() -> None:
     with LoopbackServer(MODELS) as server:
         state = agent_of(mixture(server, layers=3)).invoke(user())

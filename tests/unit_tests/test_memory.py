@@ -78,6 +78,17 @@ def test_in_a_thread_the_system_prompt_may_change() -> None:
     assert memory.recall("a", [USER, CALLED, RESULT], ("1",))
 
 
+def test_in_a_thread_agents_at_work_at_once_find_their_own() -> None:
+    """Each is asked the same, has a system prompt of its own, and is a tool of one agent."""
+    memory, prompts = ProposalMemory(), [SystemMessage("You find."), SystemMessage("You write.")]
+    for prompt in prompts:
+        memory.keep("a", [prompt, USER], [proposal(text=prompt.text)], ("1", "tools"))
+    found = [
+        memory.recall("a", [prompt, USER, CALLED, RESULT], ("1", "tools")) for prompt in prompts
+    ]
+    assert [[one.text for one in known] for known in found] == [["You find."], ["You write."]]
+
+
 @pytest.mark.parametrize("thread", [(), ("2",), ("1", "bob")])
 def test_another_thread_finds_none(thread: tuple[str, ...]) -> None:
     memory = ProposalMemory()

@@ -60,6 +60,8 @@ WRONG: list[tuple[Any, dict[str, Any], list[str]]] = [
         {"proposal_max_tokens": 7, "proposal_kwargs": {"max_tokens": 8}},
         ["repeats max_tokens", "proposal_max_tokens, not both"],
     ),
+    ([{"temperature": 1}], {}, ["reference_models[0]: ['temperature'] holds no model"]),
+    ([{"model": A}], {}, ["reference_models[0]: model=<ScriptedChatModel> is no name", "alone"]),
     ([A, 7], {}, ["reference_models[1]=7 is neither a chat model", "give one of these"]),
     ([A, len], {}, ["reference_models[1]=<builtin_function_or_method>", "RunnableLambda"]),
     ([[A], [None]], {}, ["reference_models[1][0]=None is neither"]),

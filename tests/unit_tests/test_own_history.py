@@ -162,6 +162,18 @@ def test_broken_tool_turns_are_told(reader: Any) -> None:
     assert not read[1].invalid_tool_calls  # type: ignore[attr-defined]
 
 
+def test_told_results_are_named_by_their_calls() -> None:
+    """A person refused the second call, and LangChain puts that before the first one's result."""
+    calls = [tool_call(name="pay", args={"to": who}, id=who) for who in ("Ann", "Bob")]
+    refused = ToolMessage("Refused.", tool_call_id="Bob", status="error")
+    paid = ToolMessage("Paid.", tool_call_id="Ann")
+    read = history_for_aggregator([ASKS, AIMessage("", tool_calls=calls), refused, paid], CLAUDE)
+    assert told(read)[2:] == [
+        ("human", '[pay with {"to": "Bob"} failed]\nRefused.'),
+        ("human", '[pay with {"to": "Ann"} returned]\nPaid.'),
+    ]
+
+
 def test_mistral_has_no_place_for_the_user_after_a_result() -> None:
     bound = MISTRAL.bind_tools([ADD])
     assert is_same([*ROUND, said("Four."), ASKS], bound)
