@@ -14,6 +14,7 @@ from langchain_moa.layers import CallInProgress
 from langchain_moa.mixture import Mixture
 from langchain_moa.prices import MemberCost, cost_of, cost_report
 from langchain_moa.similarity import most_central
+from langchain_moa.tool_advice import tells_of_calls
 from langchain_moa.types import (
     RECORD_KEY,
     AggregatorRecord,
@@ -57,12 +58,29 @@ def finished_answer(
     )
 
 
-def answering(call: CallInProgress, shown: Sequence[Proposal]) -> list[Proposal]:
-    """The proposals that can be the answer: where a schema is bound, those that are in it."""
+def answering(
+    call: CallInProgress, shown: Sequence[Proposal], arguments: Mapping[str, Any]
+) -> list[Proposal]:
+    """The proposals that can be the answer.
+
+    Where a schema is bound those are the ones in it, and else those in words; where a call or a
+    format is demanded of the aggregator, which they can't have, there is none.
+
+    Args:
+        call: The call.
+        shown: The proposals that the aggregator was shown.
+        arguments: What is bound to the aggregator.
+    """
     accepts = call.bindings.schema
-    if accepts is None:
-        return list(shown)
-    return [p for p in shown if permitted(p.text, accepts) is not None]
+    if accepts is not None:
+        return [p for p in shown if permitted(p.text, accepts) is not None]
+    if arguments.get("response_format") or arguments.get("tool_choice", "auto") not in _FREE:
+        return []
+    return [p for p in shown if not tells_of_calls(p.text)]
+
+
+_FREE: Final = (None, False, "auto", "none", {"type": "auto"}, {"type": "none"})
+"""What `tool_choice` is, for any provider, where no call is demanded."""
 
 
 def best_proposal_answer(

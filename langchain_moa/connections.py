@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import importlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -89,8 +90,16 @@ class _Sessions:
             self._open.pop(loop, None)
             await session.close()
 
+    def close(self) -> None:
+        """Close the sessions of loops that were never shut down, for aiohttp not to complain."""
+        for loop, (session, _) in list(self._open.items()):
+            if not loop.is_running():
+                run = asyncio.run if loop.is_closed() else loop.run_until_complete
+                run(session.close())
+
 
 _SESSIONS: Final = _Sessions()
+atexit.register(_SESSIONS.close)
 
 
 class _Transport(http.AsyncBaseTransport):  # type: ignore[misc]  # of whichever library is installed

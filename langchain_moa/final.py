@@ -23,6 +23,7 @@ from langchain_moa.answer import (
 from langchain_moa.attempts import Turn
 from langchain_moa.callbacks import deaf_handlers, isolated
 from langchain_moa.calls import MemberCall, prepare_call
+from langchain_moa.composition import model_and_arguments
 from langchain_moa.errors import AggregationError, UnsupportedContentError
 from langchain_moa.judging import judge_answer
 from langchain_moa.layers import CallInProgress, shown_proposals
@@ -35,9 +36,9 @@ from langchain_moa.types import RECORD_KEY, EventName, Proposal
 _NOT_OURS: Final = (GraphBubbleUp, UnsupportedContentError)
 """What is raised as it is: the graph's business, and the caller's."""
 
-_NONE_IN_SCHEMA: Final = (
-    "no proposal is in the schema and could be the answer; structured_proposals=True asks "
-    "reference models for such"
+_NONE_IN_FORM: Final = (
+    "no proposal is in the form that was asked for; structured_proposals=True has reference "
+    "models answer in the schema of with_structured_output"
 )
 
 _Message = TypeVar("_Message", bound=AIMessage)
@@ -158,9 +159,10 @@ class FinalCall:
         reason = turn.why(result)
         policy = self.call.mixture.policy
         wanted = self._shown if policy.on_aggregator_failure == "best_proposal" else []
-        able = answering(self.call, wanted)
+        _, arguments = model_and_arguments(self.aggregating(turn.member))
+        able = answering(self.call, wanted, arguments)
         if wanted and not able:
-            reason += f"; {_NONE_IN_SCHEMA}"
+            reason += f"; {_NONE_IN_FORM}"
         error = self.error(turn, reason, result.error)
         if not able:
             raise error from error.causes.get("aggregator")

@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from typing_extensions import override
 
-from langchain_moa.errors import MissingExtraError
+from langchain_moa.errors import MissingExtraError, MoAConfigurationError, shown
 from langchain_moa.gating import FanOut, checked_fan_out, fans_out
 from langchain_moa.tool_advice import tool_names
 
@@ -30,7 +30,7 @@ class MoAMiddleware(AgentMiddleware[Any, Any]):
             the steps of the agent's own loop.
 
     Raises:
-        MoAConfigurationError: `fan_out` is none of these.
+        MoAConfigurationError: `fan_out` is none of these, or the mixture is no chat model.
 
     Example:
         >>> from langchain.agents import create_agent
@@ -71,8 +71,14 @@ class MoAMiddleware(AgentMiddleware[Any, Any]):
         return request
 
 
-def _always_asking(mixture: BaseChatModel) -> BaseChatModel:
+def _always_asking(mixture: Any) -> BaseChatModel:
     """A copy without a gate of its own: one decision per turn is enough."""
+    if not isinstance(mixture, BaseChatModel):
+        msg = (
+            f"mixture={shown(mixture)} is no chat model; give a MoAChatModel, without .bind or "
+            ".with_retry around it."
+        )
+        raise MoAConfigurationError(msg)
     if not getattr(mixture, "is_mixture", False):  # a plain model, to compare with
         return mixture
     return mixture.model_copy(update={"fan_out": "always"})

@@ -142,6 +142,7 @@ class ModelBuilder:
 def _check_options(model: type[BaseChatModel], field: str, options: Mapping[str, Any]) -> None:
     """Refuse options that the model's class does not have, which it might send as they are."""
     known = {*model.model_fields, *(f.alias for f in model.model_fields.values() if f.alias)}
+    known -= {"model", "model_name"}  # which are given already
     for name in options:
         if name not in known:
             close = get_close_matches(name, known, n=1)

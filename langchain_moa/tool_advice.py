@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
@@ -17,6 +18,9 @@ _INTRODUCTION: Final = (
 )
 _LONGEST: Final = 200
 """Characters of a tool's description; agents' tools come with pages of them."""
+_MOST: Final = 4000
+"""Characters of all descriptions; of tools beyond, the names alone are told."""
+_WOULD_CALL: Final = "[would call "
 
 
 def advice(tools: object) -> str | None:
@@ -29,7 +33,12 @@ def advice(tools: object) -> str | None:
         A text for the system message, or `None` where there are no tools that can be read.
     """
     lines = [line for tool in _listed(tools) if (line := _line(tool))]
-    return "\n".join([_INTRODUCTION, *lines]) if lines else None
+    lengths = accumulate(map(len, lines))
+    told = [
+        line if length <= _MOST else line.partition("(")[0]
+        for line, length in zip(lines, lengths, strict=True)
+    ]
+    return "\n".join([_INTRODUCTION, *told]) if told else None
 
 
 def tool_names(tools: object) -> frozenset[str] | None:
@@ -63,9 +72,14 @@ def first_name(tools: object) -> str | None:
 def calls_as_text(message: AIMessage) -> str:
     """The calls that a reference model would make, in words."""
     return "\n".join(
-        f"[would call {call['name']} with {arguments_text(call['args'])}]"
+        f"{_WOULD_CALL}{call['name']} with {arguments_text(call['args'])}]"
         for call in message.tool_calls
     )
+
+
+def tells_of_calls(text: str) -> bool:
+    """Whether a proposal says which calls its author would make, which answers no user."""
+    return any(line.startswith(_WOULD_CALL) for line in text.splitlines())
 
 
 def arguments_text(arguments: object) -> str:

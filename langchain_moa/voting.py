@@ -290,15 +290,24 @@ def _values(answer: AIMessage) -> dict[str, Any] | None:
 
 
 def _with_values(answer: AIMessage, values: dict[str, Any]) -> AIMessage:
+    update: dict[str, Any]
     if answer.tool_calls:
         first, *others = answer.tool_calls
-        return answer.model_copy(update={"tool_calls": [{**first, "args": values}, *others]})
-    update: dict[str, Any] = {"content": json.dumps(values, ensure_ascii=False)}
+        update = {"tool_calls": [{**first, "args": values}, *others]}
+        if isinstance(answer.content, list):  # Anthropic's client leaves the call there, too
+            update["content"] = [_voted_block(b, first["id"], values) for b in answer.content]
+        return answer.model_copy(update=update)
+    update = {"content": json.dumps(values, ensure_ascii=False)}
     parsed = answer.additional_kwargs.get("parsed")  # what OpenAI's own parser left there
     if parsed is not None:
         new = type(parsed)(**values) if isinstance(parsed, BaseModel) else values
         update["additional_kwargs"] = {**answer.additional_kwargs, "parsed": new}
     return answer.model_copy(update=update)
+
+
+def _voted_block(block: Any, call: str | None, values: dict[str, Any]) -> Any:
+    called = isinstance(block, dict) and block.get("type") == "tool_use" and block["id"] == call
+    return {**block, "input": values} if called else block
 
 
 def _loaded(text: str) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -288,3 +290,26 @@ async def test_a_watched_call_and_an_unwatched_one_are_alike(layers: int) -> Non
             records.append(sorted(map(str, server_bodies)))
             server.requests.clear()
     assert records[:2] == records[2:]
+
+
+LEFT_OPEN = """
+import asyncio, sys
+from langchain_moa import MoAChatModel
+llm = MoAChatModel(
+    reference_models=["me/a"], aggregator="me/a", base_url=sys.argv[1], api_key=sys.argv[2]
+)
+print(asyncio.new_event_loop().run_until_complete(llm.ainvoke("Hi")).text)
+"""
+
+
+def test_a_loop_that_is_never_shut_down_leaves_no_complaint() -> None:
+    with LoopbackServer({"me/a": says("Hello.")}) as server:
+        ended = subprocess.run(  # noqa: S603 - our own script
+            [sys.executable, "-c", LEFT_OPEN, server.base_url, server.api_key],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=100,
+        )
+    assert ended.stdout == "Hello.\n"
+    assert "nclosed" not in ended.stderr

@@ -322,7 +322,7 @@ def test_no_proposal_in_the_schema(method: Method, vote: bool) -> None:  # noqa:
     with LoopbackServer(models) as server:
         llm = mixture(server, on_aggregator_failure="best_proposal")
         asked = llm.with_structured_output(Verdict, method=method, vote=vote)
-        with pytest.raises(AggregationError, match=r"400.*no proposal is in the schema") as caught:
+        with pytest.raises(AggregationError, match=r"400.*no proposal is in the form") as caught:
             asked.invoke(QUESTION)
         assert {p.text for p in caught.value.proposals} == {"Hello.", "Good."}
         with pytest.raises(AggregationError, match="structured_proposals=True"):
@@ -446,3 +446,27 @@ def test_a_fallback_of_the_aggregator_votes_too() -> None:
         llm = mixture(server, aggregator=[AGGREGATOR, GAMMA])
         asked = llm.with_structured_output(Verdict, method="function_calling", vote=True)
         assert asked.invoke(QUESTION) == Verdict(label="good", sure=True, stars=4)
+
+
+def weather(city: str) -> str:
+    """The weather in a city."""
+    return city
+
+
+@pytest.mark.parametrize("demand", [{"tool_choice": "any"}, {}])
+def test_calls_in_words_are_no_answer(demand: dict[str, Any]) -> None:
+    calls = Reply(text=None, tool_calls=(ToolCall(name="weather", arguments='{"city": "Rome"}'),))
+    models = {**FAILED, ALPHA: says("It is sunny."), BETA: ModelBehavior(reply=calls)}
+    with LoopbackServer(models) as server:
+        llm = mixture(
+            server,
+            reference_models=PROPOSERS[:2],
+            on_aggregator_failure="best_proposal",
+            tools_for="all",
+        )
+        bound = llm.bind_tools([weather], **demand)
+        if demand:
+            with pytest.raises(AggregationError, match="no proposal is in the form"):
+                bound.invoke(QUESTION)
+        else:
+            assert bound.invoke(QUESTION).text == "It is sunny."

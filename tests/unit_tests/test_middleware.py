@@ -103,3 +103,9 @@ def test_summaries_by_a_share_of_what_a_mixture_reads() -> None:
 def test_wrong_settings(given: Any) -> None:
     with pytest.raises(MoAConfigurationError, match="fan_out="):
         MoAMiddleware(acting("a"), fan_out=given)
+
+
+@pytest.mark.parametrize("given", ["owner/model", ScriptedChatModel.saying("x").with_retry()])
+def test_what_is_no_chat_model_is_refused_at_once(given: Any) -> None:
+    with pytest.raises(MoAConfigurationError, match="is no chat model"):
+        MoAMiddleware(given)

@@ -208,3 +208,10 @@ def test_together_needs_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_mixture_tells_which_member_is_wrong() -> None:
     with pytest.raises(MoAConfigurationError, match=r"^reference_models\[0\]\[1\]='acme/b' "):
         MoAChatModel(reference_models=[[AGGREGATOR, "acme/b"]], aggregator=AGGREGATOR)
+
+
+@pytest.mark.parametrize("option", ["model_name", "modle"])
+def test_a_member_with_options_names_its_model_once(option: str) -> None:
+    member = {"model": "a/b", option: "c/d"}
+    with pytest.raises(MoAConfigurationError, match=rf"aggregator\.{option} is not an argument"):
+        MoAChatModel(reference_models=["a/b"], aggregator=member, api_key="x")

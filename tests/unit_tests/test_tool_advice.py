@@ -145,3 +145,17 @@ def test_calls_in_words() -> None:
     )
     assert calls_as_text(AIMessage("no")) == ""
     assert arguments_text({"at": object}) == '{"at": "<class \'object\'>"}'
+
+
+def test_many_tools_are_told_by_name_only() -> None:
+    tools = [
+        {"name": f"tool_{n}", "description": "words " * 40, "parameters": {"properties": {"x": {}}}}
+        for n in range(60)
+    ]
+    told = advice(tools)
+    assert told is not None
+    lines = told.splitlines()[1:]
+    assert len(lines) == 60
+    assert lines[0].startswith("- tool_0(x): words words")
+    assert lines[59] == "- tool_59"
+    assert len(told) < 6000

@@ -332,3 +332,14 @@ def test_other_calls_and_fields_stay() -> None:
     answer, _ = voted(given, ballots(2), fields("a"))
     assert [c["args"] for c in answer.tool_calls] == [{"a": 2, "why": "so"}, {}]
     assert given.tool_calls[0]["args"] == {"a": 1, "why": "so"}
+
+
+def test_the_call_that_anthropic_leaves_in_content_has_the_voted_values() -> None:
+    call = {"name": "V", "args": {"label": "bad"}, "id": "1"}
+    other = {"type": "text", "text": "So:"}
+    block = {"type": "tool_use", "id": "1", "name": "V", "input": {"label": "bad"}}
+    answer = AIMessage([other, block], tool_calls=[call])
+    ballots = ['{"label": "good"}'] * 2
+    result, _ = voted(answer, ballots, {"label": lambda _: True})
+    assert result.tool_calls[0]["args"] == {"label": "good"}
+    assert result.content == [other, {**block, "input": {"label": "good"}}]
