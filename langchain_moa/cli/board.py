@@ -230,6 +230,9 @@ def usage_table(totals: Mapping[str, Mapping[str, Any]], unknown: Sequence[str])
     for model, usage in totals.items():
         counts = (f"{usage[kind]:,}" for kind in sums)
         table.add_row(Text(_flat(model)), *counts, "*" if model in unknown else "")
+    for model in unknown:
+        if model not in totals:
+            table.add_row(Text(_flat(model)), "", "", "*")
     if unknown:
         table.caption = "* and requests that did not say what they used"
     return table

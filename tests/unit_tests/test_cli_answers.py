@@ -242,6 +242,12 @@ def test_long_names_leave_the_numbers_their_room() -> None:
     assert re.search(r"^b .*56 +\*", text, re.MULTILINE)
 
 
+def test_models_that_told_nothing_have_a_row() -> None:
+    usage = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
+    text = drawn(usage_table({"a": usage}, ["silent"]), 80)
+    assert re.search(r"^silent +\*", text, re.MULTILINE)
+
+
 def test_a_failure_leaves_the_names_half_of_a_narrow_terminal() -> None:
     board = Board([["vendor/some-model", "vendor/other"], ["aggregator"]])
     failed = progress_event("member_failed", layer=1, index=1, error="refused because of " * 5)
