@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -24,6 +25,7 @@ from langchain_moa.types import MoARecord, ProgressEvent
 
 Chunks: TypeAlias = AsyncGenerator[AIMessageChunk, None]
 
+_FENCE: Final = re.compile(r"(`{3,}|~{3,})(.*)")
 _REFRESH = 10
 """How often a second the display is drawn anew."""
 
@@ -113,11 +115,13 @@ class _Paragraphs:
     """
 
     def __init__(self, text: str, *, tail: bool = False) -> None:
-        self._markdown = Markdown(text, code_theme="ansi_dark")
+        self._text = text
         self._tail = tail
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        lines = console.render_lines(self._markdown, options, pad=False)
+        # parsed when it is drawn, which is less often than tokens come
+        markdown = Markdown(self._text, code_theme="ansi_dark", hyperlinks=False)
+        lines = console.render_lines(markdown, options, pad=False)
         written = [i for i, line in enumerate(lines) if "".join(s.text for s in line).strip()]
         shown = lines[written[0] : written[-1] + 1] if written else []
         for line in shown[-max(1, options.max_height - 1) :] if self._tail else shown:
@@ -131,15 +135,27 @@ def finished_paragraphs(text: str) -> tuple[str, str]:
     Returns:
         What cannot change any more, and the rest.
     """
-    in_code, after_empty, split, place = False, False, 0, 0
+    fence, after_empty, split, place = "", False, 0, 0
     for line in text.splitlines(keepends=True):
-        if after_empty and not in_code and not line[0].isspace():
+        if after_empty and not fence and not line[0].isspace():
             split = place
-        if line.lstrip().startswith(("```", "~~~")):
-            in_code = not in_code
+        fence = _fence_after(line.strip(), fence)
         after_empty = not line.strip()
         place += len(line)
     return text[:split].strip("\n"), text[split:]
+
+
+def _fence_after(line: str, fence: str) -> str:
+    """The fence of the code block that goes on after a line; empty outside of one.
+
+    Only a fence of the same kind, as long at least and with nothing behind it, ends a block.
+    """
+    found = _FENCE.match(line)
+    if found is None:
+        return fence
+    if not fence:
+        return found[1]
+    return "" if not found[2] and found[1].startswith(fence) else fence
 
 
 async def ask(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Sequence
@@ -124,6 +125,7 @@ def run(argv: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    _write_all_texts()
     end = argv.index("--") if "--" in argv else len(argv)
     debug = _DEBUG in argv[:end]
     words = [*(word for word in argv[:end] if word != _DEBUG), *argv[end:]]
@@ -134,6 +136,13 @@ def run(argv: Sequence[str]) -> int:
 
         return report(error, debug=debug)
     return code if isinstance(code, int) else 0
+
+
+def _write_all_texts() -> None:
+    """Write `?` for what an output's encoding lacks: an answer that is paid for must come out."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 class _OnStderr(logging.Handler):

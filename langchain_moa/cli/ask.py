@@ -77,8 +77,9 @@ def _question(given: str | None) -> str:
         raise click.UsageError(msg)
     try:
         question = sys.stdin.read() if given is None or given == "-" else given
-    except UnicodeDecodeError:
-        msg = "the question on stdin is no text."
+        question.encode()  # bytes that are no text may have come through as halves of surrogates
+    except UnicodeError:
+        msg = "the question is no text."
         raise click.UsageError(msg) from None
     if not question.strip():
         msg = "the question is empty."

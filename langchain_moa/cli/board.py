@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 from rich.theme import Theme
@@ -44,6 +45,8 @@ _SDKS_ERROR: Final = re.compile(
     r"Error code: (\d+) - (?:.*?'message': (?:'|\")(.+?)(?:'|\")[,}]|([^{].*))"
 )
 _TYPE: Final = re.compile(r"^\w+(Error|Exception): ")
+_OTHER_COLUMNS: Final = 27
+"""Width of the board's columns, and of what stands between, without names and results."""
 _STYLES: Final = {"waiting": "waiting", "asking": "running", "streaming": "running", "done": "done"}
 
 
@@ -122,21 +125,56 @@ class Board:
                 row.state = ended.removeprefix("member_")
                 row.seconds, row.error = event["seconds"], event["error"]
 
-    def __rich__(self) -> Table:
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
         """The table of all members."""
         table = Table.grid(padding=(0, 1), expand=True)
         for width in (7, None, 9, 7):
             table.add_column(width=width, no_wrap=True, overflow="ellipsis", ratio=_ratio(width))
-        table.add_column(no_wrap=True, overflow="ellipsis", min_width=12, max_width=30)
+        # reasons leave the names at least half of what the other columns leave
+        most = max(12, min(30, (options.max_width - _OTHER_COLUMNS) // 2))
+        table.add_column(no_wrap=True, overflow="ellipsis", min_width=12, max_width=most)
         layer_before = 0
-        for (layer, _), row in self._rows.items():
+        for layer, row in self._fitting(options.max_height - 1):
             style = _STYLES.get(row.state, "lost")
             label = f"layer {layer}" if layer != layer_before else ""
             layer_before = layer
             texts = (label, row.model, row.state, row.time(), row.result())
             styles = ("note", "", style, "", "")
             table.add_row(*map(Text, map(_flat, texts), styles))
-        return table
+        yield table
+
+    def _fitting(self, height: int) -> Iterator[tuple[int, _Row]]:
+        """The rows with their layers; where they are too many, layers are put into one row each.
+
+        Those that are over go first, then those that wait, the last one first, so that the screen
+        shows who works.
+        """
+        layers: dict[int, list[_Row]] = {}
+        for (layer, _), row in self._rows.items():
+            layers.setdefault(layer, []).append(row)
+        over = [number for number, rows in layers.items() if not _open(rows)]
+        waits = [n for n, rows in layers.items() if {row.state for row in rows} == {"waiting"}]
+        for number in (*over, *reversed(waits)):
+            if sum(map(len, layers.values())) > height and len(layers[number]) > 1:
+                layers[number] = [_together(layers[number])]
+        for number, rows in layers.items():
+            yield from ((number, row) for row in rows)
+
+
+def _open(rows: Sequence[_Row]) -> bool:
+    return any(row.state in ("waiting", "asking", "streaming") for row in rows)
+
+
+def _together(rows: Sequence[_Row]) -> _Row:
+    """One row for a whole layer that is over, or that waits."""
+    states = Counter(row.state for row in rows)
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    return _Row(
+        f"{len(rows)} members",
+        state="done" if "done" in states else rows[0].state,
+        seconds=max((row.seconds for row in rows if row.seconds is not None), default=None),
+        error=counts if len(states) > 1 else None,
+    )
 
 
 def _ratio(width: int | None) -> int | None:
@@ -184,13 +222,17 @@ def usage_table(totals: Mapping[str, Mapping[str, Any]], unknown: Sequence[str])
     """
     table = Table(box=None, pad_edge=False, show_footer=True)
     sums = {k: sum(u[k] for u in totals.values()) for k in ("input_tokens", "output_tokens")}
-    table.add_column("model", footer="all", no_wrap=True, overflow="ellipsis")
-    table.add_column("in", footer=f"{sums['input_tokens']:,}", justify="right", no_wrap=True)
-    table.add_column("out", footer=f"{sums['output_tokens']:,}", justify="right", no_wrap=True)
+    # the one column that gives way to a narrow terminal
+    table.add_column("model", footer="all", overflow="fold")
+    for title, total in zip(("in", "out"), sums.values(), strict=True):
+        table.add_column(title, footer=f"{total:,}", justify="right", no_wrap=True)
+    table.add_column(width=1, no_wrap=True)
     for model, usage in totals.items():
-        mark = " *" if model in unknown else ""
         counts = (f"{usage[kind]:,}" for kind in sums)
-        table.add_row(Text(f"{model}{mark}"), *counts)
+        table.add_row(Text(_flat(model)), *counts, "*" if model in unknown else "")
+    for model in unknown:
+        if model not in totals:
+            table.add_row(Text(_flat(model)), "", "", "*")
     if unknown:
         table.caption = "* and requests that did not say what they used"
     return table

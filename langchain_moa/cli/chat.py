@@ -203,10 +203,10 @@ class Chat:
         for text in _until_left(lines):
             try:
                 self._do(text)
-            except MoAError as error:
-                self._error(error)
             except KeyboardInterrupt:
                 self._note("cancelled; /retry asks again.")
+            except Exception as error:  # noqa: BLE001 - nothing but the user ends a conversation
+                self._error(error)
         return Exit.ANSWER
 
     def answer(self, lines: Iterable[str]) -> int:
@@ -251,7 +251,7 @@ class Chat:
             on_event=self._conversation.on_event,
         )
 
-    def _error(self, error: MoAError) -> None:
+    def _error(self, error: Exception) -> None:
         write(self._about, f"error: {one_line(error)}", "lost")
 
     def _note(self, text: str) -> None:

@@ -106,8 +106,10 @@ class Conversation:
         """
         turns = [message for turn in self._turns for message in turn]
         kept = {"format": _FORMAT, "messages": messages_to_dict([*self._system, *turns])}
+        text = json.dumps(kept, indent=2, ensure_ascii=False)
         try:
-            path.write_text(json.dumps(kept, indent=2, ensure_ascii=False), "utf-8")
+            # half of a surrogate pair, which a model may write, is escaped as JSON has it
+            path.write_text(text, "utf-8", errors="backslashreplace")
         except OSError as error:
             msg = f"{path}: {error.strerror}."
             raise MoAConfigurationError(msg) from None
@@ -146,8 +148,17 @@ def _parsed(kept: Any) -> tuple[list[SystemMessage], list[tuple[HumanMessage, AI
         turns.append((question, answer))
     if kept["format"] != _FORMAT:
         raise ValueError
-    for _, answer in turns:  # each has a record
-        by_model, _ = _usage_of(answer)
-        for usage in by_model.values():
-            add_usage(None, usage)
+    for _, answer in turns:
+        _check_record(answer)
     return system, turns
+
+
+def _check_record(answer: AIMessage) -> None:
+    """Raise what `load` catches where a record lacks something that commands show."""
+    by_model, unknown = _usage_of(answer)
+    for model, usage in by_model.items():
+        add_usage(None, usage)
+        len(model) + sum(usage[kind] for kind in ("input_tokens", "output_tokens"))
+    sorted(map(str.strip, unknown))
+    for proposal in answer.response_metadata[RECORD_KEY]["proposals"]:
+        len(proposal["model"]) + proposal["layer"] + len(proposal.get("text", ""))

@@ -10,6 +10,7 @@ from enum import IntEnum
 import click
 
 from langchain_moa.cli.extra import says_extra_is_missing
+from langchain_moa.cli.terminal import printable
 
 
 class Exit(IntEnum):
@@ -77,7 +78,7 @@ def _with_hint(error: click.ClickException) -> str:
 
 def say(text: str) -> None:
     """Print a line to stderr."""
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
 
 
 def one_line(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.exits import Exit, one_line, say
 from langchain_moa.cli.mixture import mixture_for
 from langchain_moa.cli.options import MixtureOptions
+from langchain_moa.cli.terminal import printable
 from langchain_moa.composition import language_models, model_of
 from langchain_moa.errors import MoAError
 
@@ -55,7 +56,7 @@ def _listed(address: str, models: list[Any]) -> list[str]:
     ours = {model_of(model) for model in models}
     for name, kind in sorted(served.items()):
         if kind in _CHAT or name in ours:
-            click.echo(f"{'*' if name in ours else ' '} {name}")
+            click.echo(printable(f"{'*' if name in ours else ' '} {name}"))
     missing = sorted(ours - served.keys())
     for name in missing:
         click.echo(f"! {name}")
@@ -66,9 +67,9 @@ def _listed(address: str, models: list[Any]) -> list[str]:
 
 def _shown(address: str) -> str:
     """An address without a user's name and password."""
-    scheme, _, rest = address.rpartition("://")
+    scheme, colon, rest = address.rpartition("://")
     host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    return f"{scheme}{colon}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def served_models(address: str, key: str) -> Mapping[str, str | None]:
@@ -97,7 +98,7 @@ def served_models(address: str, key: str) -> Mapping[str, str | None]:
         response = error.response
         msg = f"{shown} gives no list of models: {response.status_code} {response.reason_phrase}."
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        msg = f"{shown} gives no list of models: {one_line(error)}."
+        msg = f"{shown} gives no list of models: {one_line(error).rstrip('.')}."
     except (ValueError, KeyError, TypeError, AttributeError):
         msg = f"{shown} gives no list of models that can be read."
     raise MoAError(msg)

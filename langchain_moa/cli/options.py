@@ -96,7 +96,11 @@ def _whole(quorum: float | None) -> float | None:
 
 
 def _split(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+    names = tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+    if values and not names:  # as of a shell's variable that is not set
+        msg = "it names no model; give some, or leave the option out."
+        raise click.BadParameter(msg)
+    return names
 
 
 _NUMBER: Final = "NUMBER"

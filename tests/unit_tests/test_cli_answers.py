@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from langchain_moa import MoAConfigurationError
 from langchain_moa.cli.answering import AnswerPrinter, finished_paragraphs
-from langchain_moa.cli.board import THEME, Board
+from langchain_moa.cli.board import THEME, Board, usage_table
 from langchain_moa.cli.conversation import Conversation
 from langchain_moa.cli.terminal import printable
 from langchain_moa.progress import progress_event
+from langchain_moa.types import EventName
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,9 @@ from langchain_moa.progress import progress_event
         ("one\n\ntwo\n\nthree", "one\n\ntwo"),
         ("```\na\n\nb", ""),
         ("```\na\n\nb\n```\n\nc", "```\na\n\nb\n```"),
+        ("````\n```\n\nb", ""),  # shorter fences inside are text
+        ("```\n~~~\n```python\n\nb", ""),
+        ("````\n```\n\nb\n````\n\nc", "````\n```\n\nb\n````"),
         ("- a\n\n  more of a", ""),
         ("- a\n\n  more of a\n\nb", "- a\n\n  more of a"),
         ("", ""),
@@ -118,7 +123,7 @@ def test_the_board_tells_what_matters_of_an_error(error: str, told: str) -> None
 
 def answer(text: str, tokens: int = 5) -> AIMessage:
     usage = {"input_tokens": 1, "output_tokens": tokens - 1, "total_tokens": tokens}
-    record = {"usage": {"by_model": {"acme/a": usage}, "unknown": []}}
+    record = {"usage": {"by_model": {"acme/a": usage}, "unknown": []}, "proposals": []}
     return AIMessage(text, response_metadata={"moa": record})
 
 
@@ -201,9 +206,84 @@ def test_other_files_are_refused_and_change_nothing(kept: str, tmp_path: Path) -
     assert len(conversation) == 1
 
 
+@pytest.mark.parametrize("proposals", [None, [1], [{"layer": 1}], [{"layer": "1", "model": "a"}]])
+def test_records_that_cannot_be_shown_are_refused(proposals: Any, tmp_path: Path) -> None:
+    path = tmp_path / "talk.json"
+    conversation = Conversation()
+    conversation.with_question("one")
+    said = answer("1")
+    said.response_metadata["moa"]["proposals"] = proposals
+    conversation.answered(said)
+    conversation.save(path)
+    with pytest.raises(MoAConfigurationError, match=r"is no conversation that /save wrote\."):
+        Conversation().load(path)
+
+
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     conversation = Conversation()
     with pytest.raises(MoAConfigurationError, match="No such file"):
         conversation.load(tmp_path / "none.json")
     with pytest.raises(MoAConfigurationError, match="No such file"):
         conversation.save(tmp_path / "no" / "talk.json")
+
+
+def drawn(shown: RenderableType, width: int, height: int = 24) -> str:
+    console = Console(force_terminal=True, width=width, height=height, theme=THEME, no_color=True)
+    with console.capture() as captured:
+        console.print(shown)
+    return captured.get()
+
+
+def test_long_names_leave_the_numbers_their_room() -> None:
+    usage = {"input_tokens": 1234, "output_tokens": 56, "total_tokens": 1290}
+    text = drawn(usage_table({"vendor/" + "long-" * 30: usage, "b": usage}, ["b"]), 60)
+    assert text.count("1,234") == 2
+    assert "2,468" in text
+    assert re.search(r"^b .*56 +\*", text, re.MULTILINE)
+
+
+def test_models_that_told_nothing_have_a_row() -> None:
+    usage = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
+    text = drawn(usage_table({"a": usage}, ["silent"]), 80)
+    assert re.search(r"^silent +\*", text, re.MULTILINE)
+
+
+def test_a_failure_leaves_the_names_half_of_a_narrow_terminal() -> None:
+    board = Board([["vendor/some-model", "vendor/other"], ["aggregator"]])
+    failed = progress_event("member_failed", layer=1, index=1, error="refused because of " * 5)
+    board.on_event(failed)
+    assert "vendor/some-mo" in drawn(board, 60)
+
+
+def test_links_show_where_they_lead() -> None:
+    console = Console(force_terminal=True, width=60, theme=THEME, no_color=True)
+    with console.capture() as captured:
+        printer = AnswerPrinter(console)
+        printer.feed("See [this](https://example.org/x).")
+        printer.end(complete=True)
+    assert "https://example.org/x" in captured.get()
+    assert "\x1b]8" not in captured.get()
+
+
+def test_who_works_is_seen_among_many_members() -> None:
+    board = Board([["a"] * 10, ["b"] * 10, ["c"] * 10, ["the-aggregator"]])
+    for index in range(10):
+        kind: EventName = "member_failed" if index == 3 else "member_finished"
+        board.on_event(progress_event(kind, layer=1, index=index, seconds=1.5))
+        board.on_event(progress_event("member_started", layer=2, index=index))
+    text = drawn(board, 80, 24)
+    assert text.count("asking") == 10
+    assert "10 members" in text
+    assert "9 done, 1 failed" in text
+    assert "the-aggregator" in text
+    assert len(text.splitlines()) < 24
+
+
+def test_a_saved_answer_may_hold_half_of_a_character(tmp_path: Path) -> None:
+    conversation = Conversation()
+    conversation.with_question("Hi")
+    conversation.answered(answer("bad \ud800 text"))
+    conversation.save(tmp_path / "saved.json")
+    loaded = Conversation()
+    loaded.load(tmp_path / "saved.json")
+    assert loaded.with_question("And?")[1].text == "bad \ud800 text"

@@ -170,3 +170,30 @@ def test_an_endpoint_of_ones_own_needs_no_key(cli: Cli) -> None:
     with LoopbackServer(MODELS, api_key="no-key") as own:
         assert cli("ask", QUESTION, *MIXTURE, "--base-url", own.base_url).code == 0
         assert len(own.requests) == 3
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_half_of_a_character_costs_no_answer(
+    words: tuple[str, ...], cli: Cli, server: LoopbackServer
+) -> None:
+    server.models[AGGREGATOR] = says("It is \ud800 blue.")
+    ran = cli("ask", QUESTION, *MIXTURE, *words)
+    assert ran.code == 0
+    answer = json.loads(ran.out)["answer"] if words else ran.out.strip()
+    assert answer == "It is ? blue."
+
+
+def test_bytes_that_are_no_text_are_no_question(cli: Cli, server: LoopbackServer) -> None:
+    ran = cli("ask", "-", *MIXTURE, stdin="\udcff")
+    assert (ran.code, ran.out) == (2, "")
+    assert "the question is no text" in ran.err
+    assert not server.requests
+
+
+def test_endpoints_cannot_command_the_terminal_by_their_errors(
+    cli: Cli, server: LoopbackServer
+) -> None:
+    server.models[AGGREGATOR] = ModelBehavior(status=400, error="no\x07such\x9bluck")
+    ran = cli("ask", QUESTION, *MIXTURE)
+    assert ran.code == 3
+    assert "nosuchluck" in ran.err

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from langchain_moa import MoAChatModel
+from langchain_moa.cli.chat import Chat
+from langchain_moa.cli.conversation import Conversation
 from langchain_moa.testing import LoopbackServer, ModelBehavior
 from tests.commands import MIXTURE, MODELS, user_turns
 from tests.conftest import Cli
@@ -99,3 +103,26 @@ def test_commands_that_show_something(cli: Cli) -> None:
         *("/help", "/models", "/layers", "/proposals", "/usage"),
         *("/save", "/load", "/retry", "/reset", "/quit"),
     ]
+
+
+def test_nothing_unexpected_ends_a_conversation(
+    server: LoopbackServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    llm = MoAChatModel(
+        reference_models=[ALPHA],
+        aggregator=AGGREGATOR,
+        base_url=server.base_url,
+        api_key=server.api_key,
+    )
+
+    def fails(_: str) -> None:
+        msg = "no such luck"
+        raise ZeroDivisionError(msg)
+
+    with asyncio.Runner() as runner:
+        chat = Chat(llm, Conversation(), runner, proposals=False, totals=False)
+        chat._commands["/usage"] = fails
+        assert chat.talk(["/usage", "One?"]) == 0
+    told = capsys.readouterr()
+    assert told.out == "The **answer**.\n"
+    assert "error: no such luck" in told.err

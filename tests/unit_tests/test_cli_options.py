@@ -190,3 +190,13 @@ def test_wrong_values_are_one_line_that_names_them(
     assert line.startswith("error: ")
     assert named in line
     assert not server.requests
+
+
+@pytest.mark.parametrize("given", ["", " , "])
+def test_names_that_are_not_there_are_not_the_defaults(
+    given: str, cli: Cli, server: LoopbackServer
+) -> None:
+    ran = cli("ask", "Hi", "--reference-models", given, "--aggregator", AGGREGATOR)
+    assert (ran.code, ran.out) == (2, "")
+    assert "'--reference-models': it names no model" in ran.err
+    assert not server.requests
