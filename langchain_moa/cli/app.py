@@ -18,13 +18,16 @@ import click
 from langchain_moa.cli.options import MixtureOptions, mixture_options
 
 _DEBUG = "--debug"
+_CODES = (
+    "Exit codes: 0 an answer, 1 something unexpected, 2 usage, 3 no answer, "
+    "4 a model is not served (models), 130 Ctrl-C. Every command takes --debug, "
+    "which shows an error's traceback."
+)
 
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "terminal_width": 80},
-    epilog="Exit codes: 0 an answer, 1 something unexpected, 2 usage, 3 no answer, "
-    "4 a model is not served (models), 130 Ctrl-C. Every command takes --debug, "
-    "which shows an error's traceback.",
+    epilog=_CODES,
 )
 @click.version_option(version("langchain-moa"), message="langchain-moa %(version)s")
 def app() -> None:
@@ -52,7 +55,7 @@ def chat(options: MixtureOptions, *, verbose: bool, **given: Any) -> int:
     return run(options, verbose=verbose, proposals=proposals, **given)
 
 
-@app.command()
+@app.command(epilog=_CODES)
 @click.argument("question", required=False)
 @mixture_options
 @_system

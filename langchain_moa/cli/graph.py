@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from langchain_moa.cli.exits import say
 from langchain_moa.cli.mixture import member_names, mixture_for
 from langchain_moa.cli.options import MixtureOptions
 from langchain_moa.cli.picture import draw_png
@@ -18,11 +19,18 @@ def run(options: MixtureOptions, *, mermaid: bool, png: Path | None) -> int:
         options: Which mixture.
         mermaid: Whether to print LangGraph's own drawing as Mermaid's text.
         png: A file for a picture.
+
+    Raises:
+        click.UsageError: Both are given.
     """
+    if mermaid and png is not None:
+        msg = "--mermaid and --png contradict each other; give one of them."
+        raise click.UsageError(msg)
     with mixture_for(options, asks=False) as llm:
         names = member_names(llm)
         if png is not None:
             draw_png(names, png)
+            say(f"drawn to {png}.")
         elif mermaid:
             click.echo(llm.graph.get_graph(xray=1).draw_mermaid(), nl=False)
         else:

@@ -57,6 +57,8 @@ def config(options: MixtureOptions, *, form: str, every: bool, write: Path | Non
 
     with mixture_for(options, asks=False) as llm:
         settings = config_of(llm, every=every)
+    if options.demo:  # its server is gone by now
+        del settings["base_url"]
     if write is None:
         click.echo(settings_text(settings, f".{form}"), nl=False)
         return 0

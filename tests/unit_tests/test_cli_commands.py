@@ -317,3 +317,16 @@ def test_the_demo_needs_no_key(cli: Cli) -> None:
     ran = cli("models", "--demo")
     assert ran.code == 0
     assert ran.out.count("* demo/") == 5
+
+
+def test_a_drawing_is_text_or_a_picture(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "moa.png"
+    ran = cli("graph", "--demo", "--mermaid", "--png", str(path))
+    assert ran.code == 2
+    assert "--mermaid and --png contradict each other" in ran.err
+    assert not path.exists()
+    assert f"drawn to {path}." in cli("graph", "--demo", "--png", str(path)).err
+
+
+def test_the_demos_configuration_names_no_server_that_is_gone(cli: Cli) -> None:
+    assert "base_url" not in tomllib.loads(cli("config", "--demo").out)
