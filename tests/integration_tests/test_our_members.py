@@ -181,9 +181,9 @@ def test_one_mixture_in_several_event_loops(
             assert not answer.response_metadata["moa"]["degraded"]
             wait_until(lambda: not server.open_connections)
         gc.collect()
+        port = f", {urlsplit(server.base_url).port})"
     assert not caplog.records
     left = [text for w in recwarn if "nclosed" in (text := str(w.message))]
-    port = f", {urlsplit(server.base_url).port})"
     assert not [text for text in left if port in text or "aiohttp" in text]
 
 
