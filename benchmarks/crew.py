@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 from benchmarks.roster import HEAVY, ROSTER, Job
@@ -64,19 +63,14 @@ class Contestant:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         stdin: Any = self._process.stdin
         stdin.close()
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:  # threads of its own keep it
             self._process.kill()
-        self._process.__exit__(kind, error, traceback)
+        self._process.__exit__(None, None, None)
 
     def _answer(self) -> dict[str, Any]:
         stdout: Any = self._process.stdout
@@ -133,13 +127,8 @@ class Crew:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, error, traceback)
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
 
 def _not_installed(name: str, missing: list[str]) -> str:

@@ -338,8 +338,9 @@ async def _asked_together(
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(turn.arun(state, config)) for turn in turns]
-    except* Exception as errors:  # noqa: BLE001 - it is raised, freed of its group
-        raise errors.exceptions[0] from None
+    except ExceptionGroup as errors:
+        first = errors.exceptions[0]
+        raise first from first.__cause__  # freed of its group, with its own cause
     own = {task.result().key: task.result().to_state() for task in tasks}
     return {"moa_proposals": {**state["moa_proposals"], **own}}
 
