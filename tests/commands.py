@@ -10,6 +10,7 @@ from typing import Any
 from langchain_moa.testing import LoopbackServer
 from tests.wire import AGGREGATOR, ALPHA, BETA, GAMMA, says
 
+KEY = "sk-very-secret"
 MIXTURE = ("--reference-models", f"{ALPHA},{BETA}", "--aggregator", AGGREGATOR)
 MODELS = {
     ALPHA: says("Draft of alpha."),

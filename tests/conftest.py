@@ -12,6 +12,7 @@ import pytest
 
 from langchain_moa.cli import main
 from langchain_moa.testing import LoopbackServer, ModelBehavior
+from tests.commands import KEY, MODELS
 
 KEY_PREFIXES = (
     "LANGSMITH_",
@@ -86,3 +87,18 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     level = logger.level
     yield Cli(capsys, monkeypatch)
     logger.setLevel(level)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LoopbackServer]:
+    """The endpoint of the command line's tests; other modules have servers of their own."""
+    with LoopbackServer(MODELS, api_key=KEY) as running:
+        yield running
+
+
+@pytest.fixture
+def fresh(server: LoopbackServer, cli: Cli) -> None:
+    """That endpoint as if it had just been started, as the one that commands ask."""
+    server.models = dict(MODELS)
+    server.requests.clear()
+    cli.asks(server)

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from langchain_moa.testing import LoopbackServer, ModelBehavior
-from tests.commands import MIXTURE, MODELS, asked_models, user_turns
+from tests.commands import KEY, MIXTURE, MODELS, asked_models, user_turns
 from tests.conftest import Cli
 from tests.wire import AGGREGATOR, ALPHA, BETA, says
 
+pytestmark = pytest.mark.usefixtures("fresh")
+
 QUESTION = "Why is the sky blue?"
-KEY = "sk-very-secret"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LoopbackServer]:
-    with LoopbackServer(MODELS, api_key=KEY) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def fresh(server: LoopbackServer, cli: Cli) -> None:
-    server.models = dict(MODELS)
-    server.requests.clear()
-    cli.asks(server)
 
 
 def failing(**behavior: Any) -> ModelBehavior:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,24 +11,11 @@ from langchain_moa import MoAChatModel
 from langchain_moa.cli.chat import Chat
 from langchain_moa.cli.conversation import Conversation
 from langchain_moa.testing import LoopbackServer, ModelBehavior
-from tests.commands import MIXTURE, MODELS, user_turns
+from tests.commands import KEY, MIXTURE, MODELS, user_turns
 from tests.conftest import Cli
 from tests.wire import AGGREGATOR, ALPHA, BETA
 
-KEY = "sk-very-secret"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LoopbackServer]:
-    with LoopbackServer(MODELS, api_key=KEY) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def fresh(server: LoopbackServer, cli: Cli) -> None:
-    server.models = dict(MODELS)
-    server.requests.clear()
-    cli.asks(server)
+pytestmark = pytest.mark.usefixtures("fresh")
 
 
 def test_answers_alone_go_to_stdout(cli: Cli, server: LoopbackServer) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,9 @@ from PIL import Image
 from langchain_moa import MoAChatModel
 from langchain_moa.presets import get_preset, preset_names
 from langchain_moa.testing import LoopbackServer
-from tests.commands import MIXTURE, MODELS
+from tests.commands import KEY, MIXTURE, MODELS
 from tests.conftest import Cli
 from tests.wire import AGGREGATOR, ALPHA, BETA, GAMMA
-
-KEY = "sk-very-secret"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LoopbackServer]:
-    with LoopbackServer(MODELS, api_key=KEY) as running:
-        yield running
-
 
 # --- models -----------------------------------------------------------------------------------
 

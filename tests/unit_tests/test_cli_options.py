@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,18 +12,7 @@ from tests.commands import MIXTURE, MODELS, Crowd, asked, asked_models
 from tests.conftest import Cli
 from tests.wire import AGGREGATOR, ALPHA, BETA, GAMMA, says
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LoopbackServer]:
-    with LoopbackServer(MODELS) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def fresh(server: LoopbackServer, cli: Cli) -> None:
-    server.models = dict(MODELS)
-    server.requests.clear()
-    cli.asks(server)
+pytestmark = pytest.mark.usefixtures("fresh")
 
 
 def test_temperature_and_max_tokens_are_every_members(cli: Cli, server: LoopbackServer) -> None:
