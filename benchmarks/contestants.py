@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,9 @@ from pydantic import SecretStr
 from benchmarks.roster import Call, Job
 from langchain_moa import MoAChatModel
 from langchain_moa.prompts import parse_prompt, with_proposals
+
+Answer = Callable[[list[AnyMessage]], Awaitable[Any]]
+"""Makes a conversation's answer."""
 
 
 def conversation(job: Job) -> list[AnyMessage]:
@@ -65,19 +68,17 @@ class Members:
         async for chunk in self.aggregator.astream(await self.gathered()):
             yield chunk
 
-    def in_graph(self, *, naive: bool) -> Any:
-        """A parent graph whose node calls the mixture, or all the models by itself."""
-        llm = self.mixture()
 
-        async def answer(state: MessagesState) -> Any:
-            if naive:
-                return {"messages": [await self.plain_invoke()]}
-            return {"messages": [await llm.ainvoke(state["messages"])]}
+def in_graph(answer: Answer) -> Any:
+    """A parent graph with one node, which calls the mixture or its peer."""
 
-        builder = StateGraph(MessagesState)
-        builder.add_node("answer", answer)
-        builder.add_edge(START, "answer")
-        return builder.compile()
+    async def node(state: MessagesState) -> Any:
+        return {"messages": [await answer(state["messages"])]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("answer", node)
+    builder.add_edge(START, "answer")
+    return builder.compile()
 
 
 def given(job: Job) -> Call:
@@ -88,14 +89,18 @@ def given(job: Job) -> Call:
 
 def our(job: Job) -> Call:
     """The mixture of members given as strings, which the package builds itself."""
-    llm = MoAChatModel(
+    return partial(_asked, our_mixture(job), conversation(job))
+
+
+def our_mixture(job: Job) -> MoAChatModel:
+    """The mixture of `our`."""
+    return MoAChatModel(
         reference_models=list(job.proposers),
         aggregator=job.aggregator,
         layers=job.layers,
         base_url=job.base_url,
         api_key=SecretStr(job.api_key),
     )
-    return partial(_asked, llm, conversation(job))
 
 
 def plain(job: Job) -> Call:

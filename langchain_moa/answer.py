@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -164,18 +164,19 @@ class AnswerStream:
         self._metadata: dict[str, Any] = {}
         self._last: AIMessageChunk | None = None
 
-    def passed_on(self, chunk: AIMessageChunk) -> Iterator[AIMessageChunk]:
+    def passed_on(self, chunk: AIMessageChunk) -> AIMessageChunk | None:
         """The chunk to yield now; nothing when it is kept for the end."""
         self._usage.append(chunk.usage_metadata)
-        self._metadata.update(chunk.response_metadata)
+        metadata = chunk.response_metadata
+        self._metadata.update(metadata)
         if chunk.chunk_position == "last":
             self._last = chunk
-        else:
-            # an aggregator that is itself a mixture brings a record of its own
-            metadata = {k: v for k, v in chunk.response_metadata.items() if k != RECORD_KEY}
-            yield chunk.model_copy(
-                update={"id": None, "usage_metadata": None, "response_metadata": metadata}
-            )
+            return None
+        if RECORD_KEY in metadata:  # an aggregator that is itself a mixture brings its own
+            metadata = {k: v for k, v in metadata.items() if k != RECORD_KEY}
+        return chunk.model_copy(
+            update={"id": None, "usage_metadata": None, "response_metadata": metadata}
+        )
 
     def last(self) -> AIMessageChunk:
         """The last chunk: what was kept back, and the record.

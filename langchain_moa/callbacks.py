@@ -9,8 +9,8 @@ streams or number the caller's checkpoint namespaces.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from typing import Any, Final, TypeVar, cast
 from uuid import UUID
@@ -27,6 +27,7 @@ from langchain_core.callbacks import (
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers import context as langchain_context
+from typing_extensions import override
 
 from langchain_moa.handlers import WithoutTokens, shows_messages, silenced
 
@@ -43,23 +44,39 @@ _configurable: ContextVar[dict[str, Any]] = ContextVar("moa_configurable", defau
 _current_run: ContextVar[RunManager | None] = ContextVar("moa_current_run", default=None)
 
 
-@contextmanager
-def current_run(manager: RunManager | None, config: RunnableConfig | None = None) -> Iterator[None]:
+class _Setting(AbstractContextManager[None]):
+    """Context variables that have other values for a while.
+
+    One is made for each streamed token, and a generator made a context manager costs twice as much.
+    """
+
+    __slots__ = ("_tokens", "_values")
+
+    def __init__(self, values: Sequence[tuple[ContextVar[Any], Any]]) -> None:
+        self._values = values
+        self._tokens: list[tuple[ContextVar[Any], Token[Any]]] = []
+
+    @override
+    def __enter__(self) -> None:
+        self._tokens = [(var, var.set(value)) for var, value in self._values]
+
+    @override
+    def __exit__(self, *_: object) -> None:
+        for var, token in reversed(self._tokens):
+            var.reset(token)
+
+
+def current_run(
+    manager: RunManager | None, config: RunnableConfig | None = None
+) -> AbstractContextManager[None]:
     """Make a run manager known to `_stream`, to which the base class hands none.
 
     Args:
         manager: The run.
         config: The call's config where it is at hand, for its `configurable`.
     """
-    token = _current_run.set(manager)
-    try:
-        if config is None:
-            yield
-        else:
-            with known_configurable(config):
-                yield
-    finally:
-        _current_run.reset(token)
+    known = [] if config is None else [(_configurable, _configurable_of(config))]
+    return _Setting([(_current_run, manager), *known])
 
 
 def get_current_run() -> RunManager | None:
@@ -67,24 +84,16 @@ def get_current_run() -> RunManager | None:
     return _current_run.get()
 
 
-@contextmanager
-def isolated(deaf: Sequence[WithoutTokens] = ()) -> Iterator[None]:
+def isolated(deaf: Sequence[WithoutTokens] = ()) -> AbstractContextManager[None]:
     """Run inner calls apart from the caller's ambient config.
 
     Args:
         deaf: The inner call's `deaf_handlers`. LangChain's configure hooks would add the
             handlers that they stand for beside them; here they find these instead.
     """
-    tokens: list[tuple[ContextVar[Any], Token[Any]]] = [
-        (var_child_runnable_config, var_child_runnable_config.set(None))
-    ]
-    for handler in deaf:
-        tokens += [(var, var.set(handler)) for var in _hooks() if var.get() is handler.original()]
-    try:
-        yield
-    finally:
-        for var, token in reversed(tokens):
-            var.reset(token)
+    hooks = _hooks() if deaf else ()
+    heard = [(var, one) for one in deaf for var in hooks if var.get() is one.original()]
+    return _Setting([(var_child_runnable_config, None), *heard])
 
 
 def _hooks() -> list[ContextVar[Any]]:
@@ -100,14 +109,13 @@ def deaf_handlers(config: RunnableConfig) -> list[WithoutTokens]:
     return [handler for handler in handlers if type(handler) is WithoutTokens]
 
 
-@contextmanager
-def known_configurable(config: RunnableConfig | None) -> Iterator[None]:
+def known_configurable(config: RunnableConfig | None) -> AbstractContextManager[None]:
     """Make a call's `configurable` known to its members; the base class hands none on."""
-    token = _configurable.set((config or {}).get("configurable") or {})
-    try:
-        yield
-    finally:
-        _configurable.reset(token)
+    return _Setting([(_configurable, _configurable_of(config))])
+
+
+def _configurable_of(config: RunnableConfig | None) -> dict[str, Any]:
+    return (config or {}).get("configurable") or {}
 
 
 def caller_configurable() -> dict[str, Any]:

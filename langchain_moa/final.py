@@ -97,7 +97,8 @@ class FinalCall:
                 for chunk in chunks:
                     if watch.begins_with(chunk):
                         self.emit("first_token", turn, seconds=turn.seconds)
-                    yield from answer.passed_on(chunk)
+                    if (passed := answer.passed_on(chunk)) is not None:
+                        yield passed
             yield watch.done(answer.last())
 
     async def astream(self) -> AsyncGenerator[AIMessageChunk, None]:
@@ -113,7 +114,7 @@ class FinalCall:
                 async for chunk in chunks:
                     if watch.begins_with(chunk):
                         await self.aemit("first_token", turn, seconds=turn.seconds)
-                    for passed in answer.passed_on(chunk):
+                    if (passed := answer.passed_on(chunk)) is not None:
                         yield passed
             yield watch.done(answer.last())
 
