@@ -51,7 +51,7 @@ class Accounts(NamedTuple):
     unknown: list[str]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Tell:
     """A step that tells the call's listeners of something."""
 
@@ -67,7 +67,7 @@ class Tell:
         await self.aemit()
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class Turn:
     """Everything that is tried to get one answer from a member or its fallbacks.
 

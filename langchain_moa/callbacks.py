@@ -44,7 +44,7 @@ _configurable: ContextVar[dict[str, Any]] = ContextVar("moa_configurable", defau
 _current_run: ContextVar[RunManager | None] = ContextVar("moa_current_run", default=None)
 
 
-class _Setting(AbstractContextManager[None]):
+class Setting(AbstractContextManager[None]):
     """Context variables that have other values for a while.
 
     One is made for each streamed token, and a generator made a context manager costs twice as much.
@@ -76,7 +76,7 @@ def current_run(
         config: The call's config where it is at hand, for its `configurable`.
     """
     known = [] if config is None else [(_configurable, _configurable_of(config))]
-    return _Setting([(_current_run, manager), *known])
+    return Setting([(_current_run, manager), *known])
 
 
 def get_current_run() -> RunManager | None:
@@ -93,7 +93,7 @@ def isolated(deaf: Sequence[WithoutTokens] = ()) -> AbstractContextManager[None]
     """
     hooks = _hooks() if deaf else ()
     heard = [(var, one) for one in deaf for var in hooks if var.get() is one.original()]
-    return _Setting([(var_child_runnable_config, None), *heard])
+    return Setting([(var_child_runnable_config, None), *heard])
 
 
 def _hooks() -> list[ContextVar[Any]]:
@@ -111,7 +111,7 @@ def deaf_handlers(config: RunnableConfig) -> list[WithoutTokens]:
 
 def known_configurable(config: RunnableConfig | None) -> AbstractContextManager[None]:
     """Make a call's `configurable` known to its members; the base class hands none on."""
-    return _Setting([(_configurable, _configurable_of(config))])
+    return Setting([(_configurable, _configurable_of(config))])
 
 
 def _configurable_of(config: RunnableConfig | None) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from langchain_moa.callbacks import has_handlers, with_handler
+from langchain_moa.callbacks import Setting, has_handlers, with_handler
 from langchain_moa.composition import model_of
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.handlers import OpenRuns
@@ -28,14 +28,9 @@ _DEEPEST: Final = 6
 _asking: ContextVar[tuple[tuple[MemberCall, object], ...]] = ContextVar("moa_asking", default=())
 
 
-@contextmanager
-def asking(request: MemberCall, mixture: object) -> Iterator[None]:
+def asking(request: MemberCall, mixture: object) -> AbstractContextManager[None]:
     """Let what is called inside know for whom it is called, and whether anybody still waits."""
-    token = _asking.set((*_asking.get(), (request, mixture)))
-    try:
-        yield
-    finally:
-        _asking.reset(token)
+    return Setting([(_asking, (*_asking.get(), (request, mixture)))])
 
 
 def is_given_up() -> bool:
@@ -58,7 +53,7 @@ def require_no_recursion(mixture: object) -> None:
         raise MoAConfigurationError(msg)
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class MemberCall:
     """A member's call, ready to be made with `invoke`, `ainvoke`, `stream` or `astream`.
 

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.prompts import StringPromptTemplate
@@ -393,11 +393,7 @@ class MoAChatModel(HookedChatModel):
         It is made anew when a field was changed, as `model_copy(update=...)` does without
         validation.
         """
-        values = (
-            self.reference_models,
-            self.aggregator,
-            *(getattr(self, name) for name in OPTION_NAMES),
-        )
+        values = _fields_of(self)
         if self._built is not None and all(map(operator.is_, self._built[0], values)):
             return self._built[1]
         self._check_recursion()
@@ -436,6 +432,8 @@ class MoAChatModel(HookedChatModel):
         private = {**(state["__pydantic_private__"] or {}), "_built": None, "_graph": None}
         return {**state, "__pydantic_private__": private}
 
+
+_fields_of: Final = operator.attrgetter("reference_models", "aggregator", *OPTION_NAMES)
 
 ChatMoA = MoAChatModel
 """`MoAChatModel` under the name that LangChain's convention for chat models gives it."""

@@ -13,7 +13,7 @@ OPEN: Final = math.inf
 """A time that never comes."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Gate:
     """Counts a layer's proposals, and says when to go on without the others.
 
@@ -69,7 +69,9 @@ class Gate:
     @property
     def signals(self) -> list[Future[None]]:
         """What to wait for: the gate's opening, and its end if that may still come earlier."""
-        return [signal for signal in (self.opened, self._shut) if not signal.done()]
+        # without a quorum nothing opens it but what shuts it, too
+        both = (self.opened,) if self.quorum is None else (self.opened, self._shut)
+        return [signal for signal in both if not signal.done()]
 
     def _decide(self) -> None:
         if self.quorum is not None and self._usable >= self.quorum:

@@ -17,7 +17,7 @@ from langchain_moa.progress import Progress
 from langchain_moa.types import FanOutDecision, Proposal, proposals_from_state
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class LayerInProgress:
     """What the members of one layer share.
 
@@ -35,7 +35,7 @@ class LayerInProgress:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class CallInProgress:
     """What the nodes of one call share, apart from graph state, which is plain JSON.
 

@@ -55,7 +55,7 @@ _Outcome: TypeAlias = tuple[EventName, dict[str, Any]]
 """An event and its values."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Proposing:
     """One proposer's turn in one layer."""
 

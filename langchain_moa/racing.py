@@ -88,7 +88,7 @@ async def acarried_out(plan: Plan[_T]) -> _T:
         plan.close()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class WaitFor:
     """Wait until something else is done: a ticket is valid, or (with none) a pause is over.
 
@@ -134,7 +134,7 @@ async def aignored(_: Result) -> None:
     """The async twin of `ignored`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Ask:
     """Make a request, after a while a second one, and take the first good result.
 
@@ -211,6 +211,8 @@ class _Race:
         begun: How many requests were made.
         surplus: Good results beside the one that is taken.
     """
+
+    __slots__ = ("_ask", "_ended", "_good", "_left", "begun", "surplus")
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask

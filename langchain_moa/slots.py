@@ -87,6 +87,8 @@ class Places:
     until then its model is busy.
     """
 
+    __slots__ = ("_held", "_lock", "_under_way", "given_up")
+
     def __init__(self) -> None:
         self._held: list[tuple[Slots, Future[None]]] = []
         self._under_way = 0
