@@ -207,18 +207,26 @@ class Turn:
         return result
 
     def _request(self, member: Member, until: float) -> Step:
-        after = self.call.mixture.policy.hedge_after
-        place = self.member.candidates.index(member) + 1
-        other = [*self.member.candidates, member][place]
-        hedge = partial(self._start, other, self._places, reports=other is not member)
-        return Ask(
-            starts=[partial(self._start, member, self._places), hedge][: 1 + (after < OPEN)],
+        ask = Ask(
+            starts=[partial(self._start, member, self._places)],
             until=until,
-            hedge_at=monotonic() + after,
-            may_hedge=partial(self._may_hedge, other),
             gate=self.gate,
             discard=self.discard,
             adiscard=self.adiscard,
+        )
+        after = self.call.mixture.policy.hedge_after
+        return ask if after == OPEN else self._hedged(ask, member, monotonic() + after)
+
+    def _hedged(self, ask: Ask, member: Member, at: float) -> Step:
+        """The request, and a second one to the next candidate, or else to the same one."""
+        place = self.member.candidates.index(member) + 1
+        other = [*self.member.candidates, member][place]
+        hedge = partial(self._start, other, self._places, reports=other is not member)
+        return replace(
+            ask,
+            starts=[*ask.starts, hedge],
+            hedge_at=at,
+            may_hedge=partial(self._may_hedge, other),
         )
 
     def _may_ask(self, member: Member) -> bool:

@@ -209,11 +209,12 @@ class MoARun:
         for layer, names in enumerate(self.mixture.names, start=1):
             started = perf_counter()
             await self._call.progress.aemit("layer_started", layer=layer)
-            config = self._layer_config(layer, names)
             if self._is_watched:
+                config = self._layer_config(layer, names)
                 graph = shared_layer_graph(self.mixture, layer)
                 layers.take(layer, await graph.ainvoke(layers.state, config))
             else:
+                config = layers_config(None, self.configurable, self._call)
                 turns = [Proposing(self._call, layer, index) for index in range(len(names))]
                 layers.take(layer, await _asked_together(turns, layers.state, config))
             await self._call.progress.aemit("layer_finished", layer=layer, seconds=_since(started))
