@@ -14,18 +14,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import sys
 from pathlib import Path
 
+from benchmarks.report import Report
 from benchmarks.roster import HEAVY
 from benchmarks.running import SCENARIOS, TAIL_CALLS, run
 from benchmarks.soak import CALLS
 
 
 def main() -> int:
-    """Parse the arguments, run, print the tables, write JSON and plots where asked."""
+    """Parse the arguments, run, print and keep what was found."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__,
@@ -49,17 +49,15 @@ def main() -> int:
         dest="alone",
         help="let a heavy peer take part, in an environment that is made for it",
     )
-    parser.add_argument("--json", type=Path, help="write what was found to this file")
-    parser.add_argument("--plots", type=Path, help="draw what was found into this folder")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(".benchmarks"),
+        help="folder for bench.md, bench.json and the plots (default: .benchmarks)",
+    )
     arguments = parser.parse_args()
     logging.getLogger("langchain_moa").setLevel(logging.ERROR)  # the failures are on purpose
-    kept = asyncio.run(run(arguments))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(kept, indent=2))
-    if arguments.plots:
-        from benchmarks.plots import draw  # noqa: PLC0415 - matplotlib may be lacking
-
-        draw(kept, arguments.plots)
+    asyncio.run(run(arguments, Report(arguments.out)))
     return 0
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import statistics
+from contextlib import ExitStack
 from typing import Final
 
-from benchmarks.crew import Contestant
+from benchmarks.crew import Contestant, Crew
 from benchmarks.roster import GIVEN, OUR, PLAIN
 from benchmarks.server import Address
 from benchmarks.table import Row, table
@@ -18,17 +19,31 @@ Memory = dict[str, list[float]]
 """KiB per call of each contestant, in each repetition."""
 
 
-def run_memory(address: Address, repetitions: int, *, quick: bool) -> Memory:
-    """Fill a fresh process of each contestant with calls, in turn."""
+def run_memory(crew: Crew, address: Address, repetitions: int, *, quick: bool) -> Memory:
+    """Fill a fresh process of each contestant with calls, in turn.
+
+    Args:
+        crew: Its processes are filled in a quick run; that they are not fresh spoils the figures.
+        address: Where the models are.
+        repetitions: How often.
+        quick: A few calls: does it work?
+    """
     found: Memory = {name: [] for name in CONTESTANTS}
     for _ in range(repetitions):
-        for name, kib in found.items():
-            with Contestant(name) as contestant:
-                contestant.wait()
+        with ExitStack() as stack:
+            contestants = crew.start(CONTESTANTS) if quick else _fresh(stack)
+            for name, contestant in contestants.items():
                 answer = contestant.ask("memory", address.job(), QUICK if quick else AT_ONCE)
-            kib.append(answer["kib"])
-            address.counts(forget=True)
+                found[name].append(answer["kib"])
+                address.counts(forget=True)
     return found
+
+
+def _fresh(stack: ExitStack) -> dict[str, Contestant]:
+    contestants = {name: stack.enter_context(Contestant(name)) for name in CONTESTANTS}
+    for contestant in contestants.values():
+        contestant.wait()
+    return contestants
 
 
 def memory_ratios(found: Memory) -> list[Row]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from benchmarks.crew import Contestant, ContestantError, Crew
 from benchmarks.roster import GIVEN, LLAMA_INDEX, OUR, PLAIN, ROSTER, SDK, SWARMS
-from benchmarks.server import LATENCY, Address
+from benchmarks.server import Address
 from benchmarks.table import Row, table
 
 LAYERS: Final = (2, 4)
@@ -59,7 +59,7 @@ def run_overhead(crew: Crew, address: Address, repetitions: int) -> list[Overhea
     found: list[Overhead] = []
     for layers in LAYERS:
         rows = {
-            name: Overhead(name, layers, (ROSTER[name].path or layers) * LATENCY)
+            name: Overhead(name, layers, (ROSTER[name].path or layers) * address.latency)
             for name in contestants
             if layers == LAYERS[0] or not ROSTER[name].path
         }

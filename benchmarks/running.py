@@ -7,7 +7,6 @@ from argparse import Namespace
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import asdict
-from functools import partial
 from typing import Any, Final
 
 from benchmarks.crew import Crew
@@ -17,6 +16,7 @@ from benchmarks.load import load_ratios, load_table, run_load
 from benchmarks.machine import described
 from benchmarks.memory import memory_ratios, memory_table, run_memory
 from benchmarks.overhead import overhead_ratios, overhead_table, run_overhead
+from benchmarks.report import Report
 from benchmarks.server import Address, serving
 from benchmarks.soak import CALLS, run_soak, soak_table
 from benchmarks.streaming import run_streaming
@@ -66,7 +66,7 @@ class Run:
 
     async def memory(self) -> Found:
         """Scenario E."""
-        found = run_memory(self.address, self.few, quick=self.quick)
+        found = run_memory(self.crew, self.address, self.few, quick=self.quick)
         return {"memory": found}, memory_ratios(found), memory_table(found)
 
     async def growth(self) -> Found:
@@ -100,17 +100,18 @@ SCENARIOS: Final = tuple(_SCENARIOS)
 BY_DEFAULT: Final = SCENARIOS[:-1]
 
 
-async def run(arguments: Namespace) -> dict[str, Any]:
-    """Run the scenarios, print their tables, and give what is kept as JSON.
+async def run(arguments: Namespace, report: Report) -> None:
+    """Run the scenarios, and tell and keep what came of them.
 
     All of them share the event loop, for clients outlive the scenario that has opened them.
     """
-    kept: dict[str, Any] = {"machine": described(), "seconds": {}, "ratios": []}
-    show = partial(print, flush=True)
-    show(", ".join(kept["machine"].values()))
+    kept = report.kept
+    kept["machine"] = described()
+    report.show(", ".join(kept["machine"].values()))
     with ExitStack() as stack:
         crew = stack.enter_context(Crew(arguments.alone))
-        this = Run(arguments, stack.enter_context(serving()), crew)
+        server = "quick" if arguments.quick else "steady"
+        this = Run(arguments, stack.enter_context(serving(server)), crew)
         for name in arguments.scenario or BY_DEFAULT:
             started = time.perf_counter()
             found, ratios, details = await _SCENARIOS[name](this)
@@ -118,10 +119,12 @@ async def run(arguments: Namespace) -> dict[str, Any]:
             kept["seconds"][name] = round(time.perf_counter() - started, 1)
             kept["ratios"] += ratios
             if details:
-                show(f"\n{name}\n\n{details}")
+                report.show(f"{name}\n\n{details}")
+            report.save()
     kept["absent"] = crew.absent
-    for reason in crew.absent.values():
-        show(f"\n{reason}")
+    if crew.absent:
+        report.show("\n".join(crew.absent.values()))
     if kept["ratios"]:
-        show(f"\n{ratios_table(kept['ratios'])}")
-    return kept
+        report.show(ratios_table(kept["ratios"]))
+    report.draw()
+    report.save()

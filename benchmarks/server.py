@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from benchmarks import faults
@@ -21,7 +22,7 @@ from benchmarks.roster import Job
 from langchain_moa.prompts import AGGREGATOR_PROMPT
 from langchain_moa.testing import BehaviorFunction, LoopbackServer, ModelBehavior
 
-LATENCY: Final = 0.2
+LATENCY, QUICK_LATENCY = 0.2, 0.05
 """Seconds that each model thinks before it answers."""
 SHORT, LONG = 1, 500
 """Tokens of the two streamed answers; their difference is what a token costs."""
@@ -37,11 +38,12 @@ Models = Mapping[str, ModelBehavior | BehaviorFunction]
 
 @dataclass(frozen=True)
 class Address:
-    """Where the server is, how to get in, and its process."""
+    """Where the server is, how to get in, its process, and how long its models think."""
 
     base_url: str
     api_key: str
     process: Any = field(repr=False)
+    latency: float = LATENCY
 
     def counts(self, *, forget: bool = False) -> dict[str, float]:
         """Requests, their tokens and bytes, what is open on the server now, and its CPU seconds.
@@ -71,20 +73,21 @@ def at_once(tokens: int, place: int = 0) -> str:
     return f"bench/at-once-{tokens}-{place}"
 
 
-def models() -> Models:
+def models(latency: float = LATENCY) -> Models:
     """The behavior of every model."""
-    draft = ModelBehavior(reply=_WORD * LONG, latency=LATENCY)
+    draft = ModelBehavior(reply=_WORD * LONG, latency=latency)
     answers = {tokens: ModelBehavior(reply=_WORD * tokens) for tokens in LENGTHS}
     return {
         **{at_once(n, place): answers[n] for n in LENGTHS for place in range(MOST_PROPOSERS)},
         **dict.fromkeys((*PROPOSERS, AGGREGATOR), draft),
-        SHORT_STREAM: ModelBehavior(reply=_WORD * SHORT, latency=LATENCY),
-        LONG_STREAM: ModelBehavior(reply=_WORD * LONG, latency=LATENCY),
+        SHORT_STREAM: ModelBehavior(reply=_WORD * SHORT, latency=latency),
+        LONG_STREAM: ModelBehavior(reply=_WORD * LONG, latency=latency),
     }
 
 
 SERVED: Final[dict[str, Callable[[], Models]]] = {
     "steady": models,
+    "quick": partial(models, QUICK_LATENCY),
     "tails": faults.tails,
     "quick tails": faults.quick_tails,
     "soak": faults.soak,
@@ -102,7 +105,8 @@ def serving(name: str = "steady") -> Iterator[Address]:
         assert process.stdout is not None  # noqa: S101
         try:
             base_url, api_key = process.stdout.readline().split()
-            yield Address(base_url, api_key, process)
+            latency = QUICK_LATENCY if name == "quick" else LATENCY
+            yield Address(base_url, api_key, process, latency)
         finally:
             process.stdin.close()
 

@@ -23,6 +23,15 @@ def table(header: str, rows: Iterable[Sequence[str]]) -> str:
 
 
 def ratios_table(rows: Iterable[Row]) -> str:
-    """All ratios that have a goal, or that tell how to read another."""
-    shown = ((name, what, f"{ratio:.2f}", goal) for name, what, ratio, goal in rows)
+    """All ratios, with their goals; what misses its goal is bold."""
+    shown = ((name, what, _shown(ratio, goal), goal) for name, what, ratio, goal in rows)
     return table("scenario|ratio of medians|measured|goal", shown)
+
+
+def _shown(ratio: float, goal: str) -> str:
+    text = f"{ratio:.2f}"
+    if not goal:
+        return text
+    relation, bound = goal.split()
+    met = float(text) <= float(bound) if relation == "<=" else float(text) < float(bound)
+    return text if met else f"**{text}**"

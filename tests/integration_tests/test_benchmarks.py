@@ -15,6 +15,7 @@ import pytest
 from benchmarks.crew import Crew
 from benchmarks.growth import exponent
 from benchmarks.roster import ROSTER, Entry
+from benchmarks.table import ratios_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,27 +34,28 @@ LIGHT = (
 HEAVY = ("optillm", "LlamaIndex", "swarms")
 
 
-def run(found: Path, *arguments: str) -> tuple[str, Any]:
+def run(folder: Path, *arguments: str) -> tuple[str, Any]:
     """What a run prints and what it keeps."""
-    command = [sys.executable, "-m", "benchmarks", "--json", str(found), *arguments]
+    command = [sys.executable, "-m", "benchmarks", "--out", str(folder), *arguments]
     done = subprocess.run(  # noqa: S603 - ours
         command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=LIMIT
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout, json.loads(found.read_text(encoding="utf-8"))
+    assert (folder / "bench.md").read_text(encoding="utf-8").split() == done.stdout.split()
+    return done.stdout, json.loads((folder / "bench.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any, Path]:
     """A quick run of all scenarios but the soak, and where its plots are."""
     folder = tmp_path_factory.mktemp("quick")
-    return *run(folder / "kept.json", "--quick", "--plots", str(folder)), folder
+    return *run(folder, "--quick"), folder
 
 
 def test_a_quick_run_touches_all_scenarios(quick: tuple[str, Any, Path]) -> None:
     shown, kept, _ = quick
     scenarios = Counter(row[0] for row in kept["ratios"])
-    assert scenarios == {"A": 6, "B": 4, "C": 4, "D": 9, "E": 2, "F": 8, "G": 4}
+    assert scenarios == {"A": 6, "B": 4, "C": 10, "D": 9, "E": 2, "F": 8, "G": 4}
     for name, rows in scenarios.items():
         assert shown.count(f"\n| {name} |") == rows
     assert kept["machine"]["packages"] in shown
@@ -106,13 +108,24 @@ def test_a_peer_that_is_not_installed_is_told() -> None:
     assert crew.absent["stranger"] == "stranger: not installed (pip install no_such_package)"
 
 
+def test_what_misses_its_goal_is_bold() -> None:
+    rows = [
+        ("A", "met", 1.204, "<= 1.2"),
+        ("A", "missed", 1.206, "<= 1.2"),
+        ("A", "not ahead", 1.0, "< 1"),
+        ("A", "for comparison", 9.0, ""),
+    ]
+    shown = [line.split("|")[3].strip() for line in ratios_table(rows).splitlines()[2:]]
+    assert shown == ["1.20", "**1.21**", "**1.00**", "9.00"]
+
+
 def test_exponents() -> None:
     assert exponent([1, 10, 100], [2.0, 20.0, 200.0]) == pytest.approx(1)
     assert exponent([1, 2, 4], [3.0, 12.0, 48.0]) == pytest.approx(2)
 
 
 def test_a_short_soak_loses_no_call(tmp_path: Path) -> None:
-    shown, kept = run(tmp_path / "kept.json", "--scenario", "soak", "--calls", "40")
+    shown, kept = run(tmp_path, "--scenario", "soak", "--calls", "40")
     soaked = kept["soak"]
     assert "| wrong accounts | 0 |" in shown
     assert soaked["calls"] == sum(soaked["ways"].values()) == 40
