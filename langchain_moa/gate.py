@@ -67,11 +67,9 @@ class Gate:
             signal.set_result(None)
 
     @property
-    def signals(self) -> list[Future[None]]:
-        """What to wait for: the gate's opening, and its end if that may still come earlier."""
-        # without a quorum nothing opens it but what shuts it, too
-        both = (self.opened,) if self.quorum is None else (self.opened, self._shut)
-        return [signal for signal in both if not signal.done()]
+    def signal(self) -> Future[None] | None:
+        """What to wait for next: its opening, then the end of the grace, which may come early."""
+        return next((s for s in (self.opened, self._shut) if not s.done()), None)
 
     def _decide(self) -> None:
         if self.quorum is not None and self._usable >= self.quorum:

@@ -101,24 +101,22 @@ class WaitFor:
 
     def do(self) -> Result:
         """Wait in a thread."""
-        awaited = self._awaited() or [Future()]
         while (result := self._result()) is None:
+            awaited = self._awaited() or [Future()]
             futures.wait(awaited, _timeout(self.until, self.gate), futures.FIRST_COMPLETED)
-            awaited = [f for f in awaited if not f.done()] or [Future()]
         return result
 
     async def ado(self) -> Result:
         """Wait in an event loop."""
-        awaited = [woken_by(future) for future in self._awaited()]
         while (result := self._result()) is None:
-            awaited = [f for f in awaited if not f.done()] or [_never()]
+            awaited = [woken_by(future) for future in self._awaited()] or [_never()]
             wait = _timeout(self.until, self.gate)
             await asyncio.wait(awaited, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
         return result
 
     def _awaited(self) -> list[Future[Any]]:
-        gates: list[Future[Any]] = [] if self.gate is None else [*self.gate.signals]
-        return gates if self.ticket is None else [self.ticket, *gates]
+        signal = None if self.gate is None else self.gate.signal
+        return [future for future in (self.ticket, signal) if future is not None]
 
     def _result(self) -> Result | None:
         if self.ticket is not None and self.ticket.done():
@@ -163,12 +161,13 @@ class Ask:
         """Ask in threads."""
         race = _Race(self)
         flights: dict[Future[Result], int] = {}
-        signals = [] if self.gate is None else self.gate.signals
         try:
             while (ended := race.ended()) is None:
                 if (start := race.due()) is not None:
                     flights[in_thread(start)] = race.begun
-                awaited: list[Future[Any]] = [*flights, *(s for s in signals if not s.done())]
+                awaited: list[Future[Any]] = [*flights]
+                if self.gate is not None and (signal := self.gate.signal) is not None:
+                    awaited.append(signal)
                 futures.wait(awaited, race.timeout(), futures.FIRST_COMPLETED)
                 for flight in [flight for flight in flights if flight.done()]:
                     race.take(flights.pop(flight), flight.result())
@@ -183,13 +182,15 @@ class Ask:
         """Ask in an event loop."""
         race = _Race(self)
         flights: dict[asyncio.Task[Result], int] = {}
-        signals = [] if self.gate is None else [woken_by(s) for s in self.gate.signals]
+        woken = _woken_by(self.gate)
         try:
             while (ended := race.ended()) is None:
                 if (start := race.due()) is not None:
                     flights[asyncio.ensure_future(start())] = race.begun
+                if woken is not None and woken.done():
+                    woken = _woken_by(self.gate)
                 awaited: list[asyncio.Future[Any]] = [*flights]
-                awaited += [s for s in signals if not s.done()]
+                awaited += [] if woken is None else [woken]
                 wait = race.timeout()
                 await asyncio.wait(awaited, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
                 for flight in [flight for flight in flights if flight.done()]:
@@ -266,6 +267,11 @@ def _timeout(until: float, gate: Gate | None) -> float | None:
     """Seconds until a time or the gate's, `None` for ever."""
     at = until if gate is None else min(until, gate.cut_at)
     return None if at == OPEN else max(0.0, at - monotonic())
+
+
+def _woken_by(gate: Gate | None) -> asyncio.Future[None] | None:
+    signal = None if gate is None else gate.signal
+    return None if signal is None else woken_by(signal)
 
 
 def _never() -> asyncio.Future[None]:

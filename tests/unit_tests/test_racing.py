@@ -332,12 +332,28 @@ async def test_a_gate_that_opens_early_after_all_cuts_who_waits_for_its_grace(
     gate = Gate(2)
     gate.open("enough", LONG)
     field.opening(gate, "the call was interrupted")
-    asked = asyncio.ensure_future(field.done(field.ask(field.hanging("a"), gate=gate)))
+    assert await _is_cut(field, field.ask(field.hanging("a"), gate=gate))
+
+
+@pytest.mark.parametrize("step", ["ask", "wait"])
+async def test_who_waits_sees_the_gate_open_and_then_its_grace_end_early(
+    field: Field, step: str
+) -> None:
+    gate = Gate(2)
+    threading.Timer(SOON, gate.open, ["enough", LONG]).start()
+    threading.Timer(3 * SOON, gate.open, ["the call was interrupted"]).start()
+    hanging = field.ask(field.hanging("a"), gate=gate)
+    waits: Step = hanging if step == "ask" else WaitFor(gate=gate)
+    assert await _is_cut(field, waits)
+
+
+async def _is_cut(field: Field, step: Step) -> bool:
+    asked = asyncio.ensure_future(field.done(step))
     done, _ = await asyncio.wait([asked], timeout=1.0)
     field.free.set()
     asked.cancel()
-    await asyncio.gather(asked, return_exceptions=True)
-    assert done
+    ended = await asyncio.gather(asked, return_exceptions=True)
+    return bool(done) and isinstance(ended[0], Result) and ended[0].ended == "cut"
 
 
 # --- what is raised ---
