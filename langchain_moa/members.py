@@ -163,12 +163,19 @@ class Member:
     @cached_property
     def quiet(self) -> Runnable[Any, Any]:
         """The runnable with streaming off, so that no handler upstream turns it on."""
-        return quiet(self.runnable)
+        return quiet(self._called)
 
     @cached_property
     def counting(self) -> Runnable[Any, Any]:
         """The runnable with usage asked for in streams, where its owner left that open."""
-        return counting(self.runnable)
+        return counting(self._called)
+
+    @property
+    def _called(self) -> Runnable[Any, Any]:
+        """The runnable; a model that was built from a string knows a faster way to be called."""
+        model = self.chat_model
+        as_called = getattr(getattr(model, "async_client", None), "as_called", None)
+        return self.runnable if as_called is None else _on(self.runnable, as_called(model))
 
     def limited(self, runnable: Runnable[Any, Any], seconds: float) -> Runnable[Any, Any]:
         """The runnable with a timeout for the client, where that is known and was left open.

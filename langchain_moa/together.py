@@ -1,8 +1,8 @@
-"""Together's client as members given as strings use it.
+"""Together's model and client as members given as strings use them.
 
 LangChain hands plain dicts to the SDK, and makes plain dicts of what the SDK returns. Here they
 stay what they are: to check the ones and to build the SDK's types of the others takes nearly a
-third of a call's CPU.
+third of a call's CPU. And async answers are read where they were awaited, not in a thread.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from functools import cache, cached_property, lru_cache
 from typing import Any, Final
 
 import openai
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatResult
 from langchain_together import ChatTogether
 from openai.resources.chat.completions import (
     AsyncCompletions,
@@ -24,6 +27,7 @@ from openai.resources.chat.completions import (
     CompletionsWithRawResponse,
 )
 from openai.types.chat import ChatCompletion
+from typing_extensions import override
 
 from langchain_moa.connections import AsyncClient, http
 
@@ -38,6 +42,56 @@ OF_CLIENTS: Final = frozenset(
     }
 )
 """Settings that the clients are made with, so that models that differ in them can't share them."""
+
+
+class _ReadsInPlace(ChatTogether):
+    """A `ChatTogether` whose async answers change no thread: that takes longer than to read them.
+
+    Only the mixture calls it. To traces it is the `ChatTogether` that the user may look at.
+    """
+
+    @override
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        payload = self._get_request_payload(messages, stop=stop, **kwargs)
+        if "response_format" in payload or "messages" not in payload:  # other endpoints of the SDK
+            return await super()._agenerate(messages, stop, run_manager, **kwargs)
+        asked = await _asked(self.async_client, payload)
+        # the sync method reads the answer, or handles the error; it needs the messages no more
+        reader = self.model_copy(update={"client": asked})
+        return reader._generate([], stop, **kwargs)  # noqa: SLF001 - of its own class
+
+
+_ReadsInPlace.__name__, _ReadsInPlace.__module__ = ChatTogether.__name__, ChatTogether.__module__
+
+
+async def _asked(client: Any, payload: dict[str, Any]) -> _Asked:
+    try:
+        return _Asked(answer=await client.with_raw_response.create(**payload))
+    except Exception as error:  # noqa: BLE001 - it is raised where the answer is read
+        return _Asked(error=error)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A client that has been asked: gives the answer, or raises the error."""
+
+    answer: Any = None
+    error: Exception | None = None
+
+    @property
+    def with_raw_response(self) -> _Asked:
+        return self
+
+    def create(self, **_: Any) -> Any:
+        if self.error is not None:
+            raise self.error
+        return self.answer
 
 
 def new_together(model: str, like: ChatTogether | None = None, **settings: Any) -> ChatTogether:
@@ -99,6 +153,13 @@ class _PlainCompletions(Completions):
 
 class _AsyncPlainCompletions(AsyncCompletions):
     """The async twin of `_PlainCompletions`."""
+
+    @staticmethod
+    def as_called(model: ChatTogether) -> ChatTogether:
+        """The model as a mixture calls it."""
+        called = model.model_copy()
+        object.__setattr__(called, "__class__", _ReadsInPlace)  # the same fields, all validated
+        return called
 
     async def create(self, **arguments: Any) -> Any:
         if not arguments.keys() <= _known_arguments():

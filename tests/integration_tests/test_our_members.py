@@ -18,9 +18,11 @@ import pytest
 from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tracers.context import collect_runs
 from langchain_together import ChatTogether
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
+from langchain_moa.members import Member
 from langchain_moa.providers import ModelBuilder
 from langchain_moa.testing import LoopbackServer, ModelBehavior, Reply, ToolCall
 from tests.wire import AGGREGATOR, ALPHA, BETA, Stage, mixture, says, until
@@ -48,11 +50,28 @@ STREAM_FAULTS = {
 }
 
 
+class City(BaseModel):
+    """A city."""
+
+    name: str
+    people: int
+
+
 def ours(server: LoopbackServer, model: str = ALPHA, **options: Any) -> ChatTogether:
     given: dict[str, Any] = {"base_url": server.base_url, **options}
     built = ModelBuilder(api_key=SecretStr(server.api_key), **given).build(model, "aggregator")
     assert isinstance(built, ChatTogether)
     return built
+
+
+def called(server: LoopbackServer) -> ChatTogether:
+    """The model as a mixture calls it."""
+    runnable = Member(ours(server)).counting
+    assert isinstance(runnable, ChatTogether)
+    return runnable
+
+
+WAYS = {"as it is": ours, "as it is called": called}
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +99,11 @@ def shown(chunk: AIMessageChunk) -> dict[str, Any]:
     return {**chunk.model_dump(exclude=ids), "calls": calls}
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", NAMES)
-async def test_they_answer_as_chat_together_does(stage: Stage, name: str) -> None:
+async def test_they_answer_as_chat_together_does(stage: Stage, name: str, way: str) -> None:
     server = stage.plays({ALPHA: ModelBehavior(reply=NAMES[name])})
-    built = ours(server)
+    built = WAYS[way](server)
     expected = told(await stage.members[ALPHA].ainvoke("hi"))
     assert told(await built.ainvoke("hi")) == expected
     assert told(await asyncio.to_thread(built.invoke, "hi")) == expected
@@ -94,9 +114,10 @@ async def test_they_answer_as_chat_together_does(stage: Stage, name: str) -> Non
     assert [chunk.content for chunk in sync] == [chunk.content for chunk in theirs]
 
 
-async def test_a_refusal_is_seen(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_refusal_is_seen(stage: Stage, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     server = stage.plays({ALPHA: says("no")})
-    built = ours(server)
+    built = WAYS[way](server)
     post = built.async_client._client.post
 
     async def refused(*args: Any, **options: Any) -> Any:
@@ -119,12 +140,51 @@ async def error_of(call: Any) -> tuple[str, str, bool]:
     return type(caught.value).__name__, type(caught.value.__cause__).__name__, retryable
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", FAULTS)
-async def test_they_fail_as_chat_together_does(stage: Stage, name: str) -> None:
+async def test_they_fail_as_chat_together_does(stage: Stage, name: str, way: str) -> None:
     server = stage.plays({ALPHA: FAULTS[name]})
     arguments: dict[str, Any] = {"timeout": 0.3} if name == "hang" else {}
     theirs = await error_of(stage.members[ALPHA].ainvoke("hi", **arguments))
-    assert await error_of(ours(server).ainvoke("hi", **arguments)) == theirs
+    assert await error_of(WAYS[way](server).ainvoke("hi", **arguments)) == theirs
+
+
+async def test_answers_are_read_where_they_are_awaited(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, make = [], ChatTogether._create_chat_result
+
+    def noted(*arguments: Any) -> Any:
+        read.append(threading.current_thread())
+        return make(*arguments)
+
+    monkeypatch.setattr(ChatTogether, "_create_chat_result", noted)
+    server = stage.plays({ALPHA: says("hi")})
+    for model in (ours(server), called(server)):
+        await model.ainvoke("hi")
+    assert (read[0] is threading.main_thread(), read[1] is threading.main_thread()) == (False, True)
+
+
+async def test_a_schema_is_asked_for_as_ever(stage: Stage) -> None:
+    server = stage.plays({ALPHA: ModelBehavior(reply='{"name": "Paris", "people": 2}')})
+    for model in (ours(server), called(server)):
+        found = await model.with_structured_output(City, method="json_schema").ainvoke("Where?")
+        assert found == City(name="Paris", people=2)
+    own, theirs = (request.body["response_format"] for request in server.requests)
+    assert own == theirs
+
+
+async def test_traces_know_it_by_the_name_that_the_user_sees(stage: Stage) -> None:
+    server = stage.plays({ALPHA: says("hi")})
+    told = []
+    for model in (ours(server), called(server)):
+        with collect_runs() as collected:
+            await model.ainvoke("hi")
+        (run,) = collected.traced_runs
+        serialized = {**(run.serialized or {}), "repr": ""}  # has addresses of objects in it
+        told.append((run.name, serialized, run.extra, run.tags))
+    assert told[0] == told[1]
+    assert told[0][0] == "ChatTogether"
 
 
 async def whole(model: ChatTogether) -> list[Any]:
