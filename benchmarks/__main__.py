@@ -17,11 +17,23 @@ import asyncio
 import logging
 import sys
 from pathlib import Path
+from typing import Final
 
 from benchmarks.report import Report
 from benchmarks.roster import HEAVY
 from benchmarks.running import SCENARIOS, TAIL_CALLS, run
 from benchmarks.soak import CALLS
+
+_OUT: Final = Path(".benchmarks")
+_QUICK: Final = _OUT / "quick"
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        msg = f"{number} is too few"
+        raise argparse.ArgumentTypeError(msg)
+    return number
 
 
 def main() -> int:
@@ -35,10 +47,10 @@ def main() -> int:
         "--scenario", choices=SCENARIOS, action="append", help="default: all but soak"
     )
     parser.add_argument(
-        "--repetitions", type=int, default=15, help="of A, C and G; of B, E and F a fifth"
+        "--repetitions", type=_count, default=15, help="of A, C and G; of B, E and F a fifth"
     )
     parser.add_argument(
-        "--calls", type=int, help=f"of D (default {TAIL_CALLS}) and soak (default {CALLS})"
+        "--calls", type=_count, help=f"of D (default {TAIL_CALLS}) and soak (default {CALLS})"
     )
     parser.add_argument("--quick", action="store_true", help="a few calls: does it work?")
     parser.add_argument(
@@ -52,12 +64,14 @@ def main() -> int:
     parser.add_argument(
         "--out",
         type=Path,
-        default=Path(".benchmarks"),
-        help="folder for bench.md, bench.json and the plots (default: .benchmarks)",
+        help=f"folder for bench.md, bench.json, plots (default: {_OUT}, of quick runs {_QUICK})",
     )
     arguments = parser.parse_args()
+    if arguments.alone and "A" not in (arguments.scenario or "A"):
+        parser.error(f"--with {arguments.alone[0]}: heavy peers take part in scenario A only")
+    report = Report(arguments.out or (_QUICK if arguments.quick else _OUT))
     logging.getLogger("langchain_moa").setLevel(logging.ERROR)  # the failures are on purpose
-    asyncio.run(run(arguments, Report(arguments.out)))
+    asyncio.run(run(arguments, report))
     return 0
 
 

@@ -43,6 +43,7 @@ def draw(kept: Kept, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     for name, plot in _PLOTS.items():
+        (folder / f"{name}.png").unlink(missing_ok=True)  # or it would be another run's
         if name in kept:
             drawn.append(folder / f"{name}.png")
             plot(kept[name]).savefig(drawn[-1], dpi=_DPI)
@@ -107,7 +108,7 @@ def _tails(readings: list[Kept]) -> Figure:
     """The share of calls that have ended by some time, in each variant."""
     variants = list(dict.fromkeys(it["variant"] for it in readings))
     figure = Figure(figsize=(12, 4.2), layout="constrained")
-    figure.suptitle("Six proposers with lognormal latencies (median 0.2 s, p99 2 s)")
+    figure.suptitle("Six proposers with lognormal latencies (p99: ten medians)")
     every = figure.subplots(1, len(variants), sharey=True, squeeze=False)[0]
     for axes, variant in zip(every, variants, strict=True):
         for it, colour in zip(

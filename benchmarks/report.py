@@ -17,6 +17,7 @@ class Report:
     def __init__(self, folder: Path) -> None:
         self.kept: dict[str, Any] = {"seconds": {}, "ratios": []}
         self._folder = folder
+        self._folder.mkdir(parents=True, exist_ok=True)  # what can't be kept should not be measured
         self._texts: list[str] = []
 
     def show(self, text: str) -> None:
@@ -26,7 +27,6 @@ class Report:
 
     def save(self) -> None:
         """Write what there is so far."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         report = "\n\n".join(self._texts)
         (self._folder / "bench.md").write_text(f"{report}\n", encoding="utf-8")
         (self._folder / "bench.json").write_text(json.dumps(self.kept, indent=2), encoding="utf-8")

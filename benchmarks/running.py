@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from benchmarks.crew import Crew
@@ -26,6 +28,7 @@ from benchmarks.tails import run_tails, tails_table
 
 TAIL_CALLS: Final = 200
 QUICK_SOAK: Final = 40
+QUICK_NOTE: Final = "A quick run: it shows that the harness works. Its figures mean nothing."
 HEAVY_SHARE: Final = 5
 """How many times fewer repetitions the scenarios have that make thousands of calls in each."""
 
@@ -107,7 +110,11 @@ async def run(arguments: Namespace, report: Report) -> None:
     """
     kept = report.kept
     kept["machine"] = described()
+    kept["run"] = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "arguments": sys.argv[1:]}
     report.show(", ".join(kept["machine"].values()))
+    report.show(" ".join([kept["run"]["at"], *kept["run"]["arguments"]]))
+    if arguments.quick:
+        report.show(QUICK_NOTE)
     with ExitStack() as stack:
         crew = stack.enter_context(Crew(arguments.alone))
         server = "quick" if arguments.quick else "steady"
@@ -126,5 +133,7 @@ async def run(arguments: Namespace, report: Report) -> None:
         report.show("\n".join(crew.absent.values()))
     if kept["ratios"]:
         report.show(ratios_table(kept["ratios"]))
+        if arguments.quick:
+            report.show(QUICK_NOTE)
     report.draw()
     report.save()

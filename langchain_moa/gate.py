@@ -57,7 +57,10 @@ class Gate:
         self._decide()
 
     def open(self, reason: str, grace: float = 0.0) -> None:
-        """Go on, `grace` seconds from now; the first reason and the earliest time count."""
+        """Go on, `grace` seconds from now; the first reason and the earliest time count.
+
+        Who waits for the end of a longer grace is woken by a call without any.
+        """
         with self._lock:
             self.cut_at = min(self.cut_at, monotonic() + grace)
             self.reason = self.reason or reason

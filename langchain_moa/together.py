@@ -67,7 +67,8 @@ class _ReadsInPlace(ChatTogether):
         return reader._generate([], stop, **kwargs)  # noqa: SLF001 - of its own class
 
 
-_ReadsInPlace.__name__, _ReadsInPlace.__module__ = ChatTogether.__name__, ChatTogether.__module__
+for _name in ("__name__", "__qualname__", "__module__"):
+    setattr(_ReadsInPlace, _name, getattr(ChatTogether, _name))
 
 
 async def _asked(client: Any, payload: dict[str, Any]) -> _Asked:
