@@ -29,11 +29,10 @@ _QUICK: Final = _OUT / "quick"
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        msg = f"{number} is too few"
+    if not text.isdecimal() or int(text) == 0:
+        msg = f"{text!r} is no number from 1 on"
         raise argparse.ArgumentTypeError(msg)
-    return number
+    return int(text)
 
 
 def main() -> int:

@@ -115,8 +115,8 @@ class WaitFor:
         return result
 
     def _awaited(self) -> list[Future[Any]]:
-        signal = None if self.gate is None else self.gate.signal
-        return [future for future in (self.ticket, signal) if future is not None]
+        tickets = [] if self.ticket is None else [self.ticket]
+        return [*tickets, *_next_signal(self.gate)]
 
     def _result(self) -> Result | None:
         if self.ticket is not None and self.ticket.done():
@@ -165,9 +165,7 @@ class Ask:
             while (ended := race.ended()) is None:
                 if (start := race.due()) is not None:
                     flights[in_thread(start)] = race.begun
-                awaited: list[Future[Any]] = [*flights]
-                if self.gate is not None and (signal := self.gate.signal) is not None:
-                    awaited.append(signal)
+                awaited: list[Future[Any]] = [*flights, *_next_signal(self.gate)]
                 futures.wait(awaited, race.timeout(), futures.FIRST_COMPLETED)
                 for flight in [flight for flight in flights if flight.done()]:
                     race.take(flights.pop(flight), flight.result())
@@ -182,15 +180,14 @@ class Ask:
         """Ask in an event loop."""
         race = _Race(self)
         flights: dict[asyncio.Task[Result], int] = {}
-        woken = _woken_by(self.gate)
+        woken: list[asyncio.Future[None]] = []
         try:
             while (ended := race.ended()) is None:
                 if (start := race.due()) is not None:
                     flights[asyncio.ensure_future(start())] = race.begun
-                if woken is not None and woken.done():
-                    woken = _woken_by(self.gate)
-                awaited: list[asyncio.Future[Any]] = [*flights]
-                awaited += [] if woken is None else [woken]
+                if all(waiter.done() for waiter in woken):
+                    woken = [woken_by(signal) for signal in _next_signal(self.gate)]
+                awaited: list[asyncio.Future[Any]] = [*flights, *woken]
                 wait = race.timeout()
                 await asyncio.wait(awaited, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
                 for flight in [flight for flight in flights if flight.done()]:
@@ -269,9 +266,10 @@ def _timeout(until: float, gate: Gate | None) -> float | None:
     return None if at == OPEN else max(0.0, at - monotonic())
 
 
-def _woken_by(gate: Gate | None) -> asyncio.Future[None] | None:
+def _next_signal(gate: Gate | None) -> list[Future[None]]:
+    """The gate's next signal, if it still has one to give."""
     signal = None if gate is None else gate.signal
-    return None if signal is None else woken_by(signal)
+    return [] if signal is None else [signal]
 
 
 def _never() -> asyncio.Future[None]:

@@ -176,15 +176,15 @@ async def test_a_schema_is_asked_for_as_ever(stage: Stage) -> None:
 
 async def test_traces_know_it_by_the_name_that_the_user_sees(stage: Stage) -> None:
     server = stage.plays({ALPHA: says("hi")})
-    told = []
+    seen = []
     for model in (ours(server), called(server)):
         with collect_runs() as collected:
             await model.ainvoke("hi")
         (run,) = collected.traced_runs
         serialized = {**(run.serialized or {}), "repr": ""}  # has addresses of objects in it
-        told.append((run.name, serialized, run.extra, run.tags))
-    assert told[0] == told[1]
-    assert told[0][0] == "ChatTogether"
+        seen.append((run.name, serialized, run.extra, run.tags))
+    assert seen[0] == seen[1]
+    assert seen[0][0] == "ChatTogether"
 
 
 async def whole(model: ChatTogether) -> list[Any]:
