@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
 from functools import cache, partial
 from typing import Any
 
+from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+from langchain_core.tracers.context import register_configure_hook
 from langchain_together import ChatTogether
 from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import SecretStr
@@ -15,6 +18,9 @@ from pydantic import SecretStr
 from benchmarks.roster import Call, Job
 from langchain_moa import MoAChatModel
 from langchain_moa.prompts import parse_prompt, with_proposals
+
+_handler: ContextVar[UsageMetadataCallbackHandler | None] = ContextVar("handler", default=None)
+register_configure_hook(_handler, inheritable=True)
 
 Answer = Callable[[list[AnyMessage]], Awaitable[Any]]
 """Makes a conversation's answer."""
@@ -85,12 +91,12 @@ def in_graph(answer: Answer) -> Any:
 def given(job: Job) -> Call:
     """The mixture of the user's own `ChatTogether` objects."""
     members = Members(job)
-    return partial(_asked, members.mixture(), members.messages)
+    return _maybe_heard(job, partial(_asked, members.mixture(), members.messages))
 
 
 def our(job: Job) -> Call:
     """The mixture of members given as strings, which the package builds itself."""
-    return partial(_asked, our_mixture(job), conversation(job))
+    return _maybe_heard(job, partial(_asked, our_mixture(job), conversation(job)))
 
 
 def our_mixture(job: Job) -> MoAChatModel:
@@ -111,7 +117,20 @@ def plain(job: Job) -> Call:
     async def call() -> str:
         return (await members.plain_invoke()).text
 
-    return call
+    return _maybe_heard(job, call)
+
+
+def _maybe_heard(job: Job, call: Call) -> Call:
+    """The call with a usage handler, where the job has one."""
+
+    async def heard() -> str:
+        token = _handler.set(UsageMetadataCallbackHandler())
+        try:
+            return await call()
+        finally:
+            _handler.reset(token)
+
+    return heard if job.heard else call
 
 
 async def _asked(llm: MoAChatModel, messages: list[AnyMessage]) -> str:

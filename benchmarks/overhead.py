@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from benchmarks.crew import Contestant, ContestantError, Crew
-from benchmarks.roster import GIVEN, LLAMA_INDEX, OUR, PLAIN, ROSTER, SDK, SWARMS
+from benchmarks.roster import GIVEN, LLAMA_INDEX, OUR, PLAIN, ROSTER, SDK, SWARMS, Job
 from benchmarks.server import Address
 from benchmarks.table import Row, table
 
 LAYERS: Final = (2, 4)
 CALLS: Final = 3
 """Calls of a contestant before it is the next one's turn."""
+HEARD: Final = (GIVEN, OUR, PLAIN)
 STACKS: Final = (PLAIN, SDK, LLAMA_INDEX, SWARMS)
 """Whom our members are to be ahead of: whoever calls models through a library."""
 
@@ -55,30 +56,59 @@ class Overhead:
 def run_overhead(crew: Crew, address: Address, repetitions: int) -> list[Overhead]:
     """Make calls in turn, with everybody who is there."""
     contestants = crew.start(ROSTER)
-    calls = min(CALLS, repetitions)
     found: list[Overhead] = []
     for layers in LAYERS:
-        rows = {
-            name: Overhead(name, layers, (ROSTER[name].path or layers) * address.latency)
+        rows = [
+            Overhead(name, layers, (ROSTER[name].path or layers) * address.latency)
             for name in contestants
             if layers == LAYERS[0] or not ROSTER[name].path
-        }
-        for _ in range(-(-repetitions // calls)):
-            for name in [name for name in rows if name not in crew.absent]:
-                try:
-                    _read(contestants[name], address, rows[name], calls)
-                except ContestantError as error:
-                    crew.absent[name] = str(error)
-        found += [row for name, row in rows.items() if name not in crew.absent]
+        ]
+        found += _in_turn(crew, address, rows, address.job(layers=layers), repetitions)
     return found
 
 
-def _read(contestant: Contestant, address: Address, row: Overhead, calls: int) -> None:
+def run_heard(crew: Crew, address: Address, repetitions: int) -> list[Overhead]:
+    """The same for mixtures and plain LangChain, where a callback handler listens."""
+    layers = LAYERS[0]
+    rows = [Overhead(name, layers, layers * address.latency) for name in HEARD]
+    return _in_turn(
+        crew, address, rows, replace(address.job(layers=layers), heard=True), repetitions
+    )
+
+
+def _in_turn(
+    crew: Crew, address: Address, rows: list[Overhead], job: Job, repetitions: int
+) -> list[Overhead]:
+    """The readings of those who have not failed."""
+    contestants = crew.start([row.contestant for row in rows])
+    calls = min(CALLS, repetitions)
+    for _ in range(-(-repetitions // calls)):
+        for row in [row for row in rows if row.contestant not in crew.absent]:
+            try:
+                _read(contestants[row.contestant], address, row, job, calls)
+            except ContestantError as error:
+                crew.absent[row.contestant] = str(error)
+    return [row for row in rows if row.contestant not in crew.absent]
+
+
+def _read(contestant: Contestant, address: Address, row: Overhead, job: Job, calls: int) -> None:
     address.counts(forget=True)  # those were another's
-    answer = contestant.ask("in_turn", address.job(layers=row.layers), calls)
+    answer = contestant.ask("in_turn", job, calls)
     row.walls += answer["walls"]
     row.cpus += answer["cpus"]
     row.requests = address.counts(forget=True)["requests"] / (calls + 1)
+
+
+def heard_ratios(found: list[Overhead]) -> list[Row]:
+    """Ratios to plain LangChain, to which the handler listens, too; there are no goals."""
+    by_name = {it.contestant: it for it in found}
+    plain = by_name[PLAIN]
+    rows: list[Row] = []
+    for name in (GIVEN, OUR):
+        it, who = by_name[name], f"a usage handler listening, {LAYERS[0]} layers, {name} / {PLAIN}"
+        rows.append(("A", f"overhead of a call, {who}", it.overhead / plain.overhead, ""))
+        rows.append(("A", f"CPU of a call, {who}", it.cpu / plain.cpu, ""))
+    return rows
 
 
 def overhead_ratios(found: list[Overhead]) -> list[Row]:

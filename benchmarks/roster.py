@@ -29,6 +29,7 @@ class Job:
         prompt: What follows the question from the second layer on, with `{proposals}` in it.
         layers: Layers, the aggregator's included.
         messages: The conversation as pairs of role and text; it ends on the user's turn.
+        heard: Whether a callback handler of LangChain's listens to each call.
     """
 
     base_url: str
@@ -38,6 +39,7 @@ class Job:
     prompt: str
     layers: int = 2
     messages: tuple[tuple[str, str], ...] = (("user", QUESTION),)
+    heard: bool = False
 
     @classmethod
     def read(cls, fields: dict[str, Any]) -> Job:

@@ -17,7 +17,13 @@ from benchmarks.imports import imports_ratios, run_imports
 from benchmarks.load import load_ratios, load_table, run_load
 from benchmarks.machine import described
 from benchmarks.memory import memory_ratios, memory_table, run_memory
-from benchmarks.overhead import overhead_ratios, overhead_table, run_overhead
+from benchmarks.overhead import (
+    heard_ratios,
+    overhead_ratios,
+    overhead_table,
+    run_heard,
+    run_overhead,
+)
 from benchmarks.report import Report
 from benchmarks.server import Address, serving
 from benchmarks.soak import CALLS, run_soak, soak_table
@@ -50,8 +56,12 @@ class Run:
     async def overhead(self) -> Found:
         """Scenario A."""
         found = run_overhead(self.crew, self.address, self.repetitions)
-        kept = {"overhead": [it.as_json() for it in found]}
-        return kept, overhead_ratios(found), overhead_table(found)
+        heard = run_heard(self.crew, self.address, self.repetitions)
+        kept = {
+            "overhead": [it.as_json() for it in found],
+            "heard": [it.as_json() for it in heard],
+        }
+        return kept, [*overhead_ratios(found), *heard_ratios(heard)], overhead_table(found)
 
     async def load(self) -> Found:
         """Scenario B."""

@@ -55,7 +55,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any, Path]:
 def test_a_quick_run_touches_all_scenarios(quick: tuple[str, Any, Path]) -> None:
     shown, kept, _ = quick
     scenarios = Counter(row[0] for row in kept["ratios"])
-    assert scenarios == {"A": 6, "B": 4, "C": 10, "D": 9, "E": 2, "F": 8, "G": 4}
+    assert scenarios == {"A": 10, "B": 4, "C": 10, "D": 9, "E": 2, "F": 8, "G": 4}
     for name, rows in scenarios.items():
         assert shown.count(f"\n| {name} |") == rows
     assert kept["machine"]["packages"] in shown
@@ -69,6 +69,8 @@ def test_everybody_makes_the_same_requests(quick: tuple[str, Any, Path]) -> None
             it["contestant"]: it["requests"] for it in kept["overhead"] if it["layers"] == layers
         }
         assert {name: there[name] for name in LIGHT} == dict.fromkeys(LIGHT, requests)
+    heard = {it["contestant"]: it["requests"] for it in kept["heard"]}
+    assert heard == {"given members": 5, "our members": 5, "plain LangChain": 5}
     assert all(it["failed"] == 0 for it in kept["load"])
     for name in HEAVY:
         assert name in kept["absent"] or name in shown
