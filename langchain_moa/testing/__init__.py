@@ -1,8 +1,8 @@
 """What users and we test with: scripted chat models and a loopback model server.
 
 `ScriptedChatModel` answers inside the process. `LoopbackServer` speaks the HTTP and SSE of
-Together, OpenAI, Anthropic, Gemini and Mistral on 127.0.0.1, with faults on demand; it needs the
-extra `testing`.
+Together, OpenAI, Anthropic, Gemini, Mistral and llama.cpp on 127.0.0.1, with faults on demand; it
+needs the extra `testing`.
 """
 
 from __future__ import annotations

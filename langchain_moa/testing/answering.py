@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from langchain_moa.testing.behavior import ModelBehavior
-from langchain_moa.testing.dialects import Dialect, Frame, Turn, as_json
+from langchain_moa.testing.dialects import Dialect, Frame, Refusal, Turn
 from langchain_moa.testing.requests import RecordedRequest
+from langchain_moa.testing.sending import document
 
 
 class Answer:
@@ -18,24 +19,33 @@ class Answer:
         behavior: How the model behaves.
         dialect: In which words it is said.
         turn: What it says.
+        refusal: The error that its stream ends with, if any.
     """
 
     def __init__(
-        self, record: RecordedRequest, behavior: ModelBehavior, dialect: Dialect, turn: Turn
+        self,
+        record: RecordedRequest,
+        behavior: ModelBehavior,
+        dialect: Dialect,
+        turn: Turn,
+        refusal: Refusal | None = None,
     ) -> None:
         self._record = record
         self._behavior = behavior
         self._dialect = dialect
         self._turn = turn
+        self._refusal = refusal
 
     def document(self) -> str:
         """The whole answer as one JSON document."""
         self._record.usage = dict(self._turn.usage)
-        return as_json(self._dialect.answer(self._turn))
+        return "".join(document(self._dialect, self._turn))
 
     async def whole(self) -> AsyncIterator[str]:
-        """The document as the only piece of a body."""
-        yield self.document()
+        """The document as the pieces of a body."""
+        self._record.usage = dict(self._turn.usage)
+        for piece in document(self._dialect, self._turn):
+            yield piece
         self._record.finished = True
 
     async def events(self) -> AsyncIterator[str]:
@@ -60,10 +70,13 @@ class Answer:
             self._record.finished = True
         if waiting is not None:
             yield waiting.sent
+        if self._refusal is not None:
+            yield self._dialect.error_event(self._refusal).sent
 
     def _stops_at(self, frame: Frame, place: int) -> bool:
-        """Whether a truncated stream has come to where it stops."""
-        limit = self._behavior.truncate_after
+        """Whether a stream that is truncated, or that fails within, has come to its last frame."""
+        failing = self._refusal is not None
+        limit = self._behavior.error_after if failing else self._behavior.truncate_after
         return limit is not None and (frame.end or (frame.token and place >= limit))
 
     async def _before_token(self, place: int) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from langchain_moa.testing.replies import Reply, assistant_reply
 
 ReplyFunction = Callable[[Mapping[str, Any]], str | Reply]
 """Answers the body of a chat completions request; requests of other dialects are put so first."""
+
+
+ErrorPlace = Literal["status", "answer", "event", "choice"]
+"""Where a provider says that it failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +31,17 @@ class ModelBehavior:
         error_code: Its code, such as `"context_length_exceeded"` (status 400) or
             `"invalid_api_key"` (status 401); by default the status. With Anthropic it is the
             error's type, with Gemini its status' name, and both follow from the status otherwise.
+            A number stays a number.
+        error_type: Its type, such as llama.cpp's `"exceed_context_size_error"`; by default
+            that of the dialect.
+        error_fields: Further fields of the error, such as `{"n_ctx": 4096}` or OpenRouter's
+            `metadata`.
+        error_in: Where the error stands. `"status"` is an HTTP status. The others come with
+            status 200: `"answer"` in place of the whole answer or stream; `"event"` as an event
+            of a stream, which then ends without its end mark, or in place of a whole answer;
+            `"choice"` in the answer's choice, beside the finish reason `"error"` (in dialects
+            without choices, that reason alone).
+        error_after: With `"event"` and `"choice"`: how many tokens of the text come first.
         retry_after: Value of the `Retry-After` header of that error.
         fail_first: Only so many first requests get that error; `None` means all do.
         drop: Close the connection instead of answering.
@@ -39,7 +54,27 @@ class ModelBehavior:
         malformed: Answer with broken JSON.
         content_type: Send a page of this type, such as `"text/html"`, instead of JSON or events,
             as a proxy in between does; with `status`, in place of that error.
+        silent: Answer with status 200 and not a single byte.
+        no_finish_reason: Never say why the answer ended. The finish reason is null, or left out
+            where the dialect has no null for it; a stream still has its end mark.
         answers_as: Another model name in the answer than was asked for.
+        usage: What stands in the place of the answer's usage, of any JSON type, NaN and `None`
+            included; `...` is what was counted.
+        fields: Further fields at the top level of an answer and of each event that has a
+            model's name, such as `{"system_fingerprint": 7}`; they replace those of their name.
+        choice_fields: The same for each choice, such as `{"logprobs": "none"}`, in dialects that
+            have choices.
+        headers: Further headers of whatever is answered.
+        repeat: How many times over the reply's text comes. It is made while it is sent, in
+            blocks of 64 KiB, and so `reply="word ", repeat=20_000_000` is an answer of 100 MB that
+            takes no memory here; a stream sends each block as one token.
+        gzip: Send the answer compressed. With `repeat`, some 600 kB on the wire become 600 MB.
+        window: The most tokens that a prompt may have (a token is four bytes here); a longer one
+            gets the error that the dialect's provider has for it.
+        pictures: Whether the model takes pictures. One that does not refuses them as the
+            dialect's provider does: with status 400, or 500 as llama.cpp.
+        obeys_tool_choice: Whether a tool choice counts. Where it does not, a function that
+            replies is given `"auto"` in its place.
     """
 
     reply: str | Reply | ReplyFunction = assistant_reply
@@ -48,7 +83,11 @@ class ModelBehavior:
     token_delay: float = 0.0
     status: int | None = None
     error: str = "the scripted model fails as it was told to"
-    error_code: str | None = None
+    error_code: str | int | None = None
+    error_type: str | None = None
+    error_fields: Mapping[str, Any] = field(default_factory=dict)
+    error_in: ErrorPlace = "status"
+    error_after: int = 0
     retry_after: float | None = None
     fail_first: int | None = None
     drop: bool = False
@@ -58,7 +97,18 @@ class ModelBehavior:
     drip: float = 0.0
     malformed: bool = False
     content_type: str | None = None
+    silent: bool = False
+    no_finish_reason: bool = False
     answers_as: str | None = None
+    usage: Any = ...
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    choice_fields: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    repeat: int = 1
+    gzip: bool = False
+    window: int | None = None
+    pictures: bool = True
+    obeys_tool_choice: bool = True
 
     def reply_to(self, body: Mapping[str, Any]) -> Reply:
         """The reply to a request's body."""
@@ -66,7 +116,7 @@ class ModelBehavior:
         return Reply(text=said) if isinstance(said, str) else said
 
     def fails(self, earlier: int) -> bool:
-        """Whether a request gets the error `status`.
+        """Whether a request gets the error.
 
         Args:
             earlier: How many requests for this model came before.

@@ -41,11 +41,14 @@ class Reply:
 
     Attributes:
         text: The text; `None` is a null content.
+        reasoning: The model's reasoning, which comes before the text where the dialect has a
+            place for it: `reasoning_content`, blocks of thinking, parts that are thoughts.
         tool_calls: Tool calls, in order.
         finish_reason: By default `"tool_calls"` with tool calls, else `"stop"`.
     """
 
     text: str | None = ""
+    reasoning: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str | None = None
 
@@ -65,11 +68,21 @@ def count_prompt_tokens(messages: list[dict[str, Any]]) -> int:
     return max(1, len(json.dumps(messages, ensure_ascii=False).encode()) // _BYTES_PER_TOKEN)
 
 
-def count_usage(body: Mapping[str, Any], reply: Reply) -> dict[str, int]:
-    """Tokens of a chat completions request and of the reply to it, for all choices."""
+def count_usage(body: Mapping[str, Any], reply: Reply, repeat: int = 1) -> dict[str, int]:
+    """Tokens of a chat completions request and of the reply to it, for all choices.
+
+    Args:
+        body: The request.
+        reply: The reply.
+        repeat: How many times over the reply's text comes.
+    """
     read = count_prompt_tokens(body["messages"])
     calls = "".join(call.arguments_text for call in reply.tool_calls)
-    written = len(tokens((reply.text or "") + calls)) * (body.get("n") or 1)
+    if repeat == 1:
+        written = len(tokens((reply.text or "") + calls))
+    else:
+        written = len(tokens(reply.text or "")) * repeat + len(tokens(calls))
+    written = (written + len(tokens(reply.reasoning or ""))) * (body.get("n") or 1)
     return {
         "prompt_tokens": read,
         "completion_tokens": written,

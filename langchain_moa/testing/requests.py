@@ -15,8 +15,8 @@ class RecordedRequest:
         model: The model that was asked for.
         body: The whole JSON body, as it came.
         headers: The headers, names in lower case.
-        dialect: Whose way to ask it is: `"openai"` (Together's too), `"anthropic"`, `"gemini"` or
-            `"mistral"`.
+        dialect: Whose way to ask it is: `"openai"` (Together's too), `"anthropic"`, `"gemini"`,
+            `"mistral"` or `"llama.cpp"`.
         arrived: When it came, on the clock of `time.monotonic`.
         usage: Tokens of the answer, once it was sent, as chat completions name them whatever the
             dialect: `prompt_tokens`, `completion_tokens` and `total_tokens`.

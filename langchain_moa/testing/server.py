@@ -1,8 +1,8 @@
 """A model server on 127.0.0.1 that speaks the dialects of several providers on one port.
 
-It answers OpenAI's and Together's, Anthropic's, Gemini's and Mistral's clients as JSON or SSE,
-with tool calls, JSON schemas and usage, records every request, refuses what the provider would
-refuse, and shows any fault that a real provider may show.
+It answers OpenAI's and Together's, Anthropic's, Gemini's, Mistral's and llama.cpp's clients as
+JSON or SSE, with tool calls, JSON schemas and usage, records every request, refuses what the
+provider would refuse, and shows any fault that a real provider may show.
 """
 
 from __future__ import annotations
@@ -21,12 +21,16 @@ from langchain_moa.testing.dialects import (
     Anthropic,
     Dialect,
     Gemini,
+    LlamaCpp,
     Mistral,
     OpenAI,
+    Refusal,
     Turn,
+    as_json,
 )
-from langchain_moa.testing.replies import count_usage
+from langchain_moa.testing.replies import count_prompt_tokens, count_usage
 from langchain_moa.testing.requests import RecordedRequest
+from langchain_moa.testing.sending import dripping, encoded, gzipped
 from langchain_moa.testing.serving import ServerThread
 
 try:
@@ -41,6 +45,9 @@ except ImportError as error:
 
 DEFAULT_KEY: Final = "loopback-key"
 
+ANY_MODEL: Final = "*"
+"""The id under which a model answers for every id that has none of its own."""
+
 _WRONG_KEY: Final = "Invalid API key provided."
 _PAGE: Final = "<!doctype html><title>502</title><h1>Bad gateway</h1>"
 
@@ -52,7 +59,9 @@ class LoopbackServer(ServerThread):
         models: Behavior per model id, or a function that gives it anew for each request, from
             the request's body (in the words of chat completions, whatever the dialect) and the
             number of earlier requests for this model; it is called in the server's event loop.
-            Each model answers in every dialect. Requests for other ids are answered with 404.
+            Each model answers in every dialect. Requests for other ids are answered with 404, or
+            by the model `"*"` where there is one, as servers do that have loaded one model (give
+            it `answers_as`, the name of that model).
         api_key: The only key that is let in.
         port: Port on 127.0.0.1; 0 takes a free one.
         prefill: Whether Anthropic's dialect takes a conversation that ends on the assistant's
@@ -89,9 +98,13 @@ class LoopbackServer(ServerThread):
             routes=[
                 self._route("/v1/chat/completions", OpenAI()),
                 self._route("/v1/messages", Anthropic(prefill=prefill)),
+                # google-genai asks for the first up to version 2 and for the second from version 3
                 self._route("/v1beta/models/{path:path}", Gemini()),
+                self._route("/v1/models/{path:path}", Gemini()),
                 self._route("/mistral/v1/chat/completions", Mistral()),
+                self._route("/llama.cpp/v1/chat/completions", LlamaCpp()),
                 Route("/v1/models", self._list_models),
+                Route("/llama.cpp/v1/models", self._list_models),
             ]
         )
         super().__init__(app, port=port)
@@ -116,6 +129,11 @@ class LoopbackServer(ServerThread):
         """Address for the `base_url` (or `endpoint`) of `ChatMistralAI`."""
         return f"{self.url}/mistral/v1"
 
+    @property
+    def llama_cpp_url(self) -> str:
+        """Address for the `base_url` of a client that asks llama.cpp's server."""
+        return f"{self.url}/llama.cpp/v1"
+
     def requests_for(self, model: str) -> list[RecordedRequest]:
         """The recorded requests for one model, in the order they came."""
         return [request for request in self.requests if request.model == model]
@@ -129,20 +147,21 @@ class LoopbackServer(ServerThread):
     async def _list_models(self, request: Request) -> Response:
         dialect = OpenAI()
         if dialect.key(request.headers) != self.api_key:
-            return _error(dialect, 401, _WRONG_KEY)
-        data = [{"id": name, "object": "model", "owned_by": "loopback"} for name in self.models]
+            return _error(dialect, Refusal(status=401, message=_WRONG_KEY))
+        names = [name for name in self.models if name != ANY_MODEL]
+        data = [{"id": name, "object": "model", "owned_by": "loopback"} for name in names]
         return JSONResponse({"object": "list", "data": data})
 
     async def _complete(self, request: Request, dialect: Dialect) -> Response:
         if dialect.key(request.headers) != self.api_key:
-            return _error(dialect, 401, _WRONG_KEY)
+            return _error(dialect, Refusal(status=401, message=_WRONG_KEY))
         try:
             body = await request.json()
         except ValueError:
-            return _error(dialect, 400, "The body is not JSON.")
+            return _error(dialect, Refusal(status=400, message="The body is not JSON."))
         complaint = dialect.complaint_about(body)
         if complaint is not None:
-            return _error(dialect, 400, complaint)
+            return _error(dialect, Refusal(status=400, message=complaint))
         path = request.path_params.get("path", "")
         model, streams = dialect.asked(body, path)
         record = RecordedRequest(
@@ -151,22 +170,34 @@ class LoopbackServer(ServerThread):
         earlier = self._counts[model]
         self._counts[model] += 1
         self.requests.append(record)
-        behavior = self.models.get(model)
+        behavior = self.models.get(model, self.models.get(ANY_MODEL))
         if behavior is None:
-            return _error(dialect, 404, f"The model {model!r} does not exist.")
+            message = f"The model {model!r} does not exist."
+            return _error(dialect, Refusal(status=404, message=message))
         chat_body = dialect.chat_body(body, path)
         if not isinstance(behavior, ModelBehavior):
             behavior = behavior(chat_body, earlier)
         await _before_any_answer(request, behavior)
-        failure = _failure(dialect, behavior, earlier)
-        if failure is not None:
-            return failure
-        turn = await self._turn(record, behavior, chat_body)
-        return _response(Answer(record, behavior, dialect, turn), record, behavior, streams=streams)
+        refusal = _failure(behavior, earlier)
+        instead = _instead(dialect, behavior, chat_body, refusal, streams=streams)
+        if instead is None:
+            turn = await self._turn(record, behavior, chat_body, dialect, refusal)
+            at_end = refusal if behavior.error_in == "event" else None
+            answer = Answer(record, behavior, dialect, turn, at_end)
+            instead = _response(answer, record, behavior, streams=streams)
+        instead.headers.update(behavior.headers)
+        return instead
 
     async def _turn(
-        self, record: RecordedRequest, behavior: ModelBehavior, chat_body: Mapping[str, Any]
+        self,
+        record: RecordedRequest,
+        behavior: ModelBehavior,
+        chat_body: Mapping[str, Any],
+        dialect: Dialect,
+        refusal: Refusal | None,
     ) -> Turn:
+        if not behavior.obeys_tool_choice:
+            chat_body = {**chat_body, "tool_choice": "auto"}
         if callable(behavior.reply):  # it may block, and the other requests must go on
             reply = await run_in_threadpool(behavior.reply_to, chat_body)
         else:
@@ -175,8 +206,10 @@ class LoopbackServer(ServerThread):
             number=next(self._numbers),
             model=behavior.answers_as or record.model,
             reply=reply,
-            usage=count_usage(chat_body, reply),
+            usage=count_usage(chat_body, reply, behavior.repeat),
             body=record.body,
+            behavior=behavior,
+            error=_choice_error(dialect, behavior, refusal),
         )
 
 
@@ -187,7 +220,7 @@ def _response(
         return _body(answer.events(), behavior, "text/event-stream")
     if behavior.malformed:
         return Response(BROKEN_JSON, media_type="application/json")
-    if behavior.drip:
+    if behavior.drip or behavior.gzip or behavior.repeat > 1:
         return _body(answer.whole(), behavior, "application/json")
     record.finished = True
     return Response(answer.document(), media_type="application/json")
@@ -202,41 +235,84 @@ async def _before_any_answer(request: Request, behavior: ModelBehavior) -> None:
         _cut(request)
 
 
-def _failure(dialect: Dialect, behavior: ModelBehavior, earlier: int) -> Response | None:
+def _failure(behavior: ModelBehavior, earlier: int) -> Refusal | None:
+    """The error that the model shows this time, if any."""
+    if not behavior.fails(earlier) or behavior.status is None:
+        return None
+    return Refusal(
+        status=behavior.status,
+        message=behavior.error,
+        code=behavior.error_code,
+        kind=behavior.error_type,
+        fields=behavior.error_fields,
+    )
+
+
+def _instead(
+    dialect: Dialect,
+    behavior: ModelBehavior,
+    chat_body: Mapping[str, Any],
+    refusal: Refusal | None,
+    *,
+    streams: bool,
+) -> Response | None:
     """What is sent instead of an answer, if anything."""
-    failing = behavior.fails(earlier)
-    status = behavior.status if failing and behavior.status is not None else 200
-    if behavior.content_type is not None and (failing or behavior.status is None):
+    if behavior.content_type is not None and (refusal is not None or behavior.status is None):
+        status = 200 if refusal is None else refusal.status
         return Response(_PAGE, status_code=status, media_type=behavior.content_type)
-    if failing:
-        code, retry_after = behavior.error_code, behavior.retry_after
-        return _error(dialect, status, behavior.error, code=code, retry_after=retry_after)
+    if refusal is not None and behavior.error_in == "status":
+        return _error(dialect, refusal, retry_after=behavior.retry_after)
+    if refusal is not None and (
+        behavior.error_in == "answer" or (behavior.error_in == "event" and not streams)
+    ):
+        return Response(as_json(dialect.error(refusal)), media_type="application/json")
+    if behavior.silent:
+        return Response(media_type="text/event-stream" if streams else "application/json")
+    refusal = _unfit(dialect, behavior, chat_body)
+    return None if refusal is None else _error(dialect, refusal)
+
+
+def _unfit(
+    dialect: Dialect, behavior: ModelBehavior, chat_body: Mapping[str, Any]
+) -> Refusal | None:
+    """What the model cannot take of a request, if anything."""
+    messages = chat_body["messages"]
+    if not behavior.pictures and any(_has_picture(message) for message in messages):
+        return dialect.no_pictures()
+    read = count_prompt_tokens(messages)
+    if behavior.window is not None and read > behavior.window:
+        return dialect.too_long(read, behavior.window)
     return None
 
 
+def _has_picture(message: Mapping[str, Any]) -> bool:
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    return any(isinstance(part, Mapping) and part.get("type") == "image_url" for part in parts)
+
+
+def _choice_error(dialect: Dialect, behavior: ModelBehavior, refusal: Refusal | None) -> Any:
+    """The error that stands in the answer's choice, if any."""
+    if refusal is None or behavior.error_in != "choice":
+        return None
+    body = dialect.error(refusal)
+    return body.get("error", body)
+
+
 def _body(pieces: AsyncIterator[str], behavior: ModelBehavior, media_type: str) -> Response:
-    sent = _dripping(pieces, behavior.drip) if behavior.drip else pieces
-    return StreamingResponse(sent, media_type=media_type)
+    sent = encoded(pieces)
+    if behavior.gzip:
+        sent = gzipped(sent)
+    if behavior.drip:
+        sent = dripping(sent, behavior.drip)
+    headers = {"Content-Encoding": "gzip"} if behavior.gzip else {}
+    return StreamingResponse(sent, media_type=media_type, headers=headers)
 
 
-async def _dripping(pieces: AsyncIterator[str], seconds: float) -> AsyncIterator[bytes]:
-    async for piece in pieces:
-        for byte in piece.encode():
-            await asyncio.sleep(seconds)
-            yield bytes([byte])
-
-
-def _error(
-    dialect: Dialect,
-    status: int,
-    message: str,
-    *,
-    code: str | None = None,
-    retry_after: float | None = None,
-) -> Response:
+def _error(dialect: Dialect, refusal: Refusal, *, retry_after: float | None = None) -> Response:
     headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
-    body = dialect.error(status, message, code)
-    return JSONResponse(body, status_code=status, headers=headers)
+    body = as_json(dialect.error(refusal))
+    return Response(body, refusal.status, headers=headers, media_type="application/json")
 
 
 async def _until_gone(request: Request) -> None:

@@ -7,9 +7,17 @@ from __future__ import annotations
 
 from langchain_moa.testing.dialects.anthropic import Anthropic
 from langchain_moa.testing.dialects.gemini import Gemini
+from langchain_moa.testing.dialects.llama_cpp import LlamaCpp
 from langchain_moa.testing.dialects.mistral import Mistral
 from langchain_moa.testing.dialects.openai import OpenAI
-from langchain_moa.testing.dialects.speech import BROKEN_JSON, Dialect, Frame, Turn, as_json
+from langchain_moa.testing.dialects.speech import (
+    BROKEN_JSON,
+    Dialect,
+    Frame,
+    Refusal,
+    Turn,
+    as_json,
+)
 
 __all__ = [
     "BROKEN_JSON",
@@ -17,8 +25,10 @@ __all__ = [
     "Dialect",
     "Frame",
     "Gemini",
+    "LlamaCpp",
     "Mistral",
     "OpenAI",
+    "Refusal",
     "Turn",
     "as_json",
 ]

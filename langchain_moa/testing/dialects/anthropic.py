@@ -10,6 +10,7 @@ from langchain_moa.testing.dialects.anthropic_rules import complaints
 from langchain_moa.testing.dialects.speech import (
     BROKEN_JSON,
     Frame,
+    Refusal,
     Turn,
     as_json,
     bearer_key,
@@ -33,6 +34,7 @@ _REASONS: Final = {
     "tool_calls": "tool_use",
     "content_filter": "refusal",
 }
+_SIGNATURE: Final = "c2NyaXB0ZWQ="
 _CHOICES: Final = {"any": "required", "auto": "auto", "none": "none"}
 
 
@@ -98,11 +100,15 @@ class Anthropic:
 
     def answer(self, turn: Turn) -> dict[str, Any]:
         """A message with a block of text, if there is any, and one per tool call."""
-        reply = turn.reply
-        content: list[dict[str, Any]] = [{"type": "text", "text": reply.text}] if reply.text else []
+        thought, text = turn.reply.reasoning, turn.text
+        content: list[dict[str, Any]] = []
+        if thought:
+            content.append({"type": "thinking", "thinking": thought, "signature": _SIGNATURE})
+        if text:
+            content.append({"type": "text", "text": text})
         content += [
             {**_opened(turn, place, call), "input": _arguments(call)}
-            for place, call in enumerate(reply.tool_calls)
+            for place, call in enumerate(turn.reply.tool_calls)
         ]
         ended = {"content": content, "stop_reason": _reason(turn)}
         return {**_head(turn, turn.usage["completion_tokens"]), **ended}
@@ -112,14 +118,18 @@ class Anthropic:
         yield _event("message_start", message=_head(turn, 1))
         yield _event("ping")
         blocks = 0
+        if turn.reply.reasoning:
+            yield from _thinking(turn.reply.reasoning)
+            blocks = 1
         if turn.reply.text:
             block = {"type": "text", "text": ""}
-            yield _event("content_block_start", index=0, content_block=block)
-            for piece in tokens(turn.reply.text):
-                yield _delta(0, {"type": "text_delta", "text": piece})._replace(token=True)
+            yield _event("content_block_start", index=blocks, content_block=block)
+            for piece in turn.pieces():
+                yield _delta(blocks, {"type": "text_delta", "text": piece})._replace(token=True)
             # a truncated stream stops within the block
-            yield _event("content_block_stop", index=0)._replace(end=not turn.reply.tool_calls)
-            blocks = 1
+            ended = _event("content_block_stop", index=blocks)
+            yield ended._replace(end=not turn.reply.tool_calls)
+            blocks += 1
         for place, call in enumerate(turn.reply.tool_calls):
             index = blocks + place
             block = _opened(turn, place, call)
@@ -127,15 +137,30 @@ class Anthropic:
             for piece in tokens(call.arguments_text):
                 yield _delta(index, {"type": "input_json_delta", "partial_json": piece})
             yield _event("content_block_stop", index=index)
-        ended = {"stop_reason": _reason(turn), "stop_sequence": None}
+        why = {"stop_reason": _reason(turn), "stop_sequence": None}
         usage = _head(turn, turn.usage["completion_tokens"])["usage"]
-        yield _event("message_delta", delta=ended, usage=usage)._replace(end=True)
+        yield _event("message_delta", delta=why, usage=usage)._replace(end=True)
         yield _event("message_stop")._replace(end=True)
 
-    def error(self, status: int, message: str, code: str | None) -> dict[str, Any]:
+    def error(self, refusal: Refusal) -> dict[str, Any]:
         """An error with a type and a message."""
-        kind = code or _ERRORS.get(status, "api_error")
-        return {"type": "error", "error": {"type": kind, "message": message}, "request_id": None}
+        kind = refusal.kind or refusal.code or _ERRORS.get(refusal.status, "api_error")
+        error = {"type": kind, "message": refusal.message, **refusal.fields}
+        return {"type": "error", "error": error, "request_id": None}
+
+    def error_event(self, refusal: Refusal) -> Frame:
+        """An event of the name `error`."""
+        return Frame(as_json(self.error(refusal)), event="error")
+
+    def too_long(self, read: int, window: int) -> Refusal:
+        """Anthropic's words for it."""
+        message = f"prompt is too long: {read} tokens > {window} maximum"
+        return Refusal(status=400, message=message)
+
+    def no_pictures(self) -> Refusal:
+        """Anthropic's words for it."""
+        message = "'claude' does not support image input."
+        return Refusal(status=400, message=message)
 
 
 def _head(turn: Turn, written: int) -> dict[str, Any]:
@@ -147,7 +172,8 @@ def _head(turn: Turn, written: int) -> dict[str, Any]:
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
-        "usage": {"input_tokens": turn.usage["prompt_tokens"], "output_tokens": written},
+        "usage": turn.told({"input_tokens": turn.usage["prompt_tokens"], "output_tokens": written}),
+        **turn.behavior.fields,
     }
 
 
@@ -155,12 +181,22 @@ def _event(kind: str, **fields: Any) -> Frame:
     return Frame(as_json({"type": kind, **fields}), event=kind)
 
 
+def _thinking(text: str) -> Iterator[Frame]:
+    """A block of thinking, piece by piece, and its signature."""
+    block = {"type": "thinking", "thinking": "", "signature": ""}
+    yield _event("content_block_start", index=0, content_block=block)
+    for piece in tokens(text):
+        yield _delta(0, {"type": "thinking_delta", "thinking": piece})._replace(token=True)
+    yield _delta(0, {"type": "signature_delta", "signature": _SIGNATURE})
+    yield _event("content_block_stop", index=0)
+
+
 def _delta(index: int, delta: Mapping[str, Any]) -> Frame:
     return _event("content_block_delta", index=index, delta=delta)
 
 
-def _reason(turn: Turn) -> str:
-    return _REASONS.get(turn.reply.reason, turn.reply.reason)
+def _reason(turn: Turn) -> str | None:
+    return _REASONS.get(turn.reason or "", turn.reason)
 
 
 def _opened(turn: Turn, place: int, call: ToolCall) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from langchain_moa.testing.dialects.gemini_rules import complaints, declarations
 from langchain_moa.testing.dialects.speech import (
     BROKEN_JSON,
     Frame,
+    Refusal,
     Turn,
     as_json,
     first_complaint,
@@ -92,22 +93,49 @@ class Gemini:
 
     def answer(self, turn: Turn) -> dict[str, Any]:
         """One candidate with all parts."""
-        text = [{"text": turn.reply.text}] if turn.reply.text else []
-        return self._chunk(turn, [*text, *_calls(turn)], ended=True)
+        thought, text = turn.reply.reasoning, turn.text
+        parts: list[dict[str, Any]] = [{"text": thought, "thought": True}] if thought else []
+        if text:
+            parts.append({"text": text})
+        return self._chunk(turn, [*parts, *_calls(turn)], ended=True)
 
     def events(self, turn: Turn) -> Iterator[Frame]:
         """Parts of text, then the calls with how the answer ended."""
-        for piece in tokens(turn.reply.text or ""):
+        for piece in tokens(turn.reply.reasoning or ""):
+            thought = {"text": piece, "thought": True}
+            yield Frame(as_json(self._chunk(turn, [thought])), token=True)
+        for piece in turn.pieces():
             yield Frame(as_json(self._chunk(turn, [{"text": piece}])), token=True)
         calls = _calls(turn)
         if calls:
             yield Frame(as_json(self._chunk(turn, calls)))
         yield Frame(as_json(self._chunk(turn, [{"text": ""}], ended=True)), end=True)
 
-    def error(self, status: int, message: str, code: str | None) -> dict[str, Any]:
+    def error(self, refusal: Refusal) -> dict[str, Any]:
         """An error with a code, a message and the code's name."""
-        name = code or _STATUSES.get(status, "UNKNOWN")
-        return {"error": {"code": status, "message": message, "status": name}}
+        code, name = refusal.status, _STATUSES.get(refusal.status, "UNKNOWN")
+        if isinstance(refusal.code, int):
+            code = refusal.code
+        elif refusal.code is not None:
+            name = refusal.code
+        error = {"code": code, "message": refusal.message, "status": refusal.kind or name}
+        return {"error": {**error, **refusal.fields}}
+
+    def error_event(self, refusal: Refusal) -> Frame:
+        """The error as the data of an event."""
+        return Frame(as_json(self.error(refusal)))
+
+    def too_long(self, read: int, window: int) -> Refusal:
+        """Google's words for it."""
+        message = (
+            f"The input token count ({read}) exceeds the maximum number of tokens allowed "
+            f"({window})."
+        )
+        return Refusal(status=400, message=message)
+
+    def no_pictures(self) -> Refusal:
+        """Google's words for it."""
+        return Refusal(status=400, message="Image input modality is not enabled for this model")
 
     def _chunk(
         self, turn: Turn, parts: list[dict[str, Any]], *, ended: bool = False
@@ -116,24 +144,27 @@ class Gemini:
         if parts:
             candidate["content"] = {"role": "model", "parts": parts}
         usage = {"promptTokenCount": turn.usage["prompt_tokens"]}
+        reason = _reason(turn)
         if ended:
-            candidate["finishReason"] = _reason(turn)
+            if reason is not None:
+                candidate["finishReason"] = reason
             usage["candidatesTokenCount"] = turn.usage["completion_tokens"]
             usage["totalTokenCount"] = turn.usage["total_tokens"]
         else:
             usage["totalTokenCount"] = turn.usage["prompt_tokens"]
         return {
-            "candidates": [candidate],
-            "usageMetadata": usage,
+            "candidates": [{**candidate, **turn.behavior.choice_fields}],
+            "usageMetadata": turn.told(usage),
             "modelVersion": turn.model,
             "responseId": f"gemini-{turn.number}",
+            **turn.behavior.fields,
         }
 
 
-def _reason(turn: Turn) -> str:
+def _reason(turn: Turn) -> str | None:
     if len(_calls(turn)) < len(turn.reply.tool_calls):
         return "MALFORMED_FUNCTION_CALL"
-    return _REASONS.get(turn.reply.reason, turn.reply.reason)
+    return _REASONS.get(turn.reason or "", turn.reason)
 
 
 def _calls(turn: Turn) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from langchain_moa.testing.dialects.openai import (
 )
 from langchain_moa.testing.dialects.speech import (
     Frame,
+    Refusal,
     Turn,
     first_complaint,
     is_filled,
@@ -74,18 +75,31 @@ class Mistral(OpenAI):
         """
         return first_complaint(_complaints, body)
 
-    def error(self, status: int, message: str, code: str | None) -> dict[str, Any]:
+    def error(self, refusal: Refusal) -> dict[str, Any]:
         """An error whose message stands at the top level."""
-        kind = "invalid_request_error" if status < 500 else "internal_server_error"  # noqa: PLR2004
-        return {"object": "error", "message": message, "type": kind, "param": None, "code": code}
+        kind = "invalid_request_error" if refusal.status < 500 else "internal_server_error"  # noqa: PLR2004
+        error = {"object": "error", "message": refusal.message, "type": refusal.kind or kind}
+        return {**error, "param": None, "code": refusal.code, **refusal.fields}
 
-    def text(self, turn: Turn) -> str | None:
-        """The content of a message, which is never null."""
-        return turn.reply.text or ""
+    def no_pictures(self) -> Refusal:
+        """Mistral's words for it."""
+        message = "Image content is not supported by this model."
+        return Refusal(status=400, message=message)
 
-    def reason(self, turn: Turn) -> str:
+    def said(self, turn: Turn) -> dict[str, Any]:
+        """The content of a message, which is never null; with reasoning, a list of parts."""
+        text, reasoning = turn.text or "", turn.reply.reasoning
+        if reasoning is None:
+            return {"content": text}
+        return {"content": [_thought(reasoning), {"type": "text", "text": text}]}
+
+    def reasoning(self, text: str) -> dict[str, Any]:
+        """Reasoning in a part of the content."""
+        return {"content": [_thought(text)]}
+
+    def reason(self, turn: Turn) -> str | None:
         """The finish reason."""
-        return _REASONS.get(turn.reply.reason, turn.reply.reason)
+        return _REASONS.get(turn.reason or "", turn.reason)
 
     def call_id(self, number: int, place: int) -> str:
         """A tool call's id of nine characters.
@@ -102,8 +116,13 @@ class Mistral(OpenAI):
 
     def last_chunk(self, turn: Turn, choice: int) -> Frame:
         """The chunk that tells how a choice ended; it carries the usage."""
-        frame = self._chunk(turn, choice, {"content": ""}, self.reason(turn), usage=turn.usage)
+        usage = turn.told(turn.usage)
+        frame = self._chunk(turn, choice, {"content": ""}, self.reason(turn), usage=usage)
         return frame._replace(end=True)
+
+
+def _thought(text: str) -> dict[str, Any]:
+    return {"type": "thinking", "thinking": [{"type": "text", "text": text}]}
 
 
 def _complaints(body: Any) -> Iterator[str]:

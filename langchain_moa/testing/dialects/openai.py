@@ -10,6 +10,7 @@ from typing import Any, Final
 from langchain_moa.testing.dialects.speech import (
     BROKEN_JSON,
     Frame,
+    Refusal,
     Turn,
     as_json,
     bearer_key,
@@ -49,6 +50,8 @@ class OpenAI:
 
     name = "openai"
     broken = Frame(BROKEN_JSON)
+    first_content: str | None = ""
+    """Content of a stream's first delta, which brings the role."""
 
     def key(self, headers: Mapping[str, str]) -> str | None:
         """The key in the `Authorization` header."""
@@ -74,43 +77,81 @@ class OpenAI:
 
     def answer(self, turn: Turn) -> dict[str, Any]:
         """A chat completion with as many choices as were asked for."""
-        message: dict[str, Any] = {"role": "assistant", "content": self.text(turn)}
+        message: dict[str, Any] = {"role": "assistant", **self.said(turn)}
         if turn.reply.tool_calls:
             message["tool_calls"] = [
                 self._call(turn, place, call) for place, call in enumerate(turn.reply.tool_calls)
             ]
         choices = [
-            {"index": index, "message": message, "finish_reason": self.reason(turn)}
+            self._choice(turn, index, message=message, finish_reason=self.reason(turn))
             for index in range(_choices(turn))
         ]
-        return {**self._head(turn, "chat.completion"), "choices": choices, "usage": turn.usage}
+        head = self._head(turn, "chat.completion")
+        return {
+            "choices": choices,
+            "usage": turn.told(turn.usage),
+            **self.last_fields(turn),
+            **head,
+        }
 
     def events(self, turn: Turn) -> Iterator[Frame]:
         """Chat completion chunks, one choice after the other."""
         for choice in range(_choices(turn)):
-            yield self._chunk(turn, choice, {"role": "assistant", "content": ""})
-            for piece in tokens(turn.reply.text or ""):
+            yield self._chunk(turn, choice, {"role": "assistant", "content": self.first_content})
+            for piece in tokens(turn.reply.reasoning or ""):
+                yield self._chunk(turn, choice, self.reasoning(piece))._replace(token=True)
+            for piece in turn.pieces():
                 yield self._chunk(turn, choice, {"content": piece})._replace(token=True)
             for place, call in enumerate(turn.reply.tool_calls):
                 for delta in self.call_deltas(turn, place, call):
                     yield self._chunk(turn, choice, {"tool_calls": [{"index": place, **delta}]})
             yield self.last_chunk(turn, choice)
-        if (turn.body.get("stream_options") or {}).get("include_usage"):
-            chunk = {**self._head(turn, "chat.completion.chunk"), "choices": []}
-            yield Frame(as_json({**chunk, "usage": turn.usage}), end=True)
+        if _tells_usage(turn):
+            usage = {"usage": turn.told(turn.usage), **self.last_fields(turn)}
+            head = self._head(turn, "chat.completion.chunk")
+            yield Frame(as_json({"choices": [], **usage, **head}), end=True)
         yield Frame("[DONE]", end=True)
 
-    def error(self, status: int, message: str, code: str | None) -> dict[str, Any]:
+    def error(self, refusal: Refusal) -> dict[str, Any]:
         """An error with a message, a type and a code."""
-        return {"error": {"message": message, "type": "scripted_error", "code": code or status}}
+        kind, code = refusal.kind or "scripted_error", refusal.code or refusal.status
+        error = {"message": refusal.message, "type": kind, "code": code}
+        return {"error": {**error, **refusal.fields}}
 
-    def text(self, turn: Turn) -> str | None:
-        """The content of a message."""
-        return turn.reply.text
+    def error_event(self, refusal: Refusal) -> Frame:
+        """The error as the data of an event that has no name."""
+        return Frame(as_json(self.error(refusal)))
 
-    def reason(self, turn: Turn) -> str:
+    def too_long(self, read: int, window: int) -> Refusal:
+        """OpenAI's words for it, which other servers use, too."""
+        message = (
+            f"This model's maximum context length is {window} tokens. However, your messages "
+            f"resulted in {read} tokens. Please reduce the length of the messages."
+        )
+        kind = "invalid_request_error"
+        return Refusal(status=400, message=message, code="context_length_exceeded", kind=kind)
+
+    def no_pictures(self) -> Refusal:
+        """OpenAI's words for it."""
+        message = "Invalid content type. image_url is only supported by certain models."
+        return Refusal(status=400, message=message, kind="invalid_request_error")
+
+    def said(self, turn: Turn) -> dict[str, Any]:
+        """The content of a message, and the reasoning before it."""
+        reasoning = turn.reply.reasoning
+        return {"content": turn.text, **({} if reasoning is None else self.reasoning(reasoning))}
+
+    def reasoning(self, text: str) -> dict[str, Any]:
+        """Reasoning, or a piece of it, as a field of a message or of a delta."""
+        return {"reasoning_content": text}
+
+    def last_fields(self, turn: Turn) -> dict[str, Any]:  # noqa: ARG002
+        """What stands beside the usage."""
+        return {}
+
+    def reason(self, turn: Turn) -> str | None:
         """The finish reason."""
-        return turn.reply.reason
+        return turn.reason
 
     def call_id(self, number: int, place: int) -> str:
         """A tool call's id.
@@ -123,7 +164,8 @@ class OpenAI:
 
     def last_chunk(self, turn: Turn, choice: int) -> Frame:
         """The chunk that tells how a choice ended."""
-        return self._chunk(turn, choice, {}, self.reason(turn))._replace(end=True)
+        more = {} if _tells_usage(turn) else self.last_fields(turn)
+        return self._chunk(turn, choice, {}, self.reason(turn), **more)._replace(end=True)
 
     def call_deltas(self, turn: Turn, place: int, call: ToolCall) -> Iterator[dict[str, Any]]:
         """A tool call in pieces: its name first, then its arguments."""
@@ -139,7 +181,13 @@ class OpenAI:
     def _head(self, turn: Turn, kind: str) -> dict[str, Any]:
         created = int(time.time())
         head = {"id": f"chatcmpl-{turn.number}", "created": created, "model": turn.model}
-        return {**head, "object": kind}
+        return {**head, "object": kind, **turn.behavior.fields}
+
+    def _choice(self, turn: Turn, index: int, **said: Any) -> dict[str, Any]:
+        choice = {"index": index, **said}
+        if turn.error is not None and said["finish_reason"] is not None:
+            choice |= {"error": turn.error}
+        return {**choice, **turn.behavior.choice_fields}
 
     def _chunk(
         self,
@@ -149,14 +197,18 @@ class OpenAI:
         reason: str | None = None,
         **more: Any,
     ) -> Frame:
-        entry = {"index": choice, "delta": delta, "finish_reason": reason}
-        return Frame(
-            as_json({**self._head(turn, "chat.completion.chunk"), "choices": [entry], **more})
-        )
+        entry = self._choice(turn, choice, delta=delta, finish_reason=reason)
+        head = self._head(turn, "chat.completion.chunk")
+        return Frame(as_json({"choices": [entry], **more, **head}))
 
 
 def _choices(turn: Turn) -> int:
     return turn.body.get("n") or 1
+
+
+def _tells_usage(turn: Turn) -> bool:
+    """Whether a stream ends with an event for the usage."""
+    return bool((turn.body.get("stream_options") or {}).get("include_usage"))
 
 
 def _complaints(body: Any) -> Iterator[str]:

@@ -7,14 +7,18 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol
+from dataclasses import dataclass, field, replace
+from itertools import islice, repeat
+from typing import Any, Final, NamedTuple, Protocol, Self
 
-from langchain_moa.testing.replies import Reply
+from langchain_moa.testing.behavior import ModelBehavior
+from langchain_moa.testing.replies import Reply, tokens
 
 BROKEN_JSON: Final = '{"choices": [{"mess'
 """What a model sends that was told to be malformed."""
 
+_BLOCK: Final = 1 << 16
+"""Characters of a block of a repeated text."""
 _TOOL_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
@@ -41,6 +45,25 @@ class Frame(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """An error, in no dialect yet.
+
+    Attributes:
+        status: The HTTP status.
+        message: What is wrong.
+        code: The error's own code, if it is not to follow from the status.
+        kind: The error's type, if it is not to follow from the status.
+        fields: Further fields.
+    """
+
+    status: int
+    message: str
+    code: str | int | None = None
+    kind: str | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Turn:
     """What an answer is made of, in no dialect yet.
 
@@ -51,6 +74,8 @@ class Turn:
         usage: Tokens as chat completions name them: `prompt_tokens`, `completion_tokens` and
             `total_tokens`.
         body: The request's body, as it came.
+        behavior: How the model behaves, for what it says otherwise than an honest one.
+        error: The error that stands in the answer's choice, in the dialect's words.
     """
 
     number: int
@@ -58,6 +83,51 @@ class Turn:
     reply: Reply
     usage: Mapping[str, int]
     body: Mapping[str, Any]
+    behavior: ModelBehavior = field(default_factory=ModelBehavior)
+    error: Any = None
+
+    @property
+    def text(self) -> str | None:
+        """The text; that of an answer that fails within stops where it fails."""
+        text = self.reply.text
+        if self.error is None or text is None:
+            return text
+        return "".join(self.pieces())
+
+    @property
+    def reason(self) -> str | None:
+        """The finish reason in the words of chat completions, or `None` where it is not told."""
+        if self.behavior.no_finish_reason:
+            return None
+        return self.reply.reason if self.error is None else "error"
+
+    def pieces(self) -> Iterator[str]:
+        """The text as a stream carries it, token by token, or in blocks where it is repeated."""
+        text, times = self.reply.text or "", self.behavior.repeat
+        pieces = iter(tokens(text)) if times == 1 else _blocks(text, times)
+        return pieces if self.error is None else islice(pieces, self.behavior.error_after)
+
+    def told(self, usage: Any) -> Any:
+        """The usage that the answer tells.
+
+        Args:
+            usage: What was counted, in the dialect's words.
+        """
+        return usage if self.behavior.usage is ... else self.behavior.usage
+
+    def with_text(self, text: str) -> Self:
+        """The same with another text, which comes once."""
+        once = replace(self.behavior, repeat=1)
+        return replace(self, reply=replace(self.reply, text=text), behavior=once)
+
+
+def _blocks(text: str, times: int) -> Iterator[str]:
+    """A text so many times over, in blocks."""
+    together = max(1, _BLOCK // max(1, len(text)))
+    full, rest = divmod(times, together)
+    yield from repeat(text * together, full)
+    if rest:
+        yield text * rest
 
 
 class Dialect(Protocol):
@@ -94,14 +164,22 @@ class Dialect(Protocol):
     def events(self, turn: Turn) -> Iterator[Frame]:
         """The answer as a stream, up to its end mark."""
 
-    def error(self, status: int, message: str, code: str | None) -> dict[str, Any]:
-        """An error's body.
+    def error(self, refusal: Refusal) -> dict[str, Any]:
+        """An error's body."""
+
+    def error_event(self, refusal: Refusal) -> Frame:
+        """An error within a stream."""
+
+    def too_long(self, read: int, window: int) -> Refusal:
+        """What the provider says of a prompt that does not fit.
 
         Args:
-            status: The HTTP status.
-            message: What is wrong.
-            code: The error's own code or type, if it is not to follow from the status.
+            read: Tokens of the prompt.
+            window: Tokens that it may have.
         """
+
+    def no_pictures(self) -> Refusal:
+        """What the provider says of a picture for a model that takes none."""
 
 
 def as_json(value: Any) -> str:
