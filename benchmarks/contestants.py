@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from benchmarks.roster import Call, Job
 from langchain_moa import MoAChatModel
-from langchain_moa.prompts import parse_prompt, with_proposals
+from langchain_moa.proposals.prompt import parse_prompt, with_proposals
 
 _handler: ContextVar[UsageMetadataCallbackHandler | None] = ContextVar("handler", default=None)
 register_configure_hook(_handler, inheritable=True)

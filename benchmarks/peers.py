@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from benchmarks.roster import Call, Job
-from langchain_moa.fences import fence
+from langchain_moa.proposals.fences import fence
 
 CONNECTIONS: Final = 1000
 """As many as LangChain's clients open."""

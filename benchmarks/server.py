@@ -19,7 +19,7 @@ from typing import Any, Final
 from benchmarks import faults
 from benchmarks.machine import raise_file_limit
 from benchmarks.roster import Job
-from langchain_moa.prompts import AGGREGATOR_PROMPT
+from langchain_moa.proposals.prompt import AGGREGATOR_PROMPT
 from langchain_moa.testing import BehaviorFunction, LoopbackServer, ModelBehavior
 
 LATENCY, QUICK_LATENCY = 0.2, 0.05

@@ -21,7 +21,7 @@ from benchmarks.faults import AGGREGATOR, PROPOSERS, QUICK, VARIANTS, proposer
 from benchmarks.server import Address, serving
 from benchmarks.table import Row, table
 from langchain_moa import MoAChatModel
-from langchain_moa.prompts import AGGREGATOR_PROMPT, parse_prompt, with_proposals
+from langchain_moa.proposals.prompt import AGGREGATOR_PROMPT, parse_prompt, with_proposals
 
 PROPOSER_TIMEOUT: Final = 5.0
 """Seconds that a proposer has: the mixture's limit, and the timeout of plain LangChain's client."""

@@ -6,7 +6,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from langchain_moa.breaker import CircuitBreaker
     from langchain_moa.chat_models import ChatMoA, MoAChatModel
     from langchain_moa.errors import (
         AggregationError,
@@ -18,13 +17,14 @@ if TYPE_CHECKING:
         UnsupportedContentError,
     )
     from langchain_moa.graph import create_moa_graph
+    from langchain_moa.reliability.breaker import CircuitBreaker
     from langchain_moa.types import MoARecord, Proposal, ProposalRecord
 
 _HOMES = {
     "AggregationError": "errors",
     "BudgetExceededError": "errors",
     "ChatMoA": "chat_models",
-    "CircuitBreaker": "breaker",
+    "CircuitBreaker": "reliability.breaker",
     "MissingExtraError": "errors",
     "MoAChatModel": "chat_models",
     "MoAConfigurationError": "errors",

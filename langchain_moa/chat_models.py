@@ -21,23 +21,27 @@ from pydantic import (
     model_validator,
 )
 
-from langchain_moa.breaker import CircuitBreaker
-from langchain_moa.budget import OnBudget
-from langchain_moa.building import OPTION_NAMES, build_mixture, check_names
-from langchain_moa.composition import holds, model_of
-from langchain_moa.config import ConfigSource, config_of, settings_of
-from langchain_moa.config_files import write_settings
-from langchain_moa.context import ContextFilter
+from langchain_moa.accounting.budget import OnBudget
+from langchain_moa.accounting.prices import Prices
+from langchain_moa.config.build import build_mixture
+from langchain_moa.config.data import ConfigSource, config_of, settings_of
+from langchain_moa.config.files import write_settings
+from langchain_moa.config.lineup import Aggregators, Fallbacks, ReferenceModels, built_members
+from langchain_moa.config.settings import OPTION_NAMES, check_names
+from langchain_moa.engine.layer import CompiledGraph
 from langchain_moa.errors import MoAConfigurationError, from_validation
-from langchain_moa.filtering import ProposalFilter
-from langchain_moa.gating import FanOut
-from langchain_moa.graph import CompiledGraph, mixture_graph
+from langchain_moa.graph import mixture_graph
 from langchain_moa.hooks import MODEL_NAME, HookedChatModel
-from langchain_moa.lineup import Aggregators, Fallbacks, ReferenceModels, built_members
-from langchain_moa.members import MemberLike
+from langchain_moa.members.member import MemberLike
+from langchain_moa.members.runnables import holds, model_of
+from langchain_moa.messages.content import OnUnsupported
+from langchain_moa.messages.visibility import ContextFilter
 from langchain_moa.mixture import Mixture, ToolsFor
-from langchain_moa.modalities import OnUnsupported
-from langchain_moa.policy import (
+from langchain_moa.proposals.fan_out import FanOut
+from langchain_moa.proposals.outliers import ProposalFilter
+from langchain_moa.proposals.prompt import AGGREGATOR_PROMPT
+from langchain_moa.reliability.breaker import CircuitBreaker
+from langchain_moa.reliability.policy import (
     AGGREGATOR_TIMEOUT,
     GRACE,
     MAX_RETRIES,
@@ -49,9 +53,7 @@ from langchain_moa.policy import (
     OnNoProposals,
     Quorum,
 )
-from langchain_moa.prices import Prices
-from langchain_moa.progress import OnProgress
-from langchain_moa.prompts import AGGREGATOR_PROMPT
+from langchain_moa.tracing.progress import OnProgress
 from langchain_moa.types import Placement, Retries, Seconds, Temperature, Tokens
 
 

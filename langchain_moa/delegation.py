@@ -5,27 +5,32 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Self, TypeAlias, cast
+from typing import Any, Self, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable
-from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel
 from typing_extensions import override
 
-from langchain_moa.binding import Bindings, Bound, bound_in, rebound
-from langchain_moa.errors import MoAConfigurationError
-from langchain_moa.members import Member
+from langchain_moa.members.bindings import (
+    Bind,
+    Bindings,
+    Bound,
+    binding_of,
+    bound_if_able,
+    bound_in,
+    chat_model_of,
+    rebound,
+)
+from langchain_moa.members.profiles import FreshProfile, common_profile
+from langchain_moa.messages.tools import first_name
 from langchain_moa.mixture import Mixture
-from langchain_moa.outer_run import CompositeChatModel
-from langchain_moa.profiles import FreshProfile, common_profile
-from langchain_moa.tool_advice import first_name
-from langchain_moa.voting import acceptance, votable_fields
-
-_Bind: TypeAlias = Callable[[BaseChatModel], Runnable[Any, Any]]
+from langchain_moa.proposals.schemas import acceptance
+from langchain_moa.proposals.voting import votable_fields
+from langchain_moa.tracing.outer_run import CompositeChatModel
 
 
 class DelegatingChatModel(CompositeChatModel, ABC):
@@ -108,7 +113,7 @@ class DelegatingChatModel(CompositeChatModel, ABC):
         )
 
     def _bound(
-        self, use: str, bind: _Bind, propose: _Bind | None = None, **settings: Any
+        self, use: str, bind: Bind, propose: Bind | None = None, **settings: Any
     ) -> Runnable[Any, Any]:
         """What the aggregator makes of a binding, with the mixture in its place.
 
@@ -119,8 +124,8 @@ class DelegatingChatModel(CompositeChatModel, ABC):
             **settings: Further fields of the `Bindings`.
         """
         candidates = self._mixture.aggregator.candidates
-        found = [(_chat_model(member, use), member) for member in candidates]
-        made = [(_binding(bind, model, member, use), model) for model, member in found]
+        found = [(chat_model_of(member, use), member) for member in candidates]
+        made = [(binding_of(bind, model, member, use), model) for model, member in found]
         bindings = Bindings(
             aggregators=tuple(bound_in(own, model) or Bound(model, model) for own, model in made),
             proposers={} if propose is None else dict(self._proposers_bound(propose, use)),
@@ -133,13 +138,13 @@ class DelegatingChatModel(CompositeChatModel, ABC):
         return rebound(binding, model, self._with_bindings(bindings))
 
     def _proposers_bound(
-        self, bind: _Bind, use: str
+        self, bind: Bind, use: str
     ) -> Iterator[tuple[tuple[int, int, int], Bound]]:
         """What the binding is for those reference models that take one; the others write text."""
         for layer, members in enumerate(self._mixture.proposers, start=1):
             for index, first in enumerate(members):
                 for place, member in enumerate(first.candidates):
-                    bound = _bound_if_able(bind, member, use)
+                    bound = bound_if_able(bind, member, use)
                     if bound is not None:
                         yield (layer, index, place), bound
 
@@ -195,51 +200,3 @@ DelegatingChatModel.profile = FreshProfile()  # type: ignore[assignment]
 
 def _lowest(limits: Sequence[int | None]) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _chat_model(member: Member, use: str) -> BaseChatModel:
-    if member.chat_model is None:
-        kind = type(member.runnable).__name__
-        msg = f"{member.field}=<{kind}> is no chat model, which {use} needs; give a chat model."
-        if isinstance(member.runnable, RunnableWithFallbacks):
-            msg += " Fallbacks can be given as a list: aggregator=[first, second]."
-        raise MoAConfigurationError(msg)
-    return member.chat_model
-
-
-def _binding(bind: _Bind, model: BaseChatModel, member: Member, use: str) -> Runnable[Any, Any]:
-    """What a member's own method makes of its model.
-
-    Raises:
-        MoAConfigurationError: It has no such method, or that does not take what it is given.
-    """
-    try:
-        return bind(model)
-    except NotImplementedError as error:
-        msg = (
-            f"{member.field}={member.model!r} has no {use} of its own ({type(model).__name__}); "
-            "give a model that has."
-        )
-        raise MoAConfigurationError(msg) from error
-
-
-def _bound_if_able(bind: _Bind, member: Member, use: str) -> Bound | None:
-    """A reference model's binding, `None` where it has no such method.
-
-    Raises:
-        MoAConfigurationError: Its method does not take what the aggregator's does.
-    """
-    model = member.chat_model
-    if model is None:
-        return None
-    try:
-        return bound_in(bind(model), model)
-    except NotImplementedError:
-        return None
-    except Exception as error:
-        msg = (
-            f"{member.field}={member.model!r} does not take the same {use} as the aggregator "
-            f"({type(error).__name__}: {error}); give another model, or leave reference models "
-            "out with tools_for='aggregator', structured_proposals=False or vote=False."
-        )
-        raise MoAConfigurationError(msg) from error

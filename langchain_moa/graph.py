@@ -7,51 +7,41 @@ itself (so that the answer streams at the aggregator's own speed and closes at o
 
 from __future__ import annotations
 
-import logging
 import operator
 import threading
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
 from dataclasses import replace
-from functools import lru_cache, partial
-from time import monotonic
-from typing import Annotated, Any, Final, NamedTuple, TypeAlias
+from typing import Annotated, Any, Final
 
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import AnyMessage, BaseMessage
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
-from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 
 # typing.TypedDict below Python 3.12 leaves graph schemas empty
 from typing_extensions import TypedDict, Unpack
 
-from langchain_moa.budget import Ledger
-from langchain_moa.building import MixtureOptions, build_mixture, checked_options
-from langchain_moa.callbacks import CALL_KEY, aggregator_config
-from langchain_moa.calls import require_no_recursion
-from langchain_moa.filtering import without_outliers
-from langchain_moa.final import FinalCall
-from langchain_moa.gating import fans_out
-from langchain_moa.layers import (
+from langchain_moa.accounting.budget import Ledger
+from langchain_moa.config.build import build_mixture
+from langchain_moa.config.lineup import Aggregators, ReferenceModels
+from langchain_moa.config.settings import MixtureOptions, checked_options
+from langchain_moa.engine.aggregator import FinalCall
+from langchain_moa.engine.call import (
     CallInProgress,
     LayerInProgress,
     own_proposals,
     require_enough,
 )
-from langchain_moa.lineup import Aggregators, ReferenceModels
-from langchain_moa.mixture import FILTER_NODE, Mixture
-from langchain_moa.progress import Progress
-from langchain_moa.proposing import Proposing
-from langchain_moa.racing import WaitFor
-from langchain_moa.supporting import require_supported
-from langchain_moa.threads import in_thread
-from langchain_moa.types import FanOutDecision, Proposal
-
-logger = logging.getLogger(__name__)
+from langchain_moa.engine.layer import CompiledGraph, Node, layer_graph, shape_of
+from langchain_moa.engine.request import require_no_recursion
+from langchain_moa.engine.supporting import require_supported
+from langchain_moa.mixture import Mixture
+from langchain_moa.proposals.fan_out import fans_out
+from langchain_moa.tracing.callbacks import aggregator_config
+from langchain_moa.tracing.progress import Progress
+from langchain_moa.types import FanOutDecision
 
 _MOST_LAYERS: Final = 4096
 AGGREGATOR_NODE: Final = "aggregator"
@@ -76,57 +66,6 @@ class MoAState(MoAInput, total=False):
 
     moa_proposals: Annotated[dict[str, dict[str, Any]], operator.or_]
     moa_fan_out: FanOutDecision
-
-
-class LayerState(TypedDict, total=False):
-    """What a layer's graph keeps. `add_messages` would write ids into the caller's messages."""
-
-    messages: list[AnyMessage]
-    moa_proposals: Annotated[dict[str, dict[str, Any]], operator.or_]
-
-
-class LayerOutput(TypedDict):
-    """What a layer's graph gives: its own proposals, by slot."""
-
-    moa_proposals: Annotated[dict[str, dict[str, Any]], operator.or_]
-
-
-CompiledGraph: TypeAlias = CompiledStateGraph[Any, Any, Any, Any]
-_Resolve: TypeAlias = Callable[[RunnableConfig], CallInProgress]
-_Update: TypeAlias = dict[str, Any] | Command[str]
-
-
-class _Shape(NamedTuple):
-    """What the graph of one layer depends on."""
-
-    names: tuple[str, ...]
-    in_turn: bool
-    filters: bool
-
-
-def _shape(mixture: Mixture, layer: int) -> _Shape:
-    one_by_one = mixture.policy.max_concurrency == 1
-    return _Shape(mixture.names[layer - 1], one_by_one, mixture.keep is not None)
-
-
-class _Node(Runnable[Any, Any]):
-    """A graph node with a sync and an async body that opens no run of its own."""
-
-    def __init__(
-        self,
-        name: str,
-        run: Callable[[Any, RunnableConfig], _Update],
-        arun: Callable[[Any, RunnableConfig], Awaitable[_Update]],
-    ) -> None:
-        self.name = name
-        self._run = run
-        self._arun = arun
-
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> _Update:
-        return self._run(input, config or RunnableConfig())
-
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> _Update:
-        return await self._arun(input, config or RunnableConfig())
 
 
 def create_moa_graph(
@@ -177,7 +116,7 @@ def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
     for layer in range(1, mixture.layers):
         node = f"layer_{layer}"
         names = mixture.names[layer - 1]
-        subgraph = _layer_graph(resolve, layer, _shape(mixture, layer), checkpointer=None)
+        subgraph = layer_graph(resolve, layer, shape_of(mixture, layer), checkpointer=None)
         # LangGraph sizes its pool by the machine's cores, but members only wait
         settings = RunnableConfig(metadata={"moa_layer": layer}, max_concurrency=len(names))
         graph.add_node(node, subgraph.with_config(settings))
@@ -214,26 +153,11 @@ def _entrance(graph: StateGraph[Any, Any, Any, Any], mixture: Mixture) -> str | 
     async def arun(state: Any, config: RunnableConfig) -> Command[str]:
         return run(state, config)
 
-    node = _Node(GATE_NODE, run, arun)
+    node = Node(GATE_NODE, run, arun)
     ways = ("layer_1", AGGREGATOR_NODE) if _is_gated(mixture) else ("layer_1",)
     graph.add_node(GATE_NODE, node, destinations=ways)
     graph.add_edge(START, GATE_NODE)
     return None
-
-
-@lru_cache(maxsize=256)
-def _shared_layer_graph(layer: int, shape: _Shape) -> CompiledGraph:
-    return _layer_graph(_call_of, layer, shape, checkpointer=False)
-
-
-def shared_layer_graph(mixture: Mixture, layer: int) -> CompiledGraph:
-    """A layer's graph for the chat model; compiling costs as much as running it."""
-    return _shared_layer_graph(layer, _shape(mixture, layer))
-
-
-def _call_of(config: RunnableConfig) -> CallInProgress:
-    call: CallInProgress = config["configurable"][CALL_KEY]
-    return call
 
 
 class _LayerCalls:
@@ -273,69 +197,7 @@ def _node_call(mixture: Mixture, config: RunnableConfig) -> CallInProgress:
     return CallInProgress(mixture, progress)
 
 
-def _layer_graph(
-    resolve: _Resolve, layer: int, shape: _Shape, *, checkpointer: bool | None
-) -> CompiledGraph:
-    graph = StateGraph(LayerState, output_schema=LayerOutput)
-    before = START
-    for index, name in enumerate(shape.names):
-        graph.add_node(name, _proposer_node(resolve, layer, index, name))
-        graph.add_edge(before, name)
-        if shape.in_turn:  # LangGraph would start them in the order of their names
-            before = name
-    if shape.filters:
-        graph.add_node(FILTER_NODE, _filter_node(resolve, layer))
-        graph.add_edge(before if shape.in_turn else list(shape.names), FILTER_NODE)
-    return graph.compile(checkpointer=checkpointer, name=f"layer_{layer}")
-
-
-def _proposer_node(resolve: _Resolve, layer: int, index: int, name: str) -> _Node:
-    def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        return _slot(Proposing(resolve(config), layer, index).run(state, config))
-
-    async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        return _slot(await Proposing(resolve(config), layer, index).arun(state, config))
-
-    return _Node(name, run, arun)
-
-
-def _filter_node(resolve: _Resolve, layer: int) -> _Node:
-    def start(state: Any, config: RunnableConfig) -> tuple[list[Proposal], WaitFor, Future[Any]]:
-        call = resolve(config)
-        mixture = call.mixture
-        own = [p for p in own_proposals(mixture, state["moa_proposals"]) if p.layer == layer]
-        keep = mixture.keep or (lambda texts: range(len(texts)))
-        filtered = in_thread(partial(without_outliers, own, keep))  # it may take its time
-        # it comes after the layer's time, so it has some of its own
-        policy = mixture.policy
-        own_time = min(policy.layer_timeout, policy.proposer_timeout)
-        until = min(call.until, monotonic() + own_time)
-        return own, WaitFor(ticket=filtered, until=until), filtered
-
-    def slots(own: list[Proposal], filtered: Future[Any]) -> dict[str, Any]:
-        if not filtered.done():
-            logger.warning("the proposal filter took too long; all proposals are kept")
-        kept = filtered.result() if filtered.done() else own
-        return {"moa_proposals": {proposal.key: proposal.to_state() for proposal in kept}}
-
-    def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        own, wait, filtered = start(state, config)
-        wait.do()
-        return slots(own, filtered)
-
-    async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        own, wait, filtered = start(state, config)
-        await wait.ado()
-        return slots(own, filtered)
-
-    return _Node(FILTER_NODE, run, arun)
-
-
-def _slot(proposal: Proposal) -> dict[str, Any]:
-    return {"moa_proposals": {proposal.key: proposal.to_state()}}
-
-
-def _aggregator_node(mixture: Mixture) -> _Node:
+def _aggregator_node(mixture: Mixture) -> Node:
     candidates = mixture.aggregator.candidates
     called = {
         in_thread: {m: mixture.aggregating(m, {}, in_thread=in_thread) for m in candidates}
@@ -357,4 +219,4 @@ def _aggregator_node(mixture: Mixture) -> _Node:
     async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
         return {"messages": [await start(state, config, in_thread=False).ainvoke()]}
 
-    return _Node(AGGREGATOR_NODE, run, arun)
+    return Node(AGGREGATOR_NODE, run, arun)

@@ -14,12 +14,12 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from pydantic import PrivateAttr
 from typing_extensions import override
 
-from langchain_moa.answer import without_usage
-from langchain_moa.binding import Bindings
-from langchain_moa.callbacks import RunManager, get_current_run
+from langchain_moa.accounting.usage import without_usage
 from langchain_moa.delegation import DelegatingChatModel
+from langchain_moa.engine.run import MoARun
 from langchain_moa.errors import MoAError
-from langchain_moa.running import MoARun
+from langchain_moa.members.bindings import Bindings
+from langchain_moa.tracing.callbacks import RunManager, get_current_run
 
 MODEL_NAME: Final = "moa"
 """Name of the mixture as a model. It must look like no provider's model: LangChain's agents

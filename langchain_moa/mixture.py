@@ -15,25 +15,30 @@ from langchain_core.messages import BaseMessage
 from langchain_core.prompts import StringPromptTemplate
 from langchain_core.runnables import Runnable
 
-from langchain_moa.breaker import Breaker, shared_breaker
-from langchain_moa.budget import Budget
-from langchain_moa.composition import with_arguments
-from langchain_moa.context import ContextFilter, visible
+from langchain_moa.accounting.budget import Budget
+from langchain_moa.accounting.prices import Prices
 from langchain_moa.errors import UnsupportedContentError
-from langchain_moa.filtering import FilterFunction
-from langchain_moa.fitting import PROPOSAL_TOKENS, estimated_tokens, input_tokens, shortened
-from langchain_moa.gating import FanOut
-from langchain_moa.identity import fingerprint
-from langchain_moa.members import Member
-from langchain_moa.modalities import OnUnsupported, unsupported, without_content
-from langchain_moa.policy import Policy
-from langchain_moa.prices import Prices
-from langchain_moa.progress import OnProgress
-from langchain_moa.prompts import (
+from langchain_moa.members.identity import fingerprint
+from langchain_moa.members.member import Member
+from langchain_moa.members.runnables import with_arguments
+from langchain_moa.messages.content import OnUnsupported, unsupported, without_content
+from langchain_moa.messages.visibility import ContextFilter, visible
+from langchain_moa.proposals.fan_out import FanOut
+from langchain_moa.proposals.fitting import (
+    PROPOSAL_TOKENS,
+    estimated_tokens,
+    input_tokens,
+    shortened,
+)
+from langchain_moa.proposals.outliers import FilterFunction
+from langchain_moa.proposals.prompt import (
     PROPOSALS_VARIABLE,
     with_proposals,
 )
-from langchain_moa.slots import MemberSlots, Slots
+from langchain_moa.reliability.breaker import Breaker, shared_breaker
+from langchain_moa.reliability.policy import Policy
+from langchain_moa.reliability.slots import MemberSlots, Slots
+from langchain_moa.tracing.progress import OnProgress
 from langchain_moa.types import Placement, Proposal
 
 FILTER_NODE: Final = "proposal_filter"

@@ -12,9 +12,9 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from rich.console import Console
 
 from langchain_moa.chat_models import MoAChatModel
-from langchain_moa.cli.answering import AnswerPrinter, Asked, ask, tell
 from langchain_moa.cli.board import console
 from langchain_moa.cli.exits import Exit, code_of, one_line, say
+from langchain_moa.cli.live import AnswerPrinter, Asked, ask, tell
 from langchain_moa.cli.mixture import mixture_for
 from langchain_moa.cli.options import MixtureOptions
 from langchain_moa.cli.terminal import without_echo

@@ -15,10 +15,10 @@ from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.utils import is_dumb_terminal
 
 from langchain_moa.chat_models import MoAChatModel
-from langchain_moa.cli.answering import AnswerPrinter, Asked, ask, show_proposals, tell
 from langchain_moa.cli.board import console, usage_table, write
 from langchain_moa.cli.conversation import Conversation
 from langchain_moa.cli.exits import Exit, code_of, one_line
+from langchain_moa.cli.live import AnswerPrinter, Asked, ask, show_proposals, tell
 from langchain_moa.cli.mixture import member_names, mixture_for
 from langchain_moa.cli.options import MixtureOptions
 from langchain_moa.cli.terminal import without_echo

@@ -26,7 +26,7 @@ def presets(name: str | None) -> int:
             preset = get_preset(each)
             click.echo(f"{each:20} {preset.title}{' [retired]' if preset.retired else ''}")
         return 0
-    from langchain_moa.config_files import settings_text  # noqa: PLC0415 - a list needs no LangChain
+    from langchain_moa.config.files import settings_text  # noqa: PLC0415 - a list needs no LangChain
 
     preset = get_preset(name)
     notes = [preset.title, preset.source]
@@ -52,8 +52,8 @@ def config(options: MixtureOptions, *, form: str, every: bool, write: Path | Non
         MoAConfigurationError: The mixture or the file is wrong.
     """
     from langchain_moa.cli.mixture import mixture_for  # noqa: PLC0415 - slow to import
-    from langchain_moa.config import config_of  # noqa: PLC0415
-    from langchain_moa.config_files import settings_text, write_settings  # noqa: PLC0415
+    from langchain_moa.config.data import config_of  # noqa: PLC0415
+    from langchain_moa.config.files import settings_text, write_settings  # noqa: PLC0415
 
     with mixture_for(options, asks=False) as llm:
         settings = config_of(llm, every=every)

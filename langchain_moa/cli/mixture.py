@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.options import MixtureOptions, overrides_of
-from langchain_moa.config_files import read_settings
+from langchain_moa.config.files import read_settings
 from langchain_moa.errors import MissingExtraError, MoAConfigurationError
 from langchain_moa.presets import DEFAULT_PRESET, get_preset
-from langchain_moa.providers import TOGETHER_KEY_VARIABLE
+from langchain_moa.providers.builder import TOGETHER_KEY_VARIABLE
 
 ADDRESS_VARIABLE: Final = "TOGETHER_API_BASE"
 _NO_KEY: Final = "no-key"

@@ -13,8 +13,8 @@ from langchain_moa.cli.exits import Exit, one_line, say
 from langchain_moa.cli.mixture import mixture_for
 from langchain_moa.cli.options import MixtureOptions
 from langchain_moa.cli.terminal import printable
-from langchain_moa.composition import language_models, model_of
 from langchain_moa.errors import MoAError
+from langchain_moa.members.runnables import language_models, model_of
 
 _TIMEOUT: Final = 30.0
 """Seconds that an endpoint has to give its list."""

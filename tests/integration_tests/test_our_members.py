@@ -22,8 +22,8 @@ from langchain_core.tracers.context import collect_runs
 from langchain_together import ChatTogether
 from pydantic import BaseModel, SecretStr
 
-from langchain_moa.members import Member
-from langchain_moa.providers import ModelBuilder
+from langchain_moa.members.member import Member
+from langchain_moa.providers.builder import ModelBuilder
 from langchain_moa.testing import LoopbackServer, ModelBehavior, Reply, ToolCall
 from tests.wire import AGGREGATOR, ALPHA, BETA, Stage, mixture, says, until
 

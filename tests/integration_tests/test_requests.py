@@ -16,8 +16,8 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from langchain_moa.fences import fence
-from langchain_moa.prompts import AGGREGATOR_PROMPT
+from langchain_moa.proposals.fences import fence
+from langchain_moa.proposals.prompt import AGGREGATOR_PROMPT
 from langchain_moa.testing import LoopbackServer, ModelBehavior
 from tests.wire import AGGREGATOR, ALPHA, BETA, bodies, mixture, says
 

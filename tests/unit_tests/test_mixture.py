@@ -11,7 +11,8 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import SecretStr
 
 from langchain_moa import MoAChatModel, MoAConfigurationError, Proposal
-from langchain_moa.building import build_mixture, checked_options
+from langchain_moa.config.build import build_mixture
+from langchain_moa.config.settings import checked_options
 from langchain_moa.mixture import Mixture
 from langchain_moa.testing import ScriptedChatModel
 

@@ -325,7 +325,7 @@ def check_accounts(course: Course) -> None:
 def quick() -> Iterator[None]:
     """Pauses before retries of a few milliseconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("langchain_moa.attempts._FIRST_PAUSE", 0.003)
+        patch.setattr("langchain_moa.reliability.retries._FIRST_PAUSE", 0.003)
         yield
 
 

@@ -1,0 +1,132 @@
+"""Tokens per member and per call, each call counted once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.messages.ai import AIMessage, UsageMetadata, add_usage
+from langchain_core.outputs import LLMResult
+from typing_extensions import override
+
+from langchain_moa.types import RECORD_KEY, MoARecord, Proposal, UsageReport
+
+
+def sum_usage(usages: Iterable[UsageMetadata | None]) -> UsageMetadata | None:
+    """The sum of usages, `None` where there is none to add."""
+    total: UsageMetadata | None = None
+    for usage in usages:
+        if usage is not None:
+            total = add_usage(total, usage)
+    return total
+
+
+class UsageMeter(UsageMetadataCallbackHandler):
+    """Adds up the tokens of all model calls below a run, those from a cache left out."""
+
+    run_inline = True  # in an event loop, a handler that is not inline costs a thread switch
+
+    @override
+    def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
+        for generation in response.generations[0][:1]:
+            message = getattr(generation, "message", None)
+            if isinstance(message, AIMessage) and not is_cached(message):
+                super().on_llm_end(response, **kwargs)
+
+
+def is_cached(message: AIMessage) -> bool:
+    """Whether an answer came from LangChain's LLM cache, which sets its cost to zero."""
+    usage: Mapping[str, Any] = message.usage_metadata or {}
+    return usage.get("total_cost") == 0
+
+
+def usage_of_message(message: AIMessage, model: str) -> dict[str, UsageMetadata]:
+    """The usage that a single model call reports, keyed by the model that answered.
+
+    Args:
+        message: The model's answer; one from a cache has used nothing.
+        model: Name asked for, used where the answer names no model.
+    """
+    if message.usage_metadata is None or is_cached(message):
+        return {}
+    return {answering_model(message) or model: message.usage_metadata}
+
+
+def answering_model(message: AIMessage) -> str | None:
+    """The model name that the provider put on the answer, or `None`."""
+    metadata = message.response_metadata
+    name = metadata.get("model_name") or metadata.get("model")
+    return name if isinstance(name, str) else None
+
+
+def usage_by_model(parts: Iterable[Mapping[str, UsageMetadata]]) -> dict[str, UsageMetadata]:
+    """The sums of usages that are given per model."""
+    total: dict[str, UsageMetadata] = {}
+    for part in parts:
+        for name, usage in part.items():
+            total[name] = add_usage(total.get(name), usage)
+    return total
+
+
+def usage_report(
+    proposals: Sequence[Proposal],
+    final: Mapping[str, UsageMetadata],
+    unknown: Sequence[str] = (),
+) -> UsageReport:
+    """Totals over all calls of one mixture.
+
+    Args:
+        proposals: All proposals of the call.
+        final: Usage of the final call per model.
+        unknown: Models of the final call's requests of which nothing is known.
+
+    Returns:
+        Input, output and total tokens, the same per model that answered, and the models
+        of which something is not known.
+    """
+    lacking = {*unknown, *(name for p in proposals for name in p.unknown)}
+    by_model = usage_by_model([*(p.usage_by_model for p in proposals), final])
+    total = sum_usage(by_model.values())
+    return {
+        "input_tokens": total["input_tokens"] if total else 0,
+        "output_tokens": total["output_tokens"] if total else 0,
+        "total_tokens": total["total_tokens"] if total else 0,
+        "by_model": by_model,
+        "unknown": sorted(lacking),
+    }
+
+
+_Message = TypeVar("_Message", bound=AIMessage)
+
+
+def without_usage(message: AIMessage) -> AIMessage:
+    """The answer as callbacks and caches see it: the leaf runs have reported all usage."""
+    return message.model_copy(update={"id": None, "usage_metadata": None})
+
+
+def with_usage(message: _Message) -> _Message:
+    """The answer as the caller gets it: with the usage of the aggregator's own call.
+
+    The sum over all calls would be taken for the size of the context, by summarization
+    middleware for one; it is in the record.
+    """
+    record = message.response_metadata.get(RECORD_KEY)
+    if record is None:
+        return message
+    # a hit in the LLM cache comes with {"total_cost": 0} and no tokens
+    found: Mapping[str, Any] = message.usage_metadata or {}
+    update: dict[str, Any] = {}
+    if is_cached(message) and "input_tokens" not in found:
+        metadata = {**message.response_metadata, RECORD_KEY: {**record, "cached": True}}
+        update["response_metadata"] = metadata
+    usage = aggregator_usage(message)
+    if usage is not None:
+        update["usage_metadata"] = {**usage, **found}
+    return message.model_copy(update=update) if update else message
+
+
+def aggregator_usage(message: AIMessage) -> UsageMetadata | None:
+    """The usage of the aggregator's call, from the record on an answer."""
+    record = cast("MoARecord | None", message.response_metadata.get(RECORD_KEY))
+    return record["aggregator"]["usage"] if record else None

@@ -1,0 +1,267 @@
+"""A mixture as plain data: what files and presets hold, and `MoAChatModel.to_config` gives."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.prompts import PromptTemplate
+from pydantic import BaseModel, SecretStr
+
+from langchain_moa.config.files import read_settings
+from langchain_moa.config.lineup import model_builder
+from langchain_moa.errors import MoAConfigurationError, MoAError, shown
+from langchain_moa.providers.builder import ModelBuilder
+from langchain_moa.reliability.breaker import CircuitBreaker
+
+ConfigSource = str | Path | Mapping[str, Any]
+"""A file's path, or the settings themselves."""
+
+_MEMBERS: Final = ("reference_models", "aggregator")
+_TIMES: Final = ("proposer_timeout", "aggregator_timeout", "layer_timeout", "timeout")
+_OF_PROGRAMS: Final = frozenset(
+    {"api_key", "callbacks", "custom_get_token_ids", "on_progress", "profile", "rate_limiter"}
+)
+"""Fields that belong to the program that uses a mixture: keys, listeners, live objects, and what
+LangChain works out itself."""
+_UNWRITTEN: Final = frozenset({"metadata", "profile", "callbacks", "cache", "rate_limiter"})
+"""Fields of members that LangChain fills in, or that hold live objects."""
+_MAY_HOLD_KEYS: Final = frozenset(
+    {"default_headers", "default_query", "extra_body", "extra_headers", "extra_query"}
+)
+_OF_NO_PROVIDER: Final = frozenset({"langchain_core", "langchain_moa"})
+_SECRET: Final = re.compile(
+    r"(?i)(.*(api|access|auth|secret)[_-]?key|(.*(api|access|auth|ad|bearer|session)[_-]?)?token"
+    r"|.*(secret|password|credentials)|(proxy-)?authorization|cookie)"
+)
+_WITH_PASSWORD: Final = re.compile(r"[A-Za-z][\w+.-]*://[^/?#\s]*@")
+
+
+Nested = Callable[[Mapping[str, Any]], Any]
+"""Makes the mixture that stands as a member inside another one."""
+
+
+def settings_of(source: ConfigSource, nested: Nested) -> dict[str, Any]:
+    """The arguments of a mixture that a file or a dict means.
+
+    Args:
+        source: A path or a mapping.
+        nested: Makes the mixture that stands as a member inside.
+
+    Raises:
+        MoAConfigurationError: The file can't be read, or holds what does not belong there.
+    """
+    given = source if isinstance(source, Mapping) else read_settings(Path(source))
+    settings = dict(given)
+    if "api_key" in settings:
+        msg = (
+            "api_key does not belong into a configuration; set the environment variable "
+            "TOGETHER_API_KEY, or give from_config(..., api_key=...)."
+        )
+        raise MoAConfigurationError(msg)
+    for name, value in settings.items():
+        if name in _MEMBERS:
+            settings[name] = _loaded(value, name, nested)
+        elif name == "fallbacks" and isinstance(value, Mapping):
+            settings[name] = {k: _loaded(v, f"{name}[{k!r}]", nested) for k, v in value.items()}
+        elif name == "circuit_breaker" and isinstance(value, Mapping):
+            settings[name] = _breaker(value)
+        elif name in _TIMES and value == math.inf:
+            settings[name] = None
+        else:
+            _refuse_secrets(value, name)
+    return settings
+
+
+def _loaded(value: Any, field: str, nested: Nested) -> Any:
+    if isinstance(value, list | tuple):
+        return [_loaded(item, f"{field}[{place}]", nested) for place, item in enumerate(value)]
+    if isinstance(value, Mapping) and "reference_models" in value:
+        try:
+            return nested(value)
+        except MoAConfigurationError as error:
+            msg = f"{field}: {error}"
+            raise MoAConfigurationError(msg) from None
+    _refuse_secrets(value, field)
+    return value
+
+
+def _refuse_secrets(value: Any, field: str) -> None:
+    """Refuse what is a key by its name, and addresses that hold a password.
+
+    Raises:
+        MoAConfigurationError: There is one; the message does not quote it.
+    """
+    if isinstance(value, str) and _WITH_PASSWORD.match(value):
+        msg = (
+            f"{field} holds a user's name or password, which does not belong into a configuration; "
+            "give the address without it."
+        )
+        raise MoAConfigurationError(msg)
+    if isinstance(value, list | tuple):
+        for place, item in enumerate(value):
+            _refuse_secrets(item, f"{field}[{place}]")
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            if isinstance(name, str) and _SECRET.fullmatch(name):
+                msg = (
+                    f"{field}.{name} does not belong into a configuration; set the environment "
+                    "variable of its provider."
+                )
+                raise MoAConfigurationError(msg)
+            _refuse_secrets(item, f"{field}.{name}")
+
+
+def _breaker(settings: Mapping[str, Any]) -> CircuitBreaker:
+    known = CircuitBreaker.__dataclass_fields__
+    for name in settings:
+        if name not in known:
+            msg = f"circuit_breaker.{name} is not a setting; give some of: {', '.join(known)}."
+            raise MoAConfigurationError(msg)
+    return CircuitBreaker(**settings)
+
+
+def config_of(mixture: BaseModel, *, every: bool = False) -> dict[str, Any]:
+    """The settings of a mixture as plain data.
+
+    Args:
+        mixture: The mixture.
+        every: Whether settings that have their default are there, too.
+
+    Returns:
+        What JSON can hold, with members as strings, as `{"model": ..., option: value}`, or as
+        the settings of a mixture.
+
+    Raises:
+        MoAConfigurationError: A setting can't be written, such as a function or a chain.
+    """
+    fields = type(mixture).model_fields
+    key = getattr(mixture, "api_key", None)
+    values = {name: getattr(mixture, name) for name in fields if name not in _OF_PROGRAMS}
+    values["metadata"] = _own_metadata(mixture)
+    builder = model_builder({**values, "api_key": key})
+    config: dict[str, Any] = {}
+    for name in (*_MEMBERS, *(n for n in values if n not in _MEMBERS)):
+        value = values[name]
+        default = fields[name].get_default(call_default_factory=True)
+        if every or name in _MEMBERS or value != default:
+            config[name] = _written(value, name, builder)
+    return config
+
+
+def _own_metadata(mixture: Any) -> Any:
+    """What LangChain did not add by itself."""
+    metadata = mixture.metadata or {}
+    return {name: value for name, value in metadata.items() if name != "lc_versions"} or None
+
+
+def _written(value: Any, field: str, builder: ModelBuilder) -> Any:
+    if field == "fallbacks":
+        return {k: _members(item, f"fallbacks[{k!r}]", builder) for k, item in value.items()}
+    if field in _MEMBERS:
+        return _members(value, field, builder)
+    return _plain(value, field)
+
+
+def _plain(value: Any, field: str) -> Any:
+    """A value as JSON holds it."""
+    match value:
+        case None | bool() | int() | str():
+            _refuse_secrets(value, field)
+            return value
+        case float() if math.isfinite(value):
+            return value
+        case Mapping() if all(isinstance(key, str) for key in value):
+            _refuse_headers(value, field)
+            _refuse_secrets(value, field)
+            return {key: _plain(item, f"{field}.{key}") for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item, f"{field}[{place}]") for place, item in enumerate(value)]
+        case CircuitBreaker():
+            return asdict(value)
+        case PromptTemplate(template_format="f-string") if not value.partial_variables:
+            return value.template
+    msg = f"{field}={shown(value)} can't be written; files hold numbers, texts, lists and tables."
+    raise MoAConfigurationError(msg)
+
+
+def _refuse_headers(names: Iterable[str], field: str) -> None:
+    for name in names:
+        if name in _MAY_HOLD_KEYS:
+            msg = f"{field}.{name} may hold keys and is not written; leave it out of the member."
+            raise MoAConfigurationError(msg)
+
+
+def _members(value: Any, field: str, builder: ModelBuilder) -> Any:
+    match value:
+        case list() | tuple():
+            return [
+                _members(item, f"{field}[{place}]", builder) for place, item in enumerate(value)
+            ]
+        case str():
+            return value
+        case Mapping():
+            return _plain(value, field)
+        case BaseChatModel() if getattr(value, "is_mixture", False):
+            return _mixture(value, field)
+        case BaseChatModel() if _provider(value):
+            return _chat_model(value, field, builder)
+    msg = (
+        f"{field}={shown(value)} can't be written; give it as a string, "
+        "or as {'model': 'provider:model', option: value}."
+    )
+    raise MoAConfigurationError(msg)
+
+
+def _mixture(mixture: BaseChatModel, field: str) -> dict[str, Any]:
+    try:
+        return config_of(mixture)
+    except MoAConfigurationError as error:
+        msg = f"{field}: {error}"
+        raise MoAConfigurationError(msg) from None
+
+
+def _provider(model: BaseChatModel) -> str:
+    """The provider as `init_chat_model` names it, of a chat model of LangChain's own packages."""
+    package = type(model).__module__.partition(".")[0]
+    found = package.startswith("langchain_") and package not in _OF_NO_PROVIDER
+    return package.removeprefix("langchain_") if found else ""
+
+
+def _chat_model(model: BaseChatModel, field: str, builder: ModelBuilder) -> Any:
+    """A chat model as the string that makes it, with those options that the string alone lacks."""
+    name = str(getattr(model, "model_name", None) or getattr(model, "model", ""))
+    provider = _provider(model)
+    if provider != "together" or (":" in name and "/" not in name.partition(":")[0]):
+        name = f"{provider}:{name}"
+    secrets = {n: v for n, v in vars(model).items() if isinstance(v, SecretStr)}
+    try:
+        bare = builder.build(name, field, secrets)
+    except MoAError as error:
+        msg = f"{field}=<{type(model).__name__}> can't be written: {error}"
+        raise MoAConfigurationError(msg) from None
+    if type(bare) is not type(model):
+        msg = f"{field}: {name!r} would make a {type(bare).__name__}, not a {type(model).__name__}."
+        raise MoAConfigurationError(msg)
+    options = dict(_differences(model, bare, field))
+    return {"model": name, **options} if options else name
+
+
+def _differences(
+    model: BaseChatModel, bare: BaseChatModel, field: str
+) -> Sequence[tuple[str, Any]]:
+    found = []
+    for name, info in type(model).model_fields.items():
+        value, ours = getattr(model, name), getattr(bare, name)
+        unwritten = info.exclude or name in _UNWRITTEN or isinstance(ours, SecretStr)
+        if unwritten or value is None or value == ours:  # None is left to the mixture
+            continue
+        _refuse_headers([name], field)
+        option = min(name, info.alias or name, key=len)
+        found.append((option, _plain(value, f"{field}.{option}")))
+    return found

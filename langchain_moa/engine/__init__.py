@@ -1,0 +1,1 @@
+"""One call, from the conversation to the answer."""

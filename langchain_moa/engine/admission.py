@@ -1,0 +1,166 @@
+"""Which reference models of a layer, and which aggregator, the call's budget admits.
+
+What a request will cost is known beforehand only in part: its input is estimated, its output is at
+most its limit of tokens, and nothing where there is no such limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from langchain_core.messages import BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+
+from langchain_moa.accounting.budget import NOTHING, ONE_CALL, Amount
+from langchain_moa.accounting.prices import cost_of
+from langchain_moa.engine.call import CallInProgress, shown_proposals
+from langchain_moa.errors import BudgetExceededError
+from langchain_moa.members.member import Member
+from langchain_moa.mixture import Mixture
+from langchain_moa.proposals.fitting import input_tokens
+from langchain_moa.types import Proposal
+
+_KEPT: Final = "the error's .proposals holds what was paid for"
+
+
+def refusal(
+    call: CallInProgress,
+    layer: int,
+    index: int,
+    messages: Sequence[BaseMessage],
+    proposals: Sequence[Proposal],
+) -> str | None:
+    """Why the budget does not admit a reference model, or `None`.
+
+    Args:
+        call: The call in progress.
+        layer: Layer of the reference model, counted from 1.
+        index: Its place in the layer.
+        messages: The conversation.
+        proposals: All proposals of the layers before.
+
+    Raises:
+        BudgetExceededError: A member of the layer is not admitted and `on_budget="raise"`.
+    """
+    if not call.mixture.budget.limits:
+        return None
+    state = call.layer(layer)
+    with state.lock:
+        if state.refused is None:
+            state.refused = _refused(call, layer, messages, proposals)
+    return state.refused.get(index)
+
+
+def commit_final(
+    call: CallInProgress, messages: Sequence[BaseMessage], proposals: Sequence[Proposal]
+) -> str | None:
+    """Promise the aggregator's call.
+
+    Returns:
+        Why it must not be made, where a proposal can be the answer; else `None`.
+
+    Raises:
+        BudgetExceededError: It must not be made, and none can.
+    """
+    mixture = call.mixture
+    if not mixture.budget.limits:
+        return None
+    shown = shown_proposals(proposals, mixture.layers)
+    own = final_estimate(mixture, mixture.aggregator, messages, shown)
+    total = _spent(mixture, proposals).plus(own)
+    excess = mixture.budget.excess(total)
+    if excess is not None and shown and mixture.policy.on_aggregator_failure != "raise":
+        return excess
+    if excess is not None:
+        msg = f"the aggregator was not called: {excess}; {_KEPT}"
+        raise BudgetExceededError(msg, proposals=proposals, causes=call.causes)
+    call.ledger.commit(total)
+    return None
+
+
+def proposer_estimate(
+    mixture: Mixture,
+    member: Member,
+    messages: Sequence[BaseMessage],
+    shown: Sequence[Proposal],
+) -> Amount:
+    """What a proposer's request may cost; not worked out where there is no budget."""
+    if not mixture.budget.limits:
+        return ONE_CALL
+    limit = mixture.proposal_arguments.get("max_tokens") or member.max_tokens
+    conversation, _ = mixture.read_by(member, messages, shown)
+    return _amount(mixture, member, input_tokens(conversation), limit)
+
+
+def final_estimate(
+    mixture: Mixture,
+    member: Member,
+    messages: Sequence[BaseMessage],
+    shown: Sequence[Proposal],
+    *,
+    around: int = 0,
+) -> Amount:
+    """What a request to the aggregator or a fallback may cost.
+
+    Args:
+        mixture: The mixture.
+        member: Who is asked.
+        messages: The conversation.
+        shown: The proposals that there are.
+        around: Estimated tokens around those that are still to come.
+    """
+    if not mixture.budget.limits:
+        return ONE_CALL
+    limit = mixture.final_arguments.get("max_tokens") or member.max_tokens
+    conversation, _ = mixture.read_by(member, messages, shown)
+    return _amount(mixture, member, input_tokens(conversation) + around, limit)
+
+
+def _refused(
+    call: CallInProgress,
+    layer: int,
+    messages: Sequence[BaseMessage],
+    proposals: Sequence[Proposal],
+) -> dict[int, str]:
+    mixture, members = call.mixture, call.mixture.proposers[layer - 1]
+    shown = shown_proposals(proposals, layer)
+    # the aggregator will read what these write
+    wanted = [
+        proposer_estimate(mixture, member, messages, shown).plus(_reading(mixture, member))
+        for member in members
+    ]
+    around = mixture.tokens_around(len(members))
+    reserve = final_estimate(mixture, mixture.aggregator, messages, (), around=around)
+    spent = _spent(mixture, proposals)
+    refused, promised = mixture.budget.refused(spent, wanted, reserve)
+    if refused and mixture.budget.on_budget == "raise":
+        whom = ", ".join(f"{members[place].model}: {why}" for place, why in refused.items())
+        msg = f"layer {layer} does not fit in the budget ({whom}); {_KEPT}"
+        raise BudgetExceededError(msg, proposals=proposals, causes=call.causes)
+    call.ledger.commit(promised)
+    return refused
+
+
+def _reading(mixture: Mixture, member: Member) -> Amount:
+    """What it costs the aggregator to read what a proposer writes."""
+    limit = mixture.proposal_arguments.get("max_tokens") or member.max_tokens
+    return _amount(mixture, mixture.aggregator, limit or 0, 0)._replace(calls=0)
+
+
+def _amount(mixture: Mixture, member: Member, read: int, written: int | None) -> Amount:
+    usage = UsageMetadata(
+        input_tokens=read, output_tokens=written or 0, total_tokens=read + (written or 0)
+    )
+    usd = cost_of({member.model: usage}, mixture.prices, member.model)
+    return Amount(1, usage["total_tokens"], usd or 0.0)
+
+
+def _spent(mixture: Mixture, proposals: Sequence[Proposal]) -> Amount:
+    """What is known of the cost of the proposals so far."""
+    total = NOTHING
+    for proposal in proposals:
+        tokens = sum(usage["total_tokens"] for usage in proposal.usage_by_model.values())
+        usd = cost_of(proposal.usage_by_model, mixture.prices, proposal.model)
+        total = total.plus(Amount(proposal.attempts, tokens, usd or 0.0))
+    return total

@@ -1,0 +1,169 @@
+"""The aggregator's output made into the mixture's answer, with the record of the call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata
+
+from langchain_moa.accounting.prices import cost_of
+from langchain_moa.accounting.usage import sum_usage
+from langchain_moa.engine.call import CallInProgress
+from langchain_moa.engine.record import call_record
+from langchain_moa.engine.request import MemberCall
+from langchain_moa.engine.turn import Turn
+from langchain_moa.messages.tools import tells_of_calls
+from langchain_moa.proposals.similarity import most_central
+from langchain_moa.proposals.voting import permitted, structured_answer
+from langchain_moa.types import (
+    RECORD_KEY,
+    AggregatorRecord,
+    Proposal,
+)
+
+_USAGE_KEYS: Final = ("token_usage", "usage")
+"""Provider-specific keys of `response_metadata` that repeat `usage_metadata`."""
+
+
+def finished_answer(
+    turn: Turn, request: MemberCall, message: AIMessage, proposals: Sequence[Proposal]
+) -> AIMessage:
+    """The aggregator's message with a model name and the record on it; the given one is kept."""
+    mixture, accounts = turn.call.mixture, turn.accounts()
+    aggregator: AggregatorRecord = {
+        "model": request.model,
+        "model_name": request.model_name(message),
+        "status": "cached" if request.free else "ok",
+        "error": mixture.redacted("; ".join(turn.failures)) or None,
+        "seconds": turn.seconds,
+        "attempts": len(turn.requests),
+        "usage": sum_usage(request.used.values()) or _own_usage(message),
+        "cost": cost_of(accounts.usage, mixture.prices, request.model),
+        "left_out": request.left_out,
+    }
+    metadata = {
+        **{k: v for k, v in message.response_metadata.items() if k not in _USAGE_KEYS},
+        "model_name": aggregator["model_name"] or aggregator["model"],
+        RECORD_KEY: call_record(
+            turn.call, proposals, aggregator, accounts, nested=request.degraded
+        ),
+    }
+    return message.model_copy(
+        update={"response_metadata": metadata, "usage_metadata": aggregator["usage"]}
+    )
+
+
+def answering(
+    call: CallInProgress, shown: Sequence[Proposal], arguments: Mapping[str, Any]
+) -> list[Proposal]:
+    """The proposals that can be the answer.
+
+    Where a schema is bound those are the ones in it, and else those in words; where a call or a
+    format is demanded of the aggregator, which they can't have, there is none.
+
+    Args:
+        call: The call.
+        shown: The proposals that the aggregator was shown.
+        arguments: What is bound to the aggregator.
+    """
+    accepts = call.bindings.schema
+    if accepts is not None:
+        return [p for p in shown if permitted(p.text, accepts) is not None]
+    if arguments.get("response_format") or arguments.get("tool_choice", "auto") not in _FREE:
+        return []
+    return [p for p in shown if not tells_of_calls(p.text)]
+
+
+_FREE: Final = (None, False, "auto", "none", {"type": "auto"}, {"type": "none"})
+"""What `tool_choice` is, for any provider, where no call is demanded."""
+
+
+def best_proposal_answer(
+    turn: Turn, shown: Sequence[Proposal], proposals: Sequence[Proposal], error: str
+) -> AIMessage:
+    """The proposal that is nearest to the others as the answer, where no aggregator gave one."""
+    best = shown[most_central([proposal.text for proposal in shown])]
+    asked = turn.requests[-1] if turn.requests else None
+    accounts = turn.accounts()
+    aggregator: AggregatorRecord = {
+        "model": asked.model if asked else turn.member.model,
+        "model_name": None,
+        "status": "failed",
+        "error": error,
+        "seconds": turn.seconds if asked else 0.0,
+        "attempts": len(turn.requests),
+        "usage": sum_usage(accounts.usage.values()),
+        "cost": cost_of(accounts.usage, turn.call.mixture.prices, turn.member.model),
+        "left_out": asked.left_out if asked else [],
+    }
+    record = call_record(turn.call, proposals, aggregator, accounts)
+    record["degraded"] = True
+    record["best_proposal"] = best.key
+    metadata = {"model_name": best.model_name or best.model, RECORD_KEY: record}
+    bindings = turn.call.bindings
+    values = permitted(best.text, bindings.schema) if bindings.schema is not None else None
+    answer = AIMessage(best.text) if values is None else structured_answer(values, bindings.tool)
+    return answer.model_copy(update={"response_metadata": metadata})
+
+
+def _own_usage(message: AIMessage) -> UsageMetadata | None:
+    """The usage on a message, unless it is only a cache's mark."""
+    usage = message.usage_metadata
+    return usage if usage and "input_tokens" in usage else None
+
+
+class AnswerStream:
+    """The aggregator's chunks on their way out, and the last one with the record on it.
+
+    Every chunk but the last is passed on at once. Usage, which leaf runs report, and the
+    mark of the last chunk are kept back.
+    """
+
+    def __init__(self, turn: Turn, request: MemberCall, proposals: Sequence[Proposal]) -> None:
+        self._turn = turn
+        self._request = request
+        self._proposals = proposals
+        self._usage: list[UsageMetadata | None] = []
+        self._metadata: dict[str, Any] = {}
+        self._last: AIMessageChunk | None = None
+
+    def passed_on(self, chunk: AIMessageChunk) -> AIMessageChunk | None:
+        """The chunk to yield now; nothing when it is kept for the end."""
+        self._usage.append(chunk.usage_metadata)
+        metadata = chunk.response_metadata
+        self._metadata.update(metadata)
+        if chunk.chunk_position == "last":
+            self._last = chunk
+            return None
+        if RECORD_KEY in metadata:  # an aggregator that is itself a mixture brings its own
+            metadata = {k: v for k, v in metadata.items() if k != RECORD_KEY}
+        return chunk.model_copy(
+            update={"id": None, "usage_metadata": None, "response_metadata": metadata}
+        )
+
+    def last(self) -> AIMessageChunk:
+        """The last chunk: what was kept back, and the record.
+
+        Raises:
+            ModelConnectionError: The stream was cut off.
+        """
+        kept = self._last or AIMessageChunk(content="")
+        whole = AIMessage(
+            "", response_metadata=self._metadata, usage_metadata=sum_usage(self._usage)
+        )
+        self._request.require_end(whole)
+        self._request.answered(whole)
+        finished = finished_answer(self._turn, self._request, whole, self._proposals)
+        added = {RECORD_KEY: finished.response_metadata[RECORD_KEY]}
+        if not self._metadata.get("model_name"):
+            added["model_name"] = finished.response_metadata["model_name"]
+        return kept.model_copy(
+            update={
+                "id": None,
+                "usage_metadata": None,
+                "chunk_position": "last",
+                "response_metadata": {**kept.response_metadata, **added},
+            }
+        )

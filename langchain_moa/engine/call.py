@@ -1,0 +1,125 @@
+"""What the nodes of a call share, and what counts as enough proposals of a layer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+from langchain_moa.accounting.budget import Ledger
+from langchain_moa.errors import NotEnoughProposalsError
+from langchain_moa.members.bindings import Bindings
+from langchain_moa.mixture import Mixture
+from langchain_moa.reliability.quorum import OPEN, Gate
+from langchain_moa.tracing.progress import Progress
+from langchain_moa.types import FanOutDecision, Proposal, proposals_from_state
+
+
+@dataclass(eq=False, slots=True)
+class LayerInProgress:
+    """What the members of one layer share.
+
+    Attributes:
+        gate: Says when the layer waits no longer.
+        until: The layer's deadline, on the clock of `time.monotonic`.
+        refused: Why the budget does not admit some reference models, by place, once that is
+            decided.
+        lock: Held while that is decided.
+    """
+
+    gate: Gate
+    until: float
+    refused: Mapping[int, str] | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(eq=False, slots=True)
+class CallInProgress:
+    """What the nodes of one call share, apart from graph state, which is plain JSON.
+
+    Attributes:
+        mixture: The mixture that is running.
+        progress: Who listens to the call's progress.
+        until: The call's deadline, on the clock of `time.monotonic`.
+        causes: Exceptions of failed proposers, by slot.
+        layers: The proposer layers that have begun.
+        ledger: What the call has spent.
+        bindings: What the call's tools or schema mean for reference models.
+        advice: What to tell reference models that have not the tools of them, or `None`.
+        fan_out: What the fan-out gate decided.
+    """
+
+    mixture: Mixture
+    progress: Progress
+    until: float = OPEN
+    causes: dict[str, Exception] = field(default_factory=dict)
+    layers: dict[int, LayerInProgress] = field(default_factory=dict)
+
+    ledger: Ledger = field(default_factory=Ledger)
+    bindings: Bindings = field(default_factory=Bindings)
+    advice: str | None = None
+    fan_out: FanOutDecision = "layers"
+
+    def layer(self, number: int) -> LayerInProgress:
+        """The state of a proposer layer, whose time begins when it is first asked for."""
+        known = self.layers.get(number)
+        if known is None:
+            policy = self.mixture.policy
+            until = min(self.until, monotonic() + policy.layer_timeout)
+            gate = policy.gate(len(self.mixture.proposers[number - 1]))
+            known = self.layers.setdefault(number, LayerInProgress(gate, until))
+        return known
+
+    def limit_of(self, number: int) -> str:
+        """Which setting ends a layer that is out of time."""
+        policy = self.mixture.policy
+        layer = self.layers.get(number)
+        if layer is not None and layer.until < self.until:
+            return f"layer_timeout={policy.layer_timeout:g} s"
+        return f"timeout={policy.timeout:g} s"
+
+
+def own_proposals(mixture: Mixture, state: dict[str, dict[str, Any]]) -> list[Proposal]:
+    """The proposals of this mixture in a graph's state, in (layer, index) order.
+
+    A checkpointed thread may still hold slots of a larger mixture that ran in it before.
+    """
+    sizes = {layer: len(members) for layer, members in enumerate(mixture.proposers, start=1)}
+    return [p for p in proposals_from_state(state) if p.index < sizes.get(p.layer, 0)]
+
+
+def shown_proposals(proposals: Sequence[Proposal], layer: int) -> list[Proposal]:
+    """The proposals that a layer reads: of the last layer before it that gave any."""
+    before = [p for p in proposals if p.layer < layer and p.usable]
+    last = max((p.layer for p in before), default=0)
+    return [p for p in before if p.layer == last]
+
+
+def require_enough(
+    call: CallInProgress, proposals: Sequence[Proposal], paid_for: Sequence[Proposal] = ()
+) -> None:
+    """Check that a layer gave `min_proposals` usable proposals, where that is demanded.
+
+    Args:
+        call: The call in progress.
+        proposals: The layer's proposals.
+        paid_for: All proposals so far, for the error to keep; by default the layer's.
+
+    Raises:
+        NotEnoughProposalsError: It did not; the error carries every member's failure.
+    """
+    # of a layer that the budget made smaller, no more can be asked than it has
+    admitted = sum(p.status != "over_budget" for p in proposals)
+    needed = min(call.mixture.policy.min_proposals, admitted)
+    usable = [p for p in proposals if p.usable]
+    if len(usable) >= needed or not call.mixture.policy.raises_below_minimum:
+        return
+    failures = "; ".join(f"{p.model}: {p.reason}" for p in proposals if not p.usable)
+    layer = proposals[0].layer if proposals else 1
+    msg = (
+        f"layer {layer} gave {len(usable)} usable of {len(proposals)} proposals, "
+        f"min_proposals={needed} ({failures})"
+    )
+    raise NotEnoughProposalsError(msg, proposals=paid_for or proposals, causes=call.causes)

@@ -1,0 +1,181 @@
+"""One call of one member: what is sent, how long it takes, what it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Final
+
+from langchain_core.exceptions import ModelConnectionError
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from langchain_moa.accounting.usage import UsageMeter, answering_model, is_cached, usage_of_message
+from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.members.member import Member
+from langchain_moa.members.runnables import model_of
+from langchain_moa.messages.verdicts import is_cut_off
+from langchain_moa.tracing.callbacks import Setting, has_handlers, with_handler
+from langchain_moa.tracing.handlers import OpenRuns
+from langchain_moa.types import RECORD_KEY
+
+_DEEPEST: Final = 6
+"""Mixtures inside mixtures; each level multiplies the calls."""
+_asking: ContextVar[tuple[tuple[MemberCall, object], ...]] = ContextVar("moa_asking", default=())
+
+
+def asking(request: MemberCall, mixture: object) -> AbstractContextManager[None]:
+    """Let what is called inside know for whom it is called, and whether anybody still waits."""
+    return Setting([(_asking, (*_asking.get(), (request, mixture)))])
+
+
+def is_given_up() -> bool:
+    """Whether this code runs for a request that nobody waits for any more."""
+    return any(request.over for request, _ in _asking.get())
+
+
+def require_no_recursion(mixture: object) -> None:
+    """Refuse a call of a mixture by one of its own members.
+
+    Raises:
+        MoAConfigurationError: It is one, or mixtures are nested deeper than anybody means.
+    """
+    askers = [asker for _, asker in _asking.get()]
+    if any(asker is mixture for asker in askers) or len(askers) >= _DEEPEST:
+        msg = (
+            "a member of the mixture calls the mixture itself, or mixtures are nested more than "
+            f"{_DEEPEST} deep; give it another model."
+        )
+        raise MoAConfigurationError(msg)
+
+
+@dataclass(eq=False, kw_only=True, slots=True)
+class MemberCall:
+    """A member's call, ready to be made with `invoke`, `ainvoke`, `stream` or `astream`.
+
+    Attributes:
+        member: Who is called.
+        model: The model name that this call asks for.
+        runnable: What is called: the member's runnable with the call's arguments.
+        input: The conversation in the member's own form.
+        config: The run's configuration.
+        meter: Counts the tokens of a member that makes several model calls.
+        open_runs: The traced runs to close if the call is cancelled; `None` if nobody listens.
+        started: When the call was made ready, on the clock of `time.perf_counter`.
+        used: Known tokens of the call per model that answered, once it has ended.
+        free: Whether the answer came from a cache and cost nothing.
+        left_out: Kinds of content that the member cannot take and does not get.
+        lacking: Models of an answered call of which something is not known.
+        degraded: Whether the member is a mixture that lacked something.
+        ended_well: Whether it was answered.
+        over: Whether nobody waits for the answer any more.
+    """
+
+    member: Member
+    model: str
+    runnable: Runnable[Any, Any]
+    input: Any
+    config: RunnableConfig
+    meter: UsageMeter | None
+    open_runs: OpenRuns | None
+    started: float = field(default_factory=perf_counter)
+    used: dict[str, UsageMetadata] = field(default_factory=dict)
+    free: bool = False
+    left_out: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
+    degraded: bool = False
+    ended_well: bool = False
+    over: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the call was made ready, to the microsecond."""
+        return round(perf_counter() - self.started, 6)
+
+    def require_end(self, whole: AIMessage) -> None:
+        """Refuse a stream that was cut off, which some clients take for a whole one.
+
+        Raises:
+            ModelConnectionError: It lacks the end mark that the provider always gives.
+        """
+        if self.member.marks_end and is_cut_off(whole):
+            msg = "the stream ended without its end mark"
+            raise ModelConnectionError(msg)
+
+    async def cancelled(self, error: BaseException) -> None:
+        """Close what the cancelled call leaves open in traces."""
+        if self.open_runs is not None:
+            await self.open_runs.close(self.config.get("callbacks"), error)
+
+    def accounts(self) -> tuple[dict[str, UsageMetadata], list[str]]:
+        """Known tokens per model that answered, and the models of which something is not known.
+
+        Of a call that has not ended well more may have been used than is known.
+        """
+        if self.ended_well:
+            return self.used, self.lacking
+        return (dict(self.meter.usage_metadata) if self.meter else self.used), [self.model]
+
+    def answered(self, message: AIMessage) -> None:
+        """Note the tokens of the call.
+
+        A plain chat model's message says them. A chain, an agent or a mixture may have called
+        several models, or have dropped the message on the way, so those are metered.
+        """
+        self.free = is_cached(message)
+        if self.meter is None:
+            self.used = usage_of_message(message, self.model)
+        else:
+            self.used = dict(self.meter.usage_metadata)
+        record = message.response_metadata.get(RECORD_KEY)
+        if record is not None and self.meter is not None:  # a mixture's, as one member
+            self.degraded, self.lacking = record["degraded"], record["usage"]["unknown"]
+        elif not self.used and not self.free:
+            self.lacking = [self.model]
+        self.ended_well = True
+
+    def model_name(self, message: AIMessage) -> str | None:
+        """The model that answered, as far as the answer or the meter tells."""
+        name = answering_model(message)
+        if name is None and self.meter is not None and len(self.meter.usage_metadata) == 1:
+            name = next(iter(self.meter.usage_metadata))
+        return name
+
+
+def prepare_call(
+    member: Member,
+    runnable: Runnable[Any, Any],
+    messages: Sequence[BaseMessage],
+    config: RunnableConfig,
+    left_out: Sequence[str] = (),
+) -> MemberCall:
+    """Make a member's call ready.
+
+    Args:
+        member: Who is called.
+        runnable: The member's runnable, with the arguments of this call bound to it.
+        messages: The conversation that it gets.
+        config: The run's configuration.
+        left_out: Kinds of content that it does not get.
+    """
+    meter, open_runs = None, None
+    if has_handlers(config):
+        open_runs = OpenRuns()
+        config = with_handler(config, open_runs)
+    if not member.reports_own_usage:
+        meter = UsageMeter()
+        config = with_handler(config, meter)
+    return MemberCall(
+        member=member,
+        model=model_of(runnable),
+        runnable=runnable,
+        input=member.adapt(messages),
+        config=config,
+        meter=meter,
+        open_runs=open_runs,
+        left_out=list(left_out),
+    )

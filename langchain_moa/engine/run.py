@@ -1,0 +1,319 @@
+"""Runs one call of the chat model: the layers' graphs in turn, then the final call itself.
+
+The final call is made outside the graph, so that the answer streams at the aggregator's own
+speed, closes at once, and has the same run tree in `invoke`, `stream` and `batch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import aclosing, closing
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from time import monotonic, perf_counter
+from typing import Any, Self, TypeVar
+
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from langchain_moa.engine.aggregator import FinalCall
+from langchain_moa.engine.call import CallInProgress, shown_proposals
+from langchain_moa.engine.layer import (
+    Conversation,
+    LayersInTurn,
+    asked_together,
+    shared_layer_graph,
+)
+from langchain_moa.engine.proposer import Proposing
+from langchain_moa.engine.request import require_no_recursion
+from langchain_moa.engine.supporting import require_supported
+from langchain_moa.members.adapters import as_chunk
+from langchain_moa.members.bindings import Bindings
+from langchain_moa.members.member import Member
+from langchain_moa.members.runnables import model_and_arguments
+from langchain_moa.messages.tools import advice, tool_names
+from langchain_moa.mixture import Mixture
+from langchain_moa.proposals.fan_out import fans_out
+from langchain_moa.proposals.memory import SHARED_MEMORY
+from langchain_moa.proposals.voting import voted
+from langchain_moa.reliability.threads import in_thread
+from langchain_moa.tracing.callbacks import (
+    RunManager,
+    caller_configurable,
+    caller_thread,
+    child_callbacks,
+    final_config,
+    isolated,
+    layers_config,
+)
+from langchain_moa.tracing.progress import Progress
+from langchain_moa.types import RECORD_KEY, EventName, Proposal, UsageReport
+
+_Message = TypeVar("_Message", bound=AIMessage)
+
+
+@dataclass(frozen=True)
+class MoARun:
+    """One call of the chat model.
+
+    Attributes:
+        mixture: The mixture that is called.
+        manager: The run that the chat model opened, or `None` when nobody listens.
+        arguments: Call arguments of the final answer.
+        bindings: What of them is otherwise for other members.
+        configurable: The caller's own `configurable` keys, for members that have use for them.
+    """
+
+    mixture: Mixture
+    manager: RunManager | None
+    arguments: dict[str, Any]
+    bindings: Bindings = field(default_factory=Bindings)
+    configurable: dict[str, Any] = field(default_factory=caller_configurable)
+
+    def __post_init__(self) -> None:
+        require_no_recursion(self.mixture)
+        _ = self._aggregating  # arguments that it can't take are found before anything is paid
+        _ = self._thread  # while the caller's context is at hand
+
+    @cached_property
+    def _aggregating(self) -> dict[Member, Runnable[Any, Any]]:
+        return self._called_for_the_answer(in_thread=False)
+
+    def _called_for_the_answer(self, *, in_thread: bool) -> dict[Member, Runnable[Any, Any]]:
+        return {
+            member: self._bound(member, place, in_thread=in_thread)
+            for place, member in enumerate(self.mixture.aggregator.candidates)
+        }
+
+    def _bound(self, member: Member, place: int, *, in_thread: bool) -> Runnable[Any, Any]:
+        bound = self.bindings.aggregator(place)
+        knowing = member if bound is None else member.on(bound.inside, of=bound.model)
+        arguments = self.bindings.arguments(place, self.arguments)
+        return self.mixture.aggregating(knowing, arguments, in_thread=in_thread)
+
+    @cached_property
+    def _thread(self) -> tuple[str, ...]:
+        return caller_thread(self.manager.metadata if self.manager else {})
+
+    def invoke(self, messages: Conversation) -> AIMessage:
+        """The answer, each layer's members asked in threads.
+
+        Raises:
+            NotEnoughProposalsError: A layer gave too few usable proposals.
+            AggregationError: The aggregator failed.
+        """
+        with _Told(self._call.progress) as told:
+            with isolated():
+                proposals = self._proposals(messages)
+            final = self._final_call(messages, proposals, in_thread=True)
+            return told.finished(self._voted(final.invoke(), proposals))
+
+    async def ainvoke(self, messages: Conversation) -> AIMessage:
+        """The async twin of `invoke`: each layer's members are asked concurrently."""
+        async with _Told(self._call.progress) as told:
+            with isolated():
+                proposals = await self._aproposals(messages)
+            final = self._final_call(messages, proposals)
+            return told.finished(self._voted(await final.ainvoke(), proposals))
+
+    def stream(self, messages: Conversation) -> Generator[AIMessageChunk, None, None]:
+        """The answer's chunks as the aggregator gives them; the last one has the record."""
+        if self.bindings.vote:  # the majority is known at the end only
+            yield as_chunk(self.invoke(messages))
+            return
+        with _Told(self._call.progress) as told:
+            with isolated():
+                proposals = self._proposals(messages)
+            final = self._final_call(messages, proposals, in_thread=True)
+            with closing(final.stream()) as chunks:
+                for chunk in chunks:
+                    yield told.finished(chunk)
+
+    async def astream(self, messages: Conversation) -> AsyncGenerator[AIMessageChunk, None]:
+        """The async twin of `stream`."""
+        if self.bindings.vote:
+            yield as_chunk(await self.ainvoke(messages))
+            return
+        async with _Told(self._call.progress) as told:
+            with isolated():
+                proposals = await self._aproposals(messages)
+            async with aclosing(self._final_call(messages, proposals).astream()) as chunks:
+                async for chunk in chunks:
+                    yield told.finished(chunk)
+
+    def _proposals(self, messages: Conversation) -> list[Proposal]:
+        if not self._fans_out(messages):
+            return self._recalled(messages)
+        return self._kept(messages, self._run_layers(messages))
+
+    async def _aproposals(self, messages: Conversation) -> list[Proposal]:
+        if not self._fans_out(messages):
+            return self._recalled(messages)
+        return self._kept(messages, await self._arun_layers(messages))
+
+    def _fans_out(self, messages: Conversation) -> bool:
+        """Whether the reference models are asked, decided before anything is paid.
+
+        Raises:
+            UnsupportedContentError: Who is asked cannot take the conversation.
+        """
+        own = tool_names(self._tools) if self._tools else ()
+        asked = fans_out(self.mixture.fan_out, messages, own)
+        require_supported(self.mixture, messages, fans_out=asked)
+        return asked
+
+    def _kept(self, messages: Conversation, proposals: list[Proposal]) -> list[Proposal]:
+        """The proposals, remembered where tool turns may follow."""
+        if self.mixture.reuse_proposals and self._tools:
+            SHARED_MEMORY.keep(self.mixture.drafts_fingerprint, messages, proposals, self._thread)
+        return proposals
+
+    def _recalled(self, messages: Conversation) -> list[Proposal]:
+        """What was proposed for the same user's turn, where it is known."""
+        wanted = self.mixture.reuse_proposals and self._tools
+        mixture, thread = self.mixture.drafts_fingerprint, self._thread
+        known = SHARED_MEMORY.recall(mixture, messages, thread) if wanted else []
+        self._call.fan_out = "reused" if known else "alone"
+        return known
+
+    @cached_property
+    def _tools(self) -> Any:
+        """The aggregator's tools, bound to the mixture or to itself; none where a schema is."""
+        if self.bindings.schema:
+            return None
+        _, own = model_and_arguments(self.mixture.aggregator.runnable)
+        return self.arguments.get("tools", own.get("tools"))
+
+    def _voted(self, answer: AIMessage, proposals: Sequence[Proposal]) -> AIMessage:
+        schema = self.bindings.schema
+        if schema is None or not self.bindings.vote:
+            return answer
+        texts = [p.text for p in shown_proposals(proposals, self.mixture.layers)]
+        result, vote = voted(answer, texts, self.bindings.vote, schema)
+        record = {**result.response_metadata[RECORD_KEY], "vote": vote}
+        metadata = {**result.response_metadata, RECORD_KEY: record}
+        return result.model_copy(update={"response_metadata": metadata})
+
+    def _run_layers(self, messages: Conversation) -> list[Proposal]:
+        layers = LayersInTurn(self._call, messages)
+        for layer, names in enumerate(self.mixture.names, start=1):
+            started = perf_counter()
+            self._call.progress.emit("layer_started", layer=layer)
+            config = self._layer_config(layer, names)
+            graph = shared_layer_graph(self.mixture, layer)
+            layers.take(
+                layer, self._interruptibly(layer, partial(graph.invoke, layers.state, config))
+            )
+            self._call.progress.emit("layer_finished", layer=layer, seconds=_since(started))
+        return layers.proposals
+
+    async def _arun_layers(self, messages: Conversation) -> list[Proposal]:
+        layers = LayersInTurn(self._call, messages)
+        for layer, names in enumerate(self.mixture.names, start=1):
+            started = perf_counter()
+            await self._call.progress.aemit("layer_started", layer=layer)
+            if self._is_watched:
+                config = self._layer_config(layer, names)
+                graph = shared_layer_graph(self.mixture, layer)
+                layers.take(layer, await graph.ainvoke(layers.state, config))
+            else:
+                config = layers_config(None, self.configurable, self._call)
+                turns = [Proposing(self._call, layer, index) for index in range(len(names))]
+                layers.take(layer, await asked_together(turns, layers.state, config))
+            await self._call.progress.aemit("layer_finished", layer=layer, seconds=_since(started))
+        return layers.proposals
+
+    @property
+    def _is_watched(self) -> bool:
+        """Whether anybody could tell a layer's graph from its members asked together.
+
+        All that a graph adds are runs for handlers to hear of, and it takes as much CPU as half of
+        a member's call.
+        """
+        heard = self.manager is not None and bool(self.manager.inheritable_handlers)
+        return heard or not self.mixture.is_plain
+
+    def _interruptibly(self, layer: int, run: Callable[[], Any]) -> Any:
+        """Run a layer in a thread, for Ctrl-C to end the wait for all its members at once.
+
+        LangGraph would wait for every member before it hands the interrupt on.
+        """
+        running = in_thread(run)
+        try:
+            return running.result()
+        except BaseException:
+            self._call.layer(layer).gate.open("the call was interrupted")
+            raise
+
+    @cached_property
+    def _call(self) -> CallInProgress:
+        callbacks = child_callbacks(self.manager, streaming=True)
+        run_id = self.manager.run_id if self.manager else None
+        progress = Progress(run_id, callbacks, self.mixture.on_progress)
+        return CallInProgress(
+            self.mixture,
+            progress,
+            monotonic() + self.mixture.policy.timeout,
+            bindings=self.bindings,
+            advice=advice(self._tools) if self.mixture.describe_tools else None,
+        )
+
+    def _layer_config(self, layer: int, names: tuple[str, ...]) -> RunnableConfig:
+        config = layers_config(self.manager, self.configurable, self._call)
+        config["run_name"] = f"layer_{layer}"
+        config["metadata"] = {"moa_layer": layer}
+        # LangGraph sizes its pool by the machine's cores, but members only wait
+        config["max_concurrency"] = len(names)
+        return config
+
+    def _final_call(
+        self, messages: Conversation, proposals: Sequence[Proposal], *, in_thread: bool = False
+    ) -> FinalCall:
+        config = final_config(self.manager, self.configurable, self.mixture.layers)
+        called = self._called_for_the_answer(in_thread=True) if in_thread else self._aggregating
+        return FinalCall(self._call, messages, proposals, config, called.__getitem__)
+
+
+class _Told:
+    """Tells of the call's start and end around it."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._started = perf_counter()
+        self._usage: UsageReport | None = None
+
+    def finished(self, answer: _Message) -> _Message:
+        """Keep what the call used, for the last event."""
+        record = answer.response_metadata.get(RECORD_KEY)
+        if record is not None:
+            self._usage = record["usage"]
+        return answer
+
+    def __enter__(self) -> Self:
+        self._progress.emit("call_started")
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        event, values = self._end(error)
+        self._progress.emit(event, **values)
+
+    async def __aenter__(self) -> Self:
+        await self._progress.aemit("call_started")
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        event, values = self._end(error)
+        await self._progress.aemit(event, **values)
+
+    def _end(self, error: BaseException | None) -> tuple[EventName, dict[str, Any]]:
+        seconds = _since(self._started)
+        if error is None or self._usage is not None:  # left early, but after the last chunk
+            return "call_finished", {"seconds": seconds, "usage": self._usage}
+        if not isinstance(error, Exception):
+            return "call_cut", {"seconds": seconds}
+        return "call_failed", {"seconds": seconds, "error": f"{type(error).__name__}: {error}"}
+
+
+def _since(started: float) -> float:
+    """Seconds since a reading of `perf_counter`, to the microsecond."""
+    return round(perf_counter() - started, 6)

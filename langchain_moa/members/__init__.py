@@ -1,0 +1,1 @@
+"""Who answers: models and other runnables, and what is bound to them."""

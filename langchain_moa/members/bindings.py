@@ -1,0 +1,187 @@
+"""Tools and schemas bound: what a binding holds, and the mixture in the aggregator's place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, TypeGuard
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableParallel, RunnableSequence
+from langchain_core.runnables.fallbacks import RunnableWithFallbacks
+
+from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.members.member import Member
+
+
+def rebound(
+    binding: Runnable[Any, Any], model: BaseChatModel, mixture: Runnable[Any, Any]
+) -> Runnable[Any, Any]:
+    """A copy of what a model made of itself, with the mixture in the model's place.
+
+    `bind_tools` and `with_structured_output` of any provider give a composition of bindings,
+    sequences and maps around the model: formats and parsers stay the provider's own.
+
+    Args:
+        binding: What the model's method returned.
+        model: The model itself.
+        mixture: What takes its place.
+
+    Raises:
+        MoAConfigurationError: The model is not found in the composition. Going on would
+            return the bare aggregator, and the mixture would silently be gone.
+    """
+    result = _replaced(binding, model, mixture)
+    if result is None:
+        msg = (
+            f"aggregator=<{type(model).__name__}> builds a {type(binding).__name__} that does not "
+            "hold the model itself; use an aggregator with the usual bind_tools."
+        )
+        raise MoAConfigurationError(msg)
+    return result
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What tools or a schema mean for one member.
+
+    Attributes:
+        model: The chat model that they were bound to.
+        inside: The model as the binding has it: itself, or a copy that a mixture made, which knows
+            what the binding means for its own members.
+        arguments: The call arguments.
+    """
+
+    model: BaseChatModel
+    inside: BaseChatModel
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bindings:
+    """What tools or a schema mean for the members, which may be of several providers.
+
+    Attributes:
+        aggregators: For the aggregator and each fallback of it.
+        proposers: For reference models and their fallbacks, by layer, index and place among these;
+            those that answer in free text have none.
+        schema: Whether the schema that is bound permits some values; `None` where tools are.
+        tool: The tool that the schema is asked for by; `None` where it is asked for as text.
+        vote: Fields of the schema that the members vote on, and what values they may have.
+    """
+
+    aggregators: tuple[Bound, ...] = ()
+    proposers: Mapping[tuple[int, int, int], Bound] = field(default_factory=dict)
+    schema: Callable[[Mapping[str, Any]], bool] | None = None
+    tool: str | None = None
+    vote: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)
+
+    def aggregator(self, place: int) -> Bound | None:
+        """What was bound to the aggregator, which is the first, or to a fallback."""
+        return self.aggregators[place] if place < len(self.aggregators) else None
+
+    def arguments(self, place: int, given: dict[str, Any]) -> dict[str, Any]:
+        """A call's arguments, which hold those of the aggregator's binding, for one candidate."""
+        bound = self.aggregator(place)
+        if not place or bound is None:
+            return given
+        own = self.aggregators[0].arguments
+        free = {name: value for name, value in given.items() if name not in own}
+        return {**free, **bound.arguments}
+
+
+def bound_in(binding: Runnable[Any, Any], model: BaseChatModel) -> Bound | None:
+    """What a composition binds to a model; `None` where it does not hold it."""
+    if _is_model(binding, model):
+        return Bound(model, binding)
+    if isinstance(binding, RunnableBinding):
+        below = bound_in(binding.bound, model)
+        return below and replace(below, arguments={**below.arguments, **binding.kwargs})
+    if isinstance(binding, RunnableSequence):
+        return bound_in(binding.first, model)
+    if isinstance(binding, RunnableParallel):
+        found = (bound_in(step, model) for step in binding.steps__.values())
+        return next(filter(None, found), None)
+    return None
+
+
+def _is_model(node: Runnable[Any, Any], model: BaseChatModel) -> TypeGuard[BaseChatModel]:
+    """Whether it is the model, or a copy: a mixture binds tools to a copy of itself."""
+    return type(node) is type(model)
+
+
+def _replaced(
+    node: Runnable[Any, Any], old: BaseChatModel, new: Runnable[Any, Any]
+) -> Runnable[Any, Any] | None:
+    """The copy with `old` replaced, `None` where `old` does not occur."""
+    if _is_model(node, old):
+        return new
+    if isinstance(node, RunnableBinding):
+        bound = _replaced(node.bound, old, new)
+        return bound and node.model_copy(update={"bound": bound})
+    if isinstance(node, RunnableSequence):
+        first = _replaced(node.first, old, new)
+        return first and RunnableSequence(first, *node.middle, node.last, name=node.name)
+    if isinstance(node, RunnableParallel):
+        steps = {key: _replaced(step, old, new) for key, step in node.steps__.items()}
+        if not any(steps.values()):
+            return None
+        merged = {key: steps[key] or step for key, step in node.steps__.items()}
+        return node.model_copy(update={"steps__": merged})
+    return None
+
+
+Bind: TypeAlias = Callable[[BaseChatModel], Runnable[Any, Any]]
+
+
+def chat_model_of(member: Member, use: str) -> BaseChatModel:
+    """The chat model of a member that something is bound to.
+
+    Raises:
+        MoAConfigurationError: It is no chat model.
+    """
+    if member.chat_model is None:
+        kind = type(member.runnable).__name__
+        msg = f"{member.field}=<{kind}> is no chat model, which {use} needs; give a chat model."
+        if isinstance(member.runnable, RunnableWithFallbacks):
+            msg += " Fallbacks can be given as a list: aggregator=[first, second]."
+        raise MoAConfigurationError(msg)
+    return member.chat_model
+
+
+def binding_of(bind: Bind, model: BaseChatModel, member: Member, use: str) -> Runnable[Any, Any]:
+    """What a member's own method makes of its model.
+
+    Raises:
+        MoAConfigurationError: It has no such method, or that does not take what it is given.
+    """
+    try:
+        return bind(model)
+    except NotImplementedError as error:
+        msg = (
+            f"{member.field}={member.model!r} has no {use} of its own ({type(model).__name__}); "
+            "give a model that has."
+        )
+        raise MoAConfigurationError(msg) from error
+
+
+def bound_if_able(bind: Bind, member: Member, use: str) -> Bound | None:
+    """A reference model's binding, `None` where it has no such method.
+
+    Raises:
+        MoAConfigurationError: Its method does not take what the aggregator's does.
+    """
+    model = member.chat_model
+    if model is None:
+        return None
+    try:
+        return bound_in(bind(model), model)
+    except NotImplementedError:
+        return None
+    except Exception as error:
+        msg = (
+            f"{member.field}={member.model!r} does not take the same {use} as the aggregator "
+            f"({type(error).__name__}: {error}); give another model, or leave reference models "
+            "out with tools_for='aggregator', structured_proposals=False or vote=False."
+        )
+        raise MoAConfigurationError(msg) from error

@@ -1,0 +1,193 @@
+"""What a member is: its runnable, its name, what it is given and how its answer is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, TypeAlias
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models.model_profile import ModelProfile
+from langchain_core.runnables import (
+    Runnable,
+    RunnableBinding,
+)
+from langchain_core.runnables.base import RunnableBindingBase
+from pydantic import SecretStr
+
+from langchain_moa.members.adapters import Conversation, adapter_of
+from langchain_moa.members.identity import fingerprint
+from langchain_moa.members.runnables import (
+    counting,
+    holds_graph,
+    is_openai,
+    language_models,
+    model_of,
+    quiet,
+    repeats,
+    with_arguments,
+)
+
+MemberLike: TypeAlias = str | Mapping[str, Any] | Runnable[Any, Any]
+"""What a user may give as a member: see `MoAChatModel.reference_models`."""
+
+
+_MIN_SECRET: Final = 4
+"""Shorter values would redact ordinary words."""
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A reference model or the aggregator.
+
+    Attributes:
+        runnable: What is called. It is the user's own object, or was built from a string.
+        field: The argument it was given as, for error messages.
+        fallbacks: Who is asked, in turn, when this one gives nothing.
+    """
+
+    runnable: Runnable[Any, Any] = dataclasses.field(repr=False)
+    field: str = "member"
+    fallbacks: tuple[Member, ...] = ()
+
+    def __post_init__(self) -> None:
+        _ = self.adapt  # a prompt that cannot be filled is an error at construction
+
+    @cached_property
+    def model(self) -> str:
+        """The model name that is asked for, for records and traces."""
+        return model_of(self.runnable)
+
+    @cached_property
+    def candidates(self) -> tuple[Member, ...]:
+        """The member, then its fallbacks."""
+        return (self, *self.fallbacks)
+
+    @cached_property
+    def retries_itself(self) -> bool:
+        """Whether its client repeats failed requests, so that nobody else must.
+
+        Chains and agents count as such, for they may hold anything. A client's `max_retries` of
+        `None` is the provider's default, which is not zero.
+        """
+        model = self.chat_model
+        if model is None or getattr(model, "is_mixture", False):
+            return True
+        return getattr(model, "max_retries", 0) != 0 or repeats(self.runnable)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash that tells any two different members apart."""
+        return fingerprint([self.runnable])
+
+    @cached_property
+    def adapt(self) -> Callable[[Conversation], Any]:
+        """Turns a conversation into this member's input."""
+        return adapter_of(self.runnable, self.field)
+
+    @cached_property
+    def chat_model(self) -> BaseChatModel | None:
+        """The chat model below bindings and retries, `None` for any other runnable."""
+        inner = self.runnable
+        while isinstance(inner, RunnableBindingBase):
+            inner = inner.bound
+        return inner if isinstance(inner, BaseChatModel) else None
+
+    def on(self, copy: BaseChatModel, of: BaseChatModel) -> Member:
+        """This member on a copy of its chat model; itself where it has not that model."""
+        if copy is of or self.chat_model is not of:
+            return self
+        return dataclasses.replace(self, runnable=_on(self.runnable, copy))
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether it is one chat model, to whose runs only its caller listens."""
+        inner = self.runnable
+        while type(inner) is RunnableBinding and not (inner.config or inner.config_factories):
+            inner = inner.bound
+        return (
+            isinstance(inner, BaseChatModel)
+            and not getattr(inner, "is_mixture", False)
+            and not (inner.callbacks or inner.verbose)
+        )
+
+    @cached_property
+    def reports_own_usage(self) -> bool:
+        """Whether the usage on an answer is that of exactly one model call."""
+        model = self.chat_model
+        return model is not None and not getattr(model, "is_mixture", False)
+
+    @property
+    def profile(self) -> ModelProfile:
+        """What is known of its model; empty where nothing is."""
+        return (self.chat_model.profile if self.chat_model is not None else None) or {}
+
+    @cached_property
+    def max_tokens(self) -> int | None:
+        """The model's own limit of an answer in tokens, where it has one."""
+        limit = getattr(self.chat_model, "max_tokens", None)
+        return limit if isinstance(limit, int) else None
+
+    @cached_property
+    def streams(self) -> bool:
+        """Whether `stream` yields the answer's pieces (graphs yield state updates)."""
+        return not holds_graph(self.runnable)
+
+    @cached_property
+    def marks_end(self) -> bool:
+        """Whether its streams always say why they ended, so that one that doesn't is cut off."""
+        return isinstance(self.runnable, BaseChatModel | RunnableBinding) and is_openai(
+            self.chat_model
+        )
+
+    @cached_property
+    def quiet(self) -> Runnable[Any, Any]:
+        """The runnable with streaming off, so that no handler upstream turns it on."""
+        return quiet(self._called)
+
+    @cached_property
+    def counting(self) -> Runnable[Any, Any]:
+        """The runnable with usage asked for in streams, where its owner left that open."""
+        return counting(self._called)
+
+    @property
+    def _called(self) -> Runnable[Any, Any]:
+        """The runnable; a model that was built from a string knows a faster way to be called."""
+        model = self.chat_model
+        as_called = getattr(getattr(model, "async_client", None), "as_called", None)
+        return self.runnable if as_called is None else _on(self.runnable, as_called(model))
+
+    def limited(self, runnable: Runnable[Any, Any], seconds: float) -> Runnable[Any, Any]:
+        """The runnable with a timeout for the client, where that is known and was left open.
+
+        A request in a thread can't be ended from outside, so the client has to end it.
+        """
+        if seconds == math.inf or not _is_without_timeout(self.chat_model):
+            return runnable
+        return with_arguments(runnable, {"timeout": seconds})
+
+    @cached_property
+    def secrets(self) -> frozenset[str]:
+        """The keys of all models inside, to be kept out of errors and logs."""
+        found = {
+            value.get_secret_value()
+            for model in language_models(self.runnable)
+            for value in vars(model).values()
+            if isinstance(value, SecretStr)
+        }
+        return frozenset(secret for secret in found if len(secret) >= _MIN_SECRET)
+
+
+def _on(runnable: Runnable[Any, Any], model: BaseChatModel) -> Runnable[Any, Any]:
+    """The bindings around a chat model, around another one."""
+    if not isinstance(runnable, RunnableBindingBase):
+        return model
+    return runnable.model_copy(update={"bound": _on(runnable.bound, model)})
+
+
+def _is_without_timeout(model: BaseChatModel | None) -> bool:
+    """Whether it is one of OpenAI's family, whose requests take a timeout, and has none."""
+    return is_openai(model) and getattr(model, "request_timeout", None) is None

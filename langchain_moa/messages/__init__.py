@@ -1,0 +1,1 @@
+"""What members read and say, in the forms that their providers take."""

@@ -1,0 +1,280 @@
+"""The conversation as the aggregator's provider takes it.
+
+The aggregator acts, so it reads the conversation as it is: its own reasoning with the signature,
+its own calls with their results. Some of it a provider refuses, though: what was said through
+another one (with `aggregator=[first, second]` the next turn holds the other's words), calls of
+tools that are not bound, or blank messages. That, and only that, is told in another way.
+
+Who made a message is in its metadata; who reads it tells the package of the model's class. Where
+either is not known nothing is changed, and the request is as it would be without a mixture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any, Final, NamedTuple
+
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ToolMessage,
+    convert_to_openai_data_block,
+    is_data_content_block,
+)
+
+from langchain_moa.messages.for_proposers import (
+    calls_tools,
+    in_own_words,
+    systems_first,
+    told_as_text,
+    with_named_results,
+)
+from langchain_moa.messages.reasoning import is_reasoning
+from langchain_moa.messages.roles import role_of
+from langchain_moa.messages.tools import tool_names
+
+_ANTHROPIC: Final = "langchain_anthropic"
+_AWS: Final = "langchain_aws"
+_GOOGLE: Final = frozenset({"langchain_google_genai", "langchain_google_vertexai"})
+_MISTRAL: Final = "langchain_mistralai"
+_OPENAI: Final = "langchain_openai"
+_PACKAGES: Final = {
+    "anthropic": _ANTHROPIC,
+    "bedrock": _AWS,
+    "bedrock_converse": _AWS,
+    "google_genai": "langchain_google_genai",
+    "google_vertexai": "langchain_google_vertexai",
+    "mistralai": _MISTRAL,
+    "openai": _OPENAI,
+}
+"""Whose clients put blocks of their own into messages, by the name they leave in the metadata."""
+_NEED_ANY_TOOL: Final = frozenset({_ANTHROPIC, _AWS})
+"""They refuse calls and results in a request without tools."""
+_REFUSE_BLANKS: Final = frozenset({_ANTHROPIC, _AWS, _MISTRAL}) | _GOOGLE
+_SYSTEM_FIRST: Final = frozenset({_ANTHROPIC, _AWS, _MISTRAL})
+_BLANK: Final = "[empty message]"
+_SIGNED: Final = ("thinking", "redacted_thinking")
+
+
+def history_for_aggregator(
+    messages: Sequence[BaseMessage], model: object, arguments: Mapping[str, Any] | None = None
+) -> list[BaseMessage]:
+    """The conversation as an aggregator reads it; the same messages wherever they are taken.
+
+    Args:
+        messages: The conversation. It is not changed.
+        model: The model that reads it.
+        arguments: Its call arguments, tools for one.
+
+    Example:
+        >>> from langchain_core.messages import HumanMessage
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> question = HumanMessage("Why is the sky blue?")
+        >>> history_for_aggregator([question], ScriptedChatModel.saying("Rayleigh."))[0] is question
+        True
+    """
+    reader = _reader(model, arguments or {})
+    if not reader.packages:
+        return list(messages)
+    spoken = [message for message in messages if not _says_nothing(message)]
+    told = [m if reader.made(m) else _in_words(m) for m in spoken]
+    if reader.packages & _REFUSE_BLANKS:
+        told = [filled for message in told for filled in _filled(message)]
+    if reader.packages & _SYSTEM_FIRST:
+        told = systems_first(told)
+    refused = reader.refused(told)
+    named = with_named_results(told)
+    told = [
+        told_as_text(labelled) if place in refused else m
+        for place, (m, labelled) in enumerate(zip(told, named, strict=True))
+    ]
+    return [_with_addresses(m) for m in told] if _MISTRAL in reader.packages else told
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """What is known of the model that is to read a conversation.
+
+    Attributes:
+        packages: Packages of integrations that its class is of: `ChatTogether` is OpenAI's, too.
+        tools: Names of the tools that are bound.
+        has_tools: Whether any are, be their names known or not.
+        thinks: Whether it must find reasoning at the beginning of the turn that called tools.
+    """
+
+    packages: frozenset[str]
+    tools: frozenset[str] = frozenset()
+    has_tools: bool = False
+    thinks: bool = False
+
+    def made(self, message: BaseMessage) -> bool:
+        """Whether a message was made by the reader's provider, as far as is known."""
+        package = _PACKAGES.get(_maker(message)) if isinstance(message, AIMessage) else None
+        return package is None or package in self.packages
+
+    def refused(self, messages: Sequence[BaseMessage]) -> set[int]:
+        """Places of the tool turns that the provider refuses as they are."""
+        rounds = list(_rounds(messages))
+        taken = {place for each in rounds if not self._refuses(each) for place in each.places}
+        called = {each.places.start for each in rounds}
+        results = {place for place, m in enumerate(messages) if isinstance(m, ToolMessage)}
+        return (called | results) - taken
+
+    def _refuses(self, turn: _Round) -> bool:
+        return (
+            # a call that could not be parsed has no result, nor one whose result was trimmed away
+            not turn.is_complete
+            or (bool(self.packages & _NEED_ANY_TOOL) and not self.has_tools)
+            or (bool(self.packages & _GOOGLE) and not self._declares(turn.answer))
+            # Mistral's templates have no place for the user right after a result
+            or (_MISTRAL in self.packages and turn.then not in (None, "assistant"))
+            # it wants its reasoning back with the results, which another's calls came without
+            or (self.thinks and turn.is_last and not _begins_with_signed(turn.answer))
+        )
+
+    def _declares(self, answer: AIMessage) -> bool:
+        return all(call["name"] in self.tools for call in answer.tool_calls)
+
+
+def _reader(model: object, arguments: Mapping[str, Any]) -> _Reader:
+    roots = {base.__module__.partition(".")[0] for base in type(model).__mro__}
+    thinking = arguments.get("thinking", getattr(model, "thinking", None))
+    enabled = isinstance(thinking, Mapping) and thinking.get("type") == "enabled"
+    tools = arguments.get("tools")
+    return _Reader(
+        packages=frozenset(roots) & _KNOWN,
+        tools=tool_names(tools) or frozenset(),
+        has_tools=bool(tools),
+        thinks=_ANTHROPIC in roots and enabled,
+    )
+
+
+_KNOWN: Final = frozenset(_PACKAGES.values())
+
+
+def _maker(message: AIMessage) -> str:
+    """Who made a message: what its metadata say, else what its blocks look like."""
+    said = message.response_metadata.get("model_provider")
+    blocks = message.content if isinstance(message.content, list) else []
+    found = (_maker_of(block) for block in blocks if isinstance(block, dict))
+    return str(said or next(filter(None, found), ""))
+
+
+def _maker_of(block: Mapping[str, Any]) -> str:
+    kind = str(block.get("type"))
+    if kind in _SIGNED:
+        if isinstance(block.get("thinking"), list):
+            return "mistralai"
+        return (
+            "google_genai" if block.get("thinking") and not block.get("signature") else "anthropic"
+        )
+    if kind == "server_tool_use" or kind.endswith("_tool_result"):
+        return "anthropic"
+    if kind == "reasoning_content":
+        return "bedrock"
+    by_openai = kind == "refusal" or kind.endswith("_call") or is_reasoning(block)
+    return "openai" if by_openai else ""
+
+
+def _in_words(message: BaseMessage) -> BaseMessage:
+    """What was said through another provider: the text and the calls, and nothing beside them."""
+    if isinstance(message.content, str) and not message.additional_kwargs:
+        return message
+    plain: dict[str, Any] = {"additional_kwargs": {}, "response_metadata": {}}
+    return message.model_copy(update={"content": in_own_words(message).text, **plain})
+
+
+class _Round(NamedTuple):
+    """An answer that calls tools, and the results right after it.
+
+    Attributes:
+        answer: The answer.
+        places: Places of all these messages.
+        results: Ids of the calls that have a result.
+        then: The role of what comes next, `None` at the conversation's end.
+        is_last: Whether no answer comes after it.
+    """
+
+    answer: AIMessage
+    places: range
+    results: list[str]
+    then: str | None
+    is_last: bool
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether each call has one result, and each result a call."""
+        calls = [*self.answer.tool_calls, *self.answer.invalid_tool_calls]
+        return sorted(str(call["id"]) for call in calls) == sorted(self.results)
+
+
+def _rounds(messages: Sequence[BaseMessage]) -> Iterator[_Round]:
+    for place, message in enumerate(messages):
+        if isinstance(message, AIMessage) and calls_tools(message):
+            results = list(takewhile(lambda m: isinstance(m, ToolMessage), messages[place + 1 :]))
+            ids = [m.tool_call_id for m in results if isinstance(m, ToolMessage)]
+            end = place + 1 + len(results)
+            later = [role_of(m) for m in messages[end:]]
+            yield _Round(
+                answer=message,
+                places=range(place, end),
+                results=ids,
+                then=next(iter(later), None),
+                is_last="assistant" not in later,
+            )
+
+
+def _begins_with_signed(answer: AIMessage) -> bool:
+    first = answer.content[0] if answer.content else None
+    return isinstance(first, dict) and first.get("type") in _SIGNED
+
+
+def _says_nothing(message: BaseMessage) -> bool:
+    """Whether an answer holds nothing but reasoning, which providers want followed by words."""
+    return (
+        isinstance(message, AIMessage)
+        and isinstance(message.content, list)
+        and not calls_tools(message)
+        and all(is_reasoning(block) for block in message.content)
+    )
+
+
+def _filled(message: BaseMessage) -> Iterator[BaseMessage]:
+    """A message without blank text; none where nothing is left of it, unless it is the user's."""
+    if isinstance(message, ToolMessage):
+        yield message
+        return
+    content = message.content
+    if isinstance(content, str):
+        kept: Any = content if content.strip() else ""
+    else:
+        kept = [block for block in content if not _is_blank(block)]
+    if not all(map(is_reasoning, kept)) or calls_tools(message):
+        yield message if kept == content else message.model_copy(update={"content": kept})
+    elif role_of(message) == "user":
+        yield message.model_copy(update={"content": _BLANK})
+
+
+def _is_blank(block: str | dict[Any, Any]) -> bool:
+    """Whether a block is blank text; one with a signature beside it is none."""
+    if isinstance(block, str):
+        return not block.strip()
+    is_text = block.get("type") == "text" and not block.get("extras")
+    return is_text and not str(block.get("text") or "").strip()
+
+
+def _with_addresses(message: BaseMessage) -> BaseMessage:
+    """A result's pictures in the form that Mistral's client gives only to those of users."""
+    if not isinstance(message, ToolMessage) or isinstance(message.content, str):
+        return message
+    content = [
+        convert_to_openai_data_block(block, api="chat/completions")
+        if isinstance(block, dict) and block.get("type") == "image" and is_data_content_block(block)
+        else block
+        for block in message.content
+    ]
+    return (
+        message if content == message.content else message.model_copy(update={"content": content})
+    )

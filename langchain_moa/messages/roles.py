@@ -1,0 +1,28 @@
+"""Roles of messages, and text added to the last of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from langchain_core.messages import BaseMessage, ChatMessage
+
+GO_ON: Final = "Write the next message of this conversation."
+"""The user turn of a conversation that has none at its end, as providers want it."""
+
+
+_ROLES: Final = {"human": "user", "ai": "assistant", "developer": "system"}
+
+
+def role_of(message: BaseMessage) -> str:
+    """The role that a provider sees: user, assistant, system, tool or the message's own."""
+    role = message.role if isinstance(message, ChatMessage) else message.type
+    return _ROLES.get(role, role)
+
+
+def appended(message: BaseMessage, text: str) -> BaseMessage:
+    """A copy of a message with one more paragraph of text."""
+    content = message.content
+    if isinstance(content, str):
+        joined = f"{content}\n\n{text}" if content else text
+        return message.model_copy(update={"content": joined})
+    return message.model_copy(update={"content": [*content, {"type": "text", "text": text}]})

@@ -1,0 +1,58 @@
+"""Which messages members may see, as the user's own filter says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
+from typing import TypeAlias
+
+from langchain_core.messages import BaseMessage
+
+ContextFilter: TypeAlias = (
+    Callable[[str, list[BaseMessage]], Sequence[BaseMessage]]
+    | Mapping[str, Callable[[list[BaseMessage]], Sequence[BaseMessage]]]
+    | None
+)
+"""Which messages members may see: a function of a model's name and the conversation, or one
+function of the conversation per model name."""
+
+
+def visible(
+    given: ContextFilter, names: Iterable[str], messages: Sequence[BaseMessage]
+) -> list[BaseMessage]:
+    """The messages that a member may see.
+
+    Args:
+        given: The user's filter. It gets copies, for it may change what it is given.
+        names: The member's name, and that of the member which it stands in for: what is hidden
+            from the one, the other must not see.
+        messages: The conversation.
+    """
+    filters = _filters(given, names)
+    seen = [_copy(message) for message in messages] if filters else list(messages)
+    for each in filters:
+        seen = list(each(seen))
+    return seen
+
+
+def _filters(
+    given: ContextFilter, names: Iterable[str]
+) -> list[Callable[[list[BaseMessage]], Sequence[BaseMessage]]]:
+    once = list(dict.fromkeys(names))
+    if given is None:
+        return []
+    if isinstance(given, Mapping):
+        return [given[name] for name in once if name in given]
+    return [_named(given, name) for name in once]
+
+
+def _named(
+    function: Callable[[str, list[BaseMessage]], Sequence[BaseMessage]], name: str
+) -> Callable[[list[BaseMessage]], Sequence[BaseMessage]]:
+    return lambda messages: function(name, messages)
+
+
+def _copy(message: BaseMessage) -> BaseMessage:
+    """A copy that shares nothing but a tool's artifact, which may be anything and is never sent."""
+    own = {name: deepcopy(value) for name, value in vars(message).items() if name != "artifact"}
+    return message.model_copy(update=own)

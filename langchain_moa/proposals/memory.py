@@ -1,0 +1,102 @@
+"""Remembers the proposals of a user's turn, for the tool turns that follow it."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+from typing import Final
+
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+
+from langchain_moa.messages.roles import role_of
+from langchain_moa.types import Proposal
+
+_MOST: Final = 512
+"""Keys. A turn in a thread has two, with its system messages and without."""
+
+
+class ProposalMemory:
+    """The proposals of the latest turns of all mixtures, in this process only.
+
+    A turn is known by its thread and by what the conversation says up to its last user message; one
+    that was summarized or edited meanwhile is another one. System messages count only where there
+    is no thread: an agent may make its own anew in each step, with the time of day, say.
+    """
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, list[Proposal]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def keep(
+        self,
+        mixture: str,
+        messages: Sequence[BaseMessage],
+        proposals: Sequence[Proposal],
+        thread: Sequence[str] = (),
+    ) -> None:
+        """Remember the proposals that were made for a conversation.
+
+        Args:
+            mixture: Fingerprint of the mixture that made them.
+            messages: The conversation.
+            proposals: All of them, those that are not usable too.
+            thread: What tells the conversation's thread from others; empty where there is none.
+        """
+        with self._lock:
+            for key in _keys(mixture, messages, thread):
+                self._known[key] = list(proposals)
+                self._known.move_to_end(key)
+            while len(self._known) > _MOST:
+                self._known.popitem(last=False)
+
+    def recall(
+        self, mixture: str, messages: Sequence[BaseMessage], thread: Sequence[str] = ()
+    ) -> list[Proposal]:
+        """What was proposed for the user's turn that a conversation is in.
+
+        Nothing if that is unknown, or none of it usable. The usable ones are `reused` and cost
+        nothing a second time.
+        """
+        with self._lock:
+            found = [key for key in _keys(mixture, messages, thread) if key in self._known]
+            known = self._known[found[0]] if found else []
+            for key in found:
+                self._known.move_to_end(key)
+        return [_unpaid(proposal) for proposal in known] if any(p.usable for p in known) else []
+
+
+SHARED_MEMORY: Final = ProposalMemory()
+"""Of the whole process: mixtures are copied and made anew, for one call with other fields, say."""
+
+
+def _unpaid(proposal: Proposal) -> Proposal:
+    status = "reused" if proposal.usable else proposal.status
+    return replace(proposal, status=status, seconds=0.0, attempts=0, usage_by_model={}, unknown=[])
+
+
+def _keys(mixture: str, messages: Sequence[BaseMessage], thread: Sequence[str]) -> list[str]:
+    """Hashes of the conversation up to its last user message, the surest first.
+
+    There is none where there is no user message.
+    """
+    roles = [role_of(message) for message in messages]
+    if "user" not in roles:
+        return []
+    end = len(roles) - roles[::-1].index("user")
+    whole = list(messages[:end])
+    told = [m for m, role in zip(whole, roles, strict=False) if role != "system"]
+    ways = [whole, told] if thread else [whole]
+    return [
+        sha256(repr([mixture, list(thread), way, list(map(_said, said))]).encode()).hexdigest()
+        for way, said in enumerate(ways)
+    ]
+
+
+def _said(message: BaseMessage) -> tuple[object, ...]:
+    """What of a message counts; ids are given anew by each checkpointer."""
+    calls = message.tool_calls if isinstance(message, AIMessage) else []
+    answers = message.tool_call_id if isinstance(message, ToolMessage) else None
+    return (role_of(message), message.content, calls, answers)

@@ -1,0 +1,36 @@
+"""The outlier filter: leaves proposals out before the next layer reads them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal, TypeAlias
+
+from langchain_moa.types import Proposal
+
+logger = logging.getLogger(__name__)
+
+FilterFunction: TypeAlias = Callable[[list[str]], Sequence[int]]
+ProposalFilter: TypeAlias = Literal["cluster"] | FilterFunction | None
+"""Given a layer's usable proposals, says the indexes of those to keep."""
+
+
+def without_outliers(proposals: Sequence[Proposal], keep: FilterFunction) -> list[Proposal]:
+    """The proposals of one layer, with those marked that the filter leaves out.
+
+    A filter that fails is logged and leaves all in: they have been paid for.
+    """
+    usable = [p for p in proposals if p.usable]
+    if not usable:
+        return list(proposals)
+    try:
+        kept = {usable[index].key for index in keep([p.text for p in usable])}
+    except Exception:
+        logger.exception("the proposal filter failed; all proposals are kept")
+        return list(proposals)
+    reason = "left out by proposal_filter"
+    return [
+        replace(p, status="outlier", error=reason) if p.usable and p.key not in kept else p
+        for p in proposals
+    ]

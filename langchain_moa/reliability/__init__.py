@@ -1,0 +1,1 @@
+"""Waiting and failing: timeouts, quorum, retries, breakers, limits."""

@@ -1,0 +1,299 @@
+"""Waits for requests with a deadline: the first good result, in threads or in an event loop.
+
+A plan (a generator) yields steps, and is sent what came of each. The plan is the same for sync and
+async code; only the steps are done in two ways.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Generator, Sequence
+from concurrent import futures
+from concurrent.futures import Future
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
+
+from langchain_moa.reliability.quorum import OPEN, Gate
+from langchain_moa.reliability.threads import in_thread, woken_by
+
+logger = logging.getLogger(__name__)
+
+Ending: TypeAlias = Literal["answered", "raised", "timed_out", "cut", "refused"]
+"""How a wait ended; `refused`: no request was made."""
+
+_LEAVE_SECONDS: Final = 1.0
+"""How long a cancelled request may take to let go of its connection."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What came of a request, or of the wait for it.
+
+    Attributes:
+        good: Whether nobody needs to ask again.
+        ended: How it ended.
+        value: What was answered.
+        error: What was raised.
+        reason: Why it is not good, in words.
+        request: What was asked.
+    """
+
+    good: bool = False
+    ended: Ending = "answered"
+    value: Any = None
+    error: Exception | None = None
+    reason: str | None = None
+    request: Any = None
+
+
+class Step(Protocol):
+    """Something a plan wants done."""
+
+    def do(self) -> Any:
+        """Do it in a thread."""
+
+    async def ado(self) -> Any:
+        """Do it in an event loop."""
+
+
+_T = TypeVar("_T")
+Plan: TypeAlias = Generator[Step, Any, _T]
+
+
+def carried_out(plan: Plan[_T]) -> _T:
+    """Do a plan's steps in this thread."""
+    try:
+        step = next(plan)
+        while True:
+            step = plan.send(step.do())
+    except StopIteration as stop:
+        result: _T = stop.value
+        return result
+    finally:
+        plan.close()
+
+
+async def acarried_out(plan: Plan[_T]) -> _T:
+    """The async twin of `carried_out`."""
+    try:
+        step = next(plan)
+        while True:
+            step = plan.send(await step.ado())
+    except StopIteration as stop:
+        result: _T = stop.value
+        return result
+    finally:
+        plan.close()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WaitFor:
+    """Wait until something else is done: a ticket is valid, or (with none) a pause is over.
+
+    Gives a `Result` that is good when it is done, and tells otherwise how the wait ended.
+    """
+
+    ticket: Future[Any] | None = None
+    until: float = OPEN
+    gate: Gate | None = None
+
+    def do(self) -> Result:
+        """Wait in a thread."""
+        while (result := self._result()) is None:
+            awaited = self._awaited() or [Future()]
+            futures.wait(awaited, _timeout(self.until, self.gate), futures.FIRST_COMPLETED)
+        return result
+
+    async def ado(self) -> Result:
+        """Wait in an event loop."""
+        while (result := self._result()) is None:
+            awaited = [woken_by(future) for future in self._awaited()] or [_never()]
+            wait = _timeout(self.until, self.gate)
+            await asyncio.wait(awaited, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+        return result
+
+    def _awaited(self) -> list[Future[Any]]:
+        tickets = [] if self.ticket is None else [self.ticket]
+        return [*tickets, *_next_signal(self.gate)]
+
+    def _result(self) -> Result | None:
+        if self.ticket is not None and self.ticket.done():
+            return Result(good=True)
+        return _overdue(self.until, self.gate)
+
+
+def ignored(_: Result) -> None:
+    """Throw a result away."""
+
+
+async def aignored(_: Result) -> None:
+    """The async twin of `ignored`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ask:
+    """Make a request, after a while a second one, and take the first good result.
+
+    A result that is there counts even when the time is just over: it was paid for.
+
+    Attributes:
+        starts: Make a request each, as coroutine functions in async code. The second is for
+            hedging. They give a `Result`, and raise only what must not be caught.
+        until: When to give up, on the clock of `time.monotonic`.
+        hedge_at: When to make the second request.
+        may_hedge: Asked then whether it may be made.
+        gate: The layer's gate; cuts the request once it is open.
+        discard: Gets good results that come too late, or second.
+        adiscard: The same in async code.
+    """
+
+    starts: Sequence[Callable[[], Any]]
+    until: float = OPEN
+    hedge_at: float = OPEN
+    may_hedge: Callable[[], bool] = lambda: True
+    gate: Gate | None = None
+    discard: Callable[[Result], object] = ignored
+    adiscard: Callable[[Result], Awaitable[object]] = aignored
+
+    def do(self) -> Result:
+        """Ask in threads."""
+        race = _Race(self)
+        flights: dict[Future[Result], int] = {}
+        try:
+            while (ended := race.ended()) is None:
+                if (start := race.due()) is not None:
+                    flights[in_thread(start)] = race.begun
+                awaited: list[Future[Any]] = [*flights, *_next_signal(self.gate)]
+                futures.wait(awaited, race.timeout(), futures.FIRST_COMPLETED)
+                for flight in [flight for flight in flights if flight.done()]:
+                    race.take(flights.pop(flight), flight.result())
+            return ended
+        finally:
+            for result in race.surplus:
+                self.discard(result)
+            for flight in flights:  # a thread can't be ended; what it brings is thrown away
+                flight.add_done_callback(self._discard_late)
+
+    async def ado(self) -> Result:
+        """Ask in an event loop."""
+        race = _Race(self)
+        flights: dict[asyncio.Task[Result], int] = {}
+        woken: list[asyncio.Future[None]] = []
+        try:
+            while (ended := race.ended()) is None:
+                if (start := race.due()) is not None:
+                    flights[asyncio.ensure_future(start())] = race.begun
+                if all(waiter.done() for waiter in woken):
+                    woken = [woken_by(signal) for signal in _next_signal(self.gate)]
+                awaited: list[asyncio.Future[Any]] = [*flights, *woken]
+                wait = race.timeout()
+                await asyncio.wait(awaited, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+                for flight in [flight for flight in flights if flight.done()]:
+                    race.take(flights.pop(flight), _result_of(flight))
+            return ended
+        finally:
+            for result in [*race.surplus, *await _cancelled(flights)]:
+                await self.adiscard(result)
+
+    def _discard_late(self, flight: Future[Result]) -> None:
+        if flight.exception() is None and flight.result().good:
+            self.discard(flight.result())
+
+
+class _Race:
+    """The decisions of an `Ask`, without any waiting.
+
+    Attributes:
+        begun: How many requests were made.
+        surplus: Good results beside the one that is taken.
+    """
+
+    __slots__ = ("_ask", "_ended", "_good", "_left", "begun", "surplus")
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._left = list(ask.starts)
+        self._ended: dict[int, Result] = {}
+        self._good: Result | None = None
+        self.begun = 0
+        self.surplus: list[Result] = []
+
+    def due(self) -> Callable[[], Any] | None:
+        """The request to make now, if any."""
+        hedges = self.begun == 1 and monotonic() >= self._ask.hedge_at
+        if not self._left or not (self.begun == 0 or hedges):
+            return None
+        if hedges and not self._ask.may_hedge():
+            self._left.clear()
+            return None
+        self.begun += 1
+        return self._left.pop(0)
+
+    def timeout(self) -> float | None:
+        """Seconds until something is to be decided."""
+        hedge_at = self._ask.hedge_at if self._left else OPEN
+        return _timeout(min(self._ask.until, hedge_at), self._ask.gate)
+
+    def take(self, place: int, result: Result) -> None:
+        """Note what came of the first or the second request."""
+        self._ended[place] = result
+        if result.good and self._good is None:
+            self._good = result
+        elif result.good:
+            self.surplus.append(result)
+
+    def ended(self) -> Result | None:
+        """How it ends, if it does; of two failures the first request's tells more."""
+        if self._good is not None:
+            return self._good
+        if self.begun and len(self._ended) == self.begun:
+            return self._ended[min(self._ended)]
+        return _overdue(self._ask.until, self._ask.gate)
+
+
+def _overdue(until: float, gate: Gate | None) -> Result | None:
+    now = monotonic()
+    if gate is not None and now >= gate.cut_at:
+        return Result(ended="cut", reason=gate.reason)
+    return Result(ended="timed_out") if now >= until else None
+
+
+def _timeout(until: float, gate: Gate | None) -> float | None:
+    """Seconds until a time or the gate's, `None` for ever."""
+    at = until if gate is None else min(until, gate.cut_at)
+    return None if at == OPEN else max(0.0, at - monotonic())
+
+
+def _next_signal(gate: Gate | None) -> list[Future[None]]:
+    """The gate's next signal, if it still has one to give."""
+    signal = None if gate is None else gate.signal
+    return [] if signal is None else [signal]
+
+
+def _never() -> asyncio.Future[None]:
+    return asyncio.get_running_loop().create_future()
+
+
+def _result_of(task: asyncio.Task[Result]) -> Result:
+    if task.cancelled():  # by the member itself; LangGraph would take it for a cancelled node
+        return Result(ended="raised", reason="the request was cancelled from within")
+    return task.result()
+
+
+async def _cancelled(flights: Collection[asyncio.Task[Result]]) -> list[Result]:
+    """Cancel requests and wait until they have let go of their connections.
+
+    Returns:
+        The good results of those that were faster than their cancellation.
+    """
+    if not flights:
+        return []
+    for flight in flights:
+        flight.cancel()
+    done, left = await asyncio.wait(flights, timeout=_LEAVE_SECONDS)
+    if left:
+        logger.warning("%d cancelled requests have not ended yet", len(left))
+    ended = [f.result() for f in done if not f.cancelled() and f.exception() is None]
+    return [result for result in ended if result.good]

@@ -1,0 +1,104 @@
+"""What a budget admits, in which order, and what it says of the rest."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langchain_moa import MoAConfigurationError
+from langchain_moa.accounting.budget import NOTHING, ONE_CALL, Amount, Budget, Ledger
+from langchain_moa.config.checks import build_budget
+
+
+@pytest.mark.parametrize(
+    ("budget", "amount", "told"),
+    [
+        (Budget(), Amount(10**6, 10**9, 1e6), None),
+        (Budget(max_calls=2), Amount(2), None),
+        (Budget(max_calls=2), Amount(3), "max_calls=2 would be exceeded"),
+        (Budget(max_total_tokens=10), Amount(9, 10), None),
+        (Budget(max_total_tokens=10), Amount(1, 11), "max_total_tokens=10 would be exceeded"),
+        (Budget(max_cost=0.5), Amount(1, 1, 0.5), None),
+        (Budget(max_cost=0.5), Amount(1, 1, 0.51), "max_cost=0.5 would be exceeded"),
+        (Budget(max_calls=1, max_cost=0.5), Amount(1, 0, 1.0), "max_cost=0.5 would be exceeded"),
+    ],
+)
+def test_which_limit_is_broken(budget: Budget, amount: Amount, told: str | None) -> None:
+    assert budget.excess(amount) == told
+
+
+@pytest.mark.parametrize("field", ["max_calls", "max_total_tokens", "max_cost"])
+def test_any_limit_is_one(field: str) -> None:
+    limited: dict[str, Any] = {field: 1}
+    assert Budget(**limited).limits
+    assert not Budget().limits
+
+
+def test_amounts_add_up() -> None:
+    assert Amount(1, 2, 0.5).plus(Amount(3, 4, 0.25)) == Amount(4, 6, 0.75)
+    assert NOTHING.plus(ONE_CALL) == ONE_CALL
+
+
+@pytest.mark.parametrize(
+    ("limit", "refused"),
+    [(100, []), (16, []), (15, [2]), (11, [1]), (10, [1, 2]), (5, [0, 1, 2]), (0, [0, 1, 2])],
+)
+def test_requests_are_admitted_in_order_and_smaller_ones_may_still_fit(
+    limit: int, refused: list[int]
+) -> None:
+    wanted = [Amount(1, 4), Amount(1, 5), Amount(1, 1)]
+    found, total = Budget(max_total_tokens=limit).refused(Amount(1, 3), wanted, Amount(1, 3))
+    assert list(found) == refused
+    assert all("max_total_tokens" in reason for reason in found.values())
+    admitted = [amount for place, amount in enumerate(wanted) if place not in refused]
+    assert total == Amount(2 + len(admitted), 6 + sum(a.tokens for a in admitted))
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.lists(st.integers(0, 20), max_size=8), st.integers(0, 40), st.integers(0, 60))
+def test_what_is_admitted_never_breaks_the_limit(
+    wanted: list[int], reserve: int, limit: int
+) -> None:
+    budget = Budget(max_total_tokens=limit)
+    refused, total = budget.refused(NOTHING, [Amount(1, n) for n in wanted], Amount(1, reserve))
+    assert total.tokens <= max(limit, reserve)
+    for place in refused:
+        assert total.tokens + wanted[place] > limit
+
+
+def test_what_nobody_planned_is_taken_while_it_fits() -> None:
+    budget, ledger = Budget(max_calls=4), Ledger()
+    ledger.commit(Amount(2))
+    assert [ledger.take(ONE_CALL, budget) for _ in range(4)] == [True, True, False, False]
+    ledger.commit(Amount(3))
+    assert [ledger.take(ONE_CALL, budget) for _ in range(2)] == [True, False]
+
+
+def test_without_a_limit_everything_may_be_taken() -> None:
+    assert all(Ledger().take(Amount(10**9, 10**9, 1e9), Budget()) for _ in range(3))
+
+
+def test_threads_do_not_take_the_same_place() -> None:
+    budget, ledger, together = Budget(max_calls=5), Ledger(), threading.Barrier(16)
+
+    def take(_: int) -> bool:
+        together.wait()
+        return ledger.take(ONE_CALL, budget)
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(take, range(16))) == 5
+
+
+def test_settings() -> None:
+    made = build_budget({"max_calls": 3, "max_cost": None, "on_budget": "raise", "layers": 2})
+    assert made == Budget(max_calls=3, on_budget="raise")
+    for wrong in ({"max_calls": 0}, {"max_total_tokens": -1}, {"max_cost": float("nan")}):
+        with pytest.raises(MoAConfigurationError, match=r"must be a number above 0; leave it out"):
+            build_budget(wrong)
+    with pytest.raises(MoAConfigurationError, match="on_budget='x' is unknown"):
+        build_budget({"on_budget": "x"})
