@@ -131,6 +131,7 @@ ENDLESS: Final = {
     "zero-width spaces": "x<" + "\u200b" * 1_000_000 + "y",
     "zero-width spaces in the word": "x<p" + "\u200b" * 1_000_000 + "y",
     "reasoning opened": "x" + "<think>" * 30_000,
+    "reasoning opened in other tags": "x" + "[THINK]" * 30_000 + "<|channel>thought" * 10_000,
     "reasoning closed in backticks": "`</think>" * 110_000,
 }
 """Texts that are read in no time, unless the reading goes back at each character.

@@ -3,40 +3,118 @@
 from __future__ import annotations
 
 import re
-from typing import Final
-
-# a tag in backticks is spoken of, not used; an unclosed one counts at the start of a line only
-_THINKING = re.compile(r"(?<!`)<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-
-
-_CLOSING = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
-
-
-_UNCLOSED_THINKING = re.compile(
-    r"^[^\S\n]*<think(?:ing)?>.*\Z", re.DOTALL | re.IGNORECASE | re.MULTILINE
-)
-
-
-_UNOPENED_THINKING = re.compile(r"\A.*(?<!`)</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-
+from functools import cache
+from typing import Final, NamedTuple
 
 REASONING_BLOCKS: Final = ("reasoning", "thinking", "redacted_thinking", "reasoning_content")
 """Types of the content blocks in which providers put reasoning."""
 
 
+class _Tags(NamedTuple):
+    """How a family of models marks its reasoning where the server leaves it in the text.
+
+    Attributes:
+        opening: What reasoning begins with, in any case of letters.
+        closing: What it ends with.
+        answer: What the answer itself may stand between, after the reasoning.
+    """
+
+    opening: tuple[str, ...]
+    closing: tuple[str, ...]
+    answer: tuple[str, str] | None = None
+
+
+_TAGS: Final = (
+    # DeepSeek-R1, Qwen 3, GLM-4.5, MiniMax-M2 and most others; Claude and others that are asked to
+    # think in <thinking>; Hunyuan-A13B and models trained like it put the answer into <answer>
+    _Tags(("<think>", "<thinking>"), ("</think>", "</thinking>"), ("<answer>", "</answer>")),
+    # ByteDance Seed-OSS: tokenizer_config.json of ByteDance-Seed/Seed-OSS-36B-Instruct
+    _Tags(("<seed:think>",), ("</seed:think>",)),
+    # MiniMax-M3: its chat template
+    _Tags(("<mm:think>",), ("</mm:think>",)),
+    # Kimi-VL-Thinking and Kimi-Dev: their model cards
+    _Tags(("◁think▷",), ("◁/think▷",)),
+    # Mistral's Magistral: special tokens of mistral-common's tokenizer
+    _Tags(("[think]",), ("[/think]",)),
+    # LG's EXAONE Deep: its model card
+    _Tags(("<thought>",), ("</thought>",)),
+    # Cohere's Command A Reasoning: its chat template
+    _Tags(
+        ("<|start_thinking|>",),
+        ("<|end_thinking|>",),
+        ("<|start_response|>", "<|end_response|>"),
+    ),
+    # Apertus: vLLM's reasoning parser for it
+    _Tags(("<|inner_prefix|>",), ("<|inner_suffix|>",)),
+    # Gemma 4: its chat template
+    _Tags(("<|channel>thought",), ("<channel|>",)),
+    # OpenAI's gpt-oss where a server does not parse its "harmony" format: openai/harmony, docs
+    _Tags(
+        ("<|channel|>analysis<|message|>",),
+        ("<|end|>",),
+        ("<|start|>assistant<|channel|>final<|message|>", "<|return|>"),
+    ),
+)
+"""The tags of reasoning, and where each is documented."""
+
+
+class _Patterns(NamedTuple):
+    closing: re.Pattern[str]
+    section: re.Pattern[str]
+    unclosed: re.Pattern[str]
+    unopened: re.Pattern[str]
+
+
+@cache
+def _patterns(tags: _Tags) -> _Patterns:
+    """What finds reasoning; built at first use, for most answers have none.
+
+    A tag in backticks is spoken of, not used; an unclosed one counts at the start of a line only.
+    """
+    opening = f"(?:{'|'.join(map(re.escape, tags.opening))})"
+    closing = f"(?:{'|'.join(map(re.escape, tags.closing))})"
+    flags = re.DOTALL | re.IGNORECASE
+    return _Patterns(
+        closing=re.compile(closing, flags),
+        section=re.compile(f"(?<!`){opening}.*?{closing}", flags),
+        unclosed=re.compile(rf"^[^\S\n]*{opening}.*\Z", flags | re.MULTILINE),
+        unopened=re.compile(rf"\A.*(?<!`){closing}", flags),
+    )
+
+
 def strip_reasoning(text: str) -> str:
-    """Cut `<think>` sections from a model's text, closed, unclosed or without an opening tag.
+    """Cut reasoning in tags from a model's text: closed, unclosed or without an opening tag.
 
     Example:
         >>> strip_reasoning("<think>2+2... easy</think>4")
         '4'
+        >>> strip_reasoning("[THINK]easy[/THINK]4")
+        '4'
     """
-    lowered = text.lower()  # to look for the tags costs more
-    if "<think" not in lowered and "</think" not in lowered:
-        return text.strip()
-    closed = max((m.end() for m in _CLOSING.finditer(text)), default=0)
-    kept = _THINKING.sub("", text[:closed]) + text[closed:]
-    return _UNOPENED_THINKING.sub("", _UNCLOSED_THINKING.sub("", kept)).strip()
+    lowered = text.lower()  # to look for the tags with patterns costs more
+    for tags in _TAGS:
+        if any(tag in lowered for tag in (*tags.opening, *tags.closing)):
+            text = _without(tags, text)
+    return text.strip()
+
+
+def _without(tags: _Tags, text: str) -> str:
+    patterns = _patterns(tags)
+    # beyond the last closing tag no section can end, and to look for it there takes quadratic time
+    closed = max((m.end() for m in patterns.closing.finditer(text)), default=0)
+    kept = patterns.section.sub("", text[:closed]) + text[closed:]
+    kept = patterns.unopened.sub("", patterns.unclosed.sub("", kept))
+    return _unwrapped(kept, tags.answer) if tags.answer and kept != text else kept
+
+
+def _unwrapped(text: str, around: tuple[str, str]) -> str:
+    """The answer without the tags that a model puts around it after its reasoning."""
+    beginning, end = around
+    stripped = text.strip()
+    if stripped[: len(beginning)].lower() != beginning:
+        return text
+    inner = stripped[len(beginning) :]
+    return inner[: -len(end)] if inner[-len(end) :].lower() == end else inner
 
 
 def is_reasoning(block: object) -> bool:

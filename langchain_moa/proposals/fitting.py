@@ -1,14 +1,18 @@
 """How much room messages take, and proposals made to fit into what is left of it.
 
-Tokens are estimated from bytes, without a tokenizer: the members of a mixture have different
+Tokens are estimated from characters, without a tokenizer: the members of a mixture have different
 ones, and loading one costs more than a call.
 """
 
 from __future__ import annotations
 
 import json
-import unicodedata
+from bisect import bisect
+from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import accumulate
+from operator import itemgetter
 from typing import Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage
@@ -25,9 +29,58 @@ MESSAGE_TOKENS: Final = 4
 MARK: Final = "\n[... shortened]"
 """What a shortened text ends with."""
 
-_BYTES_PER_TOKEN: Final = 4
 _LEAST: Final = 4
 """Tokens, about a long word: a text of which less would be left is left out."""
+
+_ASCII: Final = (
+    (b"abcdefghijklmnopqrstuvwxyz", 27),
+    (b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", 40),
+    (b" ", 15),
+    (b"0123456789", 100),
+    (b"\t\n\v\f\r", 50),
+)
+"""Hundredths of a token of ASCII characters; of all others, `_OTHER_ASCII`."""
+
+_OTHER_ASCII: Final = 80
+_LIGHTEST: Final = min(weight for _, weight in _ASCII)
+
+_SCRIPTS: Final = (
+    (0x80, 200),  # Latin letters with marks, which also tear the words around them
+    (0x370, 100),  # Greek
+    (0x400, 60),  # Cyrillic
+    (0x530, 200),  # Armenian
+    (0x590, 120),  # Hebrew
+    (0x600, 115),  # Arabic
+    (0x700, 200),
+    (0x900, 115),  # Devanagari
+    (0x980, 140),  # Bengali
+    (0xA00, 200),  # Gurmukhi, Gujarati, Oriya
+    (0xB80, 150),  # Tamil
+    (0xC00, 200),  # Telugu, Kannada, Malayalam, Sinhala
+    (0xE00, 110),  # Thai
+    (0xE80, 230),  # Lao, Tibetan, Burmese, Georgian
+    (0x1100, 300),  # Korean in single letters, Ethiopic
+    (0x1400, 230),  # Khmer among others
+    (0x1E00, 140),  # Vietnamese
+    (0x2000, 110),  # punctuation
+    (0x2100, 200),  # signs and arrows
+    (0x3000, 120),  # Japanese syllables, punctuation of East Asia
+    (0x3400, 300),
+    (0x4E00, 155),  # Chinese characters
+    (0xA000, 300),
+    (0xAC00, 135),  # Korean
+    (0xD7A4, 250),
+    (0xFF00, 200),  # full and half width
+    (0x10000, 300),  # emoji, rare characters
+)
+"""Hundredths of a token of a character, by the first code point of each stretch.
+
+Measured on texts in 50 languages and notations with the tokenizers of GPT-4 (cl100k), GPT-4o, Llama
+3, Qwen 2.5, Qwen 3.6 and DeepSeek: of each the least thrifty, for an estimate that is too low costs
+a whole answer and one that is too high the end of a draft. GPT-4's takes 1.3 tokens for a Chinese
+character, 2 for one that is rare, and 3 for a Burmese or Ethiopic one; Qwen's takes one for each
+digit.
+"""
 
 _MEDIA: Final = frozenset(
     {
@@ -40,34 +93,42 @@ _MEDIA: Final = frozenset(
 _CALLS: Final = frozenset({"tool_call", "invalid_tool_call", "tool_use", "function_call"})
 """Types of content blocks that repeat a message's tool calls."""
 
-_CONTINUATION_MASK: Final = 0xC0
-_CONTINUATION: Final = 0x80
-_VIRAMA: Final = 9
-"""Combining class of the signs that tie two letters of an Indic script together."""
-
-_JOINERS: Final = ("\u200c", "\u200d")
-_FOLLOWERS: Final = (
-    ("\u1160", "\u11ff"),  # vowels and finals of a Korean syllable
-    ("\udc00", "\udfff"),  # second halves of a surrogate pair
-    ("\U0001f3fb", "\U0001f3ff"),  # skin tones
-    ("\U000e0020", "\U000e007f"),  # tags, as in the flag of Wales
-)
-_FLAG_LETTERS: Final = ("\U0001f1e6", "\U0001f1ff")
-
 
 def estimated_tokens(text: str) -> int:
-    """About how many tokens a text is: a quarter of its UTF-8 bytes, rounded up.
+    """About how many tokens a text is, for the tokenizer that makes most of it.
 
-    LangChain's `count_tokens_approximately` takes a quarter of the characters, which is too
-    low by half or more for Chinese, Japanese and Korean.
+    Each character counts by its script; see `_SCRIPTS`. LangChain's `count_tokens_approximately`
+    takes a quarter of the characters, of which Chinese has up to five times as many tokens.
 
     Example:
         >>> estimated_tokens("Hello, world")
-        3
+        4
         >>> estimated_tokens("你好世界")
-        3
+        7
     """
-    return -(-len(_utf8(text)) // _BYTES_PER_TOKEN)
+    return -(-_hundredths(text) // 100)
+
+
+def _hundredths(text: str) -> int:
+    """Hundredths of a token: the sum over the characters, so that parts add up to the whole."""
+    ascii_part = text.encode("ascii", "ignore")
+    total, others = 0, ascii_part
+    for characters, weight in _ASCII:
+        left = others.translate(None, characters)
+        total += (len(others) - len(left)) * weight
+        others = left
+    total += len(others) * _OTHER_ASCII
+    if len(ascii_part) == len(text):
+        return total
+    return total + sum(_weight(c) * n for c, n in Counter(text).items() if not c.isascii())
+
+
+@lru_cache(maxsize=4096)
+def _weight(character: str) -> int:
+    """Hundredths of a token of one character."""
+    if character.isascii():
+        return _hundredths(character)
+    return _SCRIPTS[bisect(_SCRIPTS, ord(character), key=itemgetter(0)) - 1][1]
 
 
 def input_tokens(messages: Sequence[BaseMessage]) -> int:
@@ -82,7 +143,7 @@ def input_tokens(messages: Sequence[BaseMessage]) -> int:
     Example:
         >>> from langchain_core.messages import HumanMessage
         >>> input_tokens([HumanMessage("Why is the sky blue?")])
-        9
+        10
     """
     return sum(_message_tokens(message) for message in messages)
 
@@ -95,9 +156,9 @@ def shortened(texts: Sequence[str], room: int) -> list[str]:
     there is some near, never inside a character as a reader sees it, and ends with `MARK`,
     which is counted.
 
-    Where the room gives a text less than the mark and about one word (8 tokens), nothing of it
+    Where the room gives a text less than the mark and about one word (12 tokens), nothing of it
     is left: it becomes an empty string, and in a very small room all of them may. Callers
-    should give `8 * len(texts)` tokens at the least, and leave out what came back empty.
+    should give `12 * len(texts)` tokens at the least, and leave out what came back empty.
 
     Args:
         texts: The proposals, in any order, which is kept.
@@ -107,8 +168,8 @@ def shortened(texts: Sequence[str], room: int) -> list[str]:
         As many texts as were given; those that are not cut are the same objects.
 
     Example:
-        >>> shortened(["Blue.", "The sky is blue because air scatters blue light most."], 13)
-        ['Blue.', 'The sky is blue because air\n[... shortened]']
+        >>> shortened(["Blue.", "The sky is blue as air scatters blue light most strongly."], 17)
+        ['Blue.', 'The sky is blue as air\n[... shortened]']
     """
     sizes = [estimated_tokens(text) for text in texts]
     cap = _cap(sizes, max(room, 0))
@@ -133,45 +194,34 @@ def _cut(text: str, tokens: int) -> str:
     left = tokens - estimated_tokens(MARK)
     if left < _LEAST:
         return ""
-    place = _boundary(text, _characters(text, left * _BYTES_PER_TOKEN))
+    place = _place(text, left * 100)
     kept = text[: _word_end(text, place)].rstrip()
     return f"{kept}{MARK}" if kept else ""
 
 
-def _characters(text: str, size: int) -> int:
-    """How many characters of a text fit into so many bytes; it has more."""
-    data = _utf8(text)
-    while data[size] & _CONTINUATION_MASK == _CONTINUATION:
-        size -= 1
-    return len(data[:size].decode("utf-8", "surrogatepass"))
+def _place(text: str, room: int) -> int:
+    """The last place at which a text can be cut to so many hundredths of a token.
 
+    That is between two characters as a reader sees them: grapheme clusters, as Unicode calls them.
+    """
+    import regex  # noqa: PLC0415 - few calls cut anything
 
-def _boundary(text: str, place: int) -> int:
-    """The last place up to `place` at which no combined character is torn apart."""
-    while place > 0 and _joined(text[place - 1], text[place]):
-        place -= 1
+    beginning = text[: room // _LIGHTEST + 1]
+    fits = bisect(list(accumulate(map(_weight, beginning))), room)
+    place = 0
+    for cluster in regex.finditer(r"[\ud800-\udbff][\udc00-\udfff]|\X", text):
+        if cluster.end() > fits:
+            break
+        place = cluster.end()
     return place
 
 
 def _word_end(text: str, place: int) -> int:
-    """The last white space before `place`, if a tenth of the text reaches back to it."""
+    """The last white space up to `place`, if a tenth of the text reaches back to it."""
     for end in range(place, place - place // 10 - 1, -1):
-        if text[end].isspace() and _boundary(text, end) == end:
+        if text[end].isspace():
             return end
     return place
-
-
-def _joined(before: str, after: str) -> bool:
-    """Whether two characters are parts of one; rather too often than not."""
-    return (
-        before in _JOINERS
-        or after in _JOINERS
-        or unicodedata.category(after).startswith("M")
-        or unicodedata.combining(before) == _VIRAMA
-        or any(first <= after <= last for first, last in _FOLLOWERS)
-        # which two of several letters make a flag is told from the first one on
-        or all(_FLAG_LETTERS[0] <= letter <= _FLAG_LETTERS[1] for letter in (before, after))
-    )
 
 
 def _message_tokens(message: BaseMessage) -> int:
@@ -203,8 +253,3 @@ def _block_tokens(block: str | dict[str, Any], skipped: frozenset[str]) -> int:
 
 def _json_tokens(value: object) -> int:
     return estimated_tokens(json.dumps(value, ensure_ascii=False, default=str))
-
-
-def _utf8(text: str) -> bytes:
-    """The bytes of a text; halves of surrogate pairs, which JSON may bring, are let pass."""
-    return text.encode("utf-8", "surrogatepass")

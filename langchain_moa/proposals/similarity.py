@@ -2,7 +2,7 @@
 
 Texts are compared by the sets of their runs of four characters (cosine of the sets). That needs
 no words, so it serves Chinese and code as well as English; it is linear in the length of a
-text, and equal texts give equal numbers on every machine. It sees wording, not meaning: two
+text, and texts that are equal to a reader are equal. It sees wording, not meaning: two
 answers that say the same in different words are further apart than an answer and its negation.
 """
 
@@ -10,8 +10,13 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Final
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import regex
 
 # Runs of three, or their counts instead of sets, make any two long texts in one language alike:
 # what all of its texts have in common ("the", "tion") outweighs what they are about.
@@ -38,18 +43,34 @@ _CLUSTERS: Final = 2
 _Similarities = Sequence[Sequence[float]]
 
 
-def similarity(first: str, second: str) -> float:
-    """How alike two texts are, from 0 (no run of four in common) to 1.
+def comparable(text: str) -> str:
+    r"""A text without what makes no difference to its reader, for comparing.
 
-    Case and the amount of white space make no difference.
+    Unicode writes many a text in several ways: composed or not, in full or half width, with joiners
+    that nobody sees. That is NFKC with case folding, as Unicode's own identifiers are compared. Nor
+    do vowel marks count, which Arabic and Hebrew may have or not, or the amount of white space.
 
     Example:
-        >>> similarity("Paris is the capital.", "paris  is THE capital.")
-        1.0
-        >>> similarity("Paris", "London")
-        0.0
+        >>> comparable("\uff21\uff22\uff23  \uff11")
+        'abc 1'
+        >>> comparable("القَاهِرَة") == comparable("القاهرة")
+        True
     """
-    return _table([first, second])[0][1]
+    if text.isascii():
+        return " ".join(text.casefold().split())
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(_ignored().sub("", folded).split())
+
+
+@cache
+def _ignored() -> regex.Pattern[str]:
+    """Vowel marks of Arabic and Hebrew, the line that widens Arabic words, and what is unseen."""
+    import regex  # noqa: PLC0415 - it takes a while, and most calls compare nothing
+
+    hebrew = r"\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"
+    arabic = r"\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed"
+    unseen = r"\p{Default_Ignorable_Code_Point}"
+    return regex.compile(f"[{hebrew}{arabic}]|{unseen}")
 
 
 def most_central(texts: Sequence[str]) -> int:
@@ -140,7 +161,7 @@ def _table(texts: Sequence[str]) -> list[list[float]]:
 
 def _runs(text: str) -> frozenset[str]:
     """The runs of four; blanks on both sides give even an empty text some."""
-    plain = _IDEOGRAPH.sub(r"  \g<0>  ", " ".join(text.casefold().split()))
+    plain = _IDEOGRAPH.sub(r"  \g<0>  ", comparable(text))
     edge = " " * (_WIDTH - 1)
     padded = f"{edge}{plain}{edge}"
     return frozenset(padded[i : i + _WIDTH] for i in range(len(padded) - _WIDTH + 1))
