@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeGuard
 
@@ -67,14 +67,15 @@ class Bindings:
             those that answer in free text have none.
         schema: Whether the schema that is bound permits some values; `None` where tools are.
         tool: The tool that the schema is asked for by; `None` where it is asked for as text.
-        vote: Fields of the schema that the members vote on, and what values they may have.
+        vote: Fields of the schema that the members vote on; per field, a value as the schema
+            writes it, or nothing where it does not permit it.
     """
 
     aggregators: tuple[Bound, ...] = ()
     proposers: Mapping[tuple[int, int, int], Bound] = field(default_factory=dict)
     schema: Callable[[Mapping[str, Any]], bool] | None = None
     tool: str | None = None
-    vote: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)
+    vote: Mapping[str, Callable[[Any], Sequence[Any]]] = field(default_factory=dict)
 
     def aggregator(self, place: int) -> Bound | None:
         """What was bound to the aggregator, which is the first, or to a fallback."""

@@ -1,22 +1,27 @@
-"""Whether values are what a schema permits."""
+"""Whether values are what a schema permits: JSON schemas are the business of `jsonschema`."""
 
 from __future__ import annotations
 
 import json
 import math
-import operator
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from datetime import datetime
 from decimal import Decimal
-from functools import partial
-from typing import Any, Final, TypeAlias
+from functools import cache, lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from langchain_core.utils.function_calling import convert_to_json_schema
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-_CLOSED: Final = ("boolean", "integer", "number", "null")
+if TYPE_CHECKING:
+    import jsonschema
+    from jsonschema.protocols import Validator
 
+_CLOSED: Final = ("boolean", "integer", "number", "null")
+_OPTIONS: Final = ("anyOf", "allOf", "oneOf")
 
 Accepts: TypeAlias = Callable[[Mapping[str, Any]], bool]
 """Whether a schema permits values of its fields, also in this combination."""
@@ -38,20 +43,15 @@ def acceptance(schema: Any) -> Accepts:
         >>> accepts({"stars": 5}), accepts({})
         (True, False)
     """
-    return partial(_accepts, schema)
-
-
-def _accepts(schema: Any, values: Mapping[str, Any]) -> bool:
     if isinstance(schema, type):
-        with suppress(
-            PydanticUserError
-        ):  # typing.TypedDict below Python 3.12, pydantic's old models
-            return _validates(TypeAdapter(schema), values)
+        # typing.TypedDict below Python 3.12, pydantic's old models
+        with suppress(PydanticUserError):
+            return partial(_validates, TypeAdapter(schema))
     try:
         described = convert_to_json_schema(schema)
     except (ValueError, TypeError, KeyError):  # a provider's own form, which that one looks at
-        return True
-    return is_allowed(described, definitions_of(described), values)
+        return _anything
+    return partial(permits, described)
 
 
 def _validates(adapter: TypeAdapter[Any], values: Mapping[str, Any]) -> bool:
@@ -62,99 +62,99 @@ def _validates(adapter: TypeAdapter[Any], values: Mapping[str, Any]) -> bool:
     return True
 
 
-def definitions_of(described: Mapping[str, Any]) -> dict[str, Any]:
-    """The definitions of a JSON schema, by name."""
-    return {**described.get("$defs", {}), **described.get("definitions", {})}
-
-
-def is_allowed(schema: Mapping[str, Any], definitions: Mapping[str, Any], value: Any) -> bool:
-    """Whether a JSON schema without open texts and lists permits a value: all keywords must."""
-    fits = partial(is_allowed, definitions=definitions, value=value)
-    if "$ref" in schema and not fits(definitions.get(schema["$ref"].rsplit("/", 1)[-1], {})):
-        return False
-    if "const" in schema and not _is_same(schema["const"], value):
-        return False
-    if "enum" in schema and not any(_is_same(one, value) for one in schema["enum"]):
-        return False
-    kinds = schema.get("type", ())
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    if kinds and not any(_TYPES.get(kind, _is_any)(value) for kind in kinds):
-        return False
-    if _is_number(value) and not all(
-        holds(value, schema[keyword]) for keyword, holds in _LIMITS.items() if keyword in schema
-    ):
-        return False
-    return _fits_options(schema, fits) and _fits_fields(schema, definitions, value)
-
-
-def _fits_options(schema: Mapping[str, Any], fits: Callable[[Mapping[str, Any]], bool]) -> bool:
-    """Whether the schemas that a schema is made of permit a value, as `fits` tells of each."""
-    if "if" in schema:
-        branch = schema.get("then" if fits(schema["if"]) else "else")
-        if branch is not None and not fits(branch):
-            return False
-    return (
-        all(map(fits, schema.get("allOf", ())))
-        and ("anyOf" not in schema or any(map(fits, schema["anyOf"])))
-        and ("oneOf" not in schema or sum(map(fits, schema["oneOf"])) == 1)
-        and not ("not" in schema and fits(schema["not"]))
-    )
-
-
-def _fits_fields(schema: Mapping[str, Any], definitions: Mapping[str, Any], value: Any) -> bool:
-    """Whether an object has the fields that a schema demands, and in them what it permits."""
-    if not isinstance(value, Mapping):
-        return True
-    known = schema.get("properties", {})
-    demanded = [*schema.get("required", ())]
-    for field, others in schema.get("dependentRequired", {}).items():
-        demanded += others if field in value else []
-    if not all(field in value for field in demanded):
-        return False
-    if schema.get("additionalProperties") is False and not value.keys() <= known.keys():
-        return False
-    return all(
-        is_allowed(one, definitions, value[field]) for field, one in known.items() if field in value
-    )
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    return type(one) is type(other) and bool(one == other)
-
-
-def _is_any(_: Any) -> bool:
+def _anything(_: object) -> bool:
     return True
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def permits(schema: Mapping[str, Any], value: Any) -> bool:
+    """Whether a JSON schema permits a value.
 
+    Draft 2020-12 counts where the schema names no other one, and formats do. No reference is ever
+    fetched: of one that leads out of the schema, as of a keyword that cannot be worked out for a
+    value (a pattern that is none) nothing is known, so it permits nothing. A schema with types of a
+    provider's own permits everything: that is the provider's business.
 
-def _is_multiple(value: float, of: float) -> bool:
+    Args:
+        schema: The schema, with its definitions.
+        value: What JSON gave.
+
+    Example:
+        >>> permits({"type": "array", "items": {"type": "integer"}}, ["1"])
+        False
+        >>> permits({"type": "string", "format": "date"}, "2026-02-30")
+        False
+    """
+    from jsonschema import SchemaError  # noqa: PLC0415 - half a second, and most calls need none
+    from referencing.exceptions import Unresolvable  # noqa: PLC0415 - the same
+
     try:
-        return Decimal(str(value)) % Decimal(str(of)) == 0  # 0.3 is a multiple of 0.1
-    except ArithmeticError:  # by nothing, or so many digits that nobody can tell
+        return _validator(json.dumps(schema, default=str)).is_valid(value)
+    except SchemaError as error:
+        return "type" in error.absolute_path
+    except (Unresolvable, ArithmeticError, RecursionError, re.error):
         return False
 
 
-_TYPES: Final[Mapping[str, Callable[[Any], bool]]] = {
-    "boolean": lambda value: isinstance(value, bool),
-    "integer": lambda value: _is_number(value) and float(value).is_integer(),
-    "number": _is_number,
-    "null": lambda value: value is None,
-    "string": lambda value: isinstance(value, str),
-    "object": lambda value: isinstance(value, Mapping),
-    "array": lambda value: isinstance(value, list),
-}
+@cache
+def _library() -> Callable[[Any], Validator]:
+    """What makes validators; built at first use."""
+    from jsonschema import Draft202012Validator, FormatChecker  # noqa: PLC0415 - see `permits`
+    from jsonschema.validators import extend, validator_for  # noqa: PLC0415 - see `permits`
+    from referencing import Registry  # noqa: PLC0415 - see `permits`
+
+    formats = FormatChecker()
+    formats.checks("date-time", raises=ValueError)(_is_moment)
+    nothing: Registry[Any] = Registry()
+    extended: Callable[..., Callable[..., Validator]] = extend
+
+    def made(schema: Any) -> Validator:
+        draft = validator_for(schema, default=Draft202012Validator)
+        draft.check_schema(schema)
+        numbers = draft.TYPE_CHECKER.redefine("number", _is_number).redefine("integer", _is_whole)
+        kind = extended(draft, {"multipleOf": _multiple_of}, type_checker=numbers)
+        return kind(schema, registry=nothing, format_checker=formats)
+
+    return made
 
 
-_LIMITS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
-    "minimum": operator.ge,
-    "maximum": operator.le,
-    "exclusiveMinimum": operator.gt,
-    "exclusiveMaximum": operator.lt,
-    "multipleOf": _is_multiple,
-}
+@lru_cache(maxsize=256)
+def _validator(schema: str) -> Validator:
+    return _library()(json.loads(schema))
+
+
+def _is_moment(value: object) -> bool:
+    """A moment as RFC 3339 writes it, for which the library needs a package more."""
+    return not isinstance(value, str) or datetime.fromisoformat(value).tzinfo is not None
+
+
+def _is_number(_: object, value: object) -> bool:
+    """A number as other programs can read it: no NaN, and none of hundreds of digits."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _is_whole(checker: object, value: object) -> bool:
+    return _is_number(checker, value) and (isinstance(value, int) or float(str(value)).is_integer())
+
+
+def _multiple_of(
+    _: object, of: float, value: object, __: object
+) -> Iterator[jsonschema.ValidationError]:
+    """In decimals, as people write them: the library finds that 0.3 is no multiple of 0.1."""
+    from jsonschema import ValidationError  # noqa: PLC0415 - see `permits`
+
+    if _is_number(None, value) and Decimal(str(value)) % Decimal(str(of)) != 0:
+        msg = f"{value} is no multiple of {of}"
+        yield ValidationError(msg)
+
+
+def definitions_of(described: Mapping[str, Any]) -> dict[str, Any]:
+    """The definitions of a JSON schema, by name."""
+    return {**described.get("$defs", {}), **described.get("definitions", {})}
 
 
 def is_closed(
@@ -168,10 +168,22 @@ def is_closed(
         return is_closed(definitions.get(name, {}), definitions, seen | {name})
     if "enum" in field or "const" in field:
         return True
-    options = [*field.get("anyOf", ()), *field.get("allOf", ()), *field.get("oneOf", ())]
+    options = [option for keyword in _OPTIONS for option in field.get(keyword, ())]
     if options:
         return all(is_closed(option, definitions, seen) for option in options)
     kinds = field.get("type", ())
     return bool(kinds) and all(
         kind in _CLOSED for kind in ([kinds] if isinstance(kinds, str) else kinds)
     )
+
+
+def texts_of(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[str]:
+    """The texts that a closed field may have."""
+    if "$ref" in field:
+        yield from texts_of(definitions[field["$ref"].rsplit("/", 1)[-1]], definitions)
+    for value in (*field.get("enum", ()), field.get("const")):
+        if isinstance(value, str):
+            yield value
+    for keyword in _OPTIONS:
+        for option in field.get(keyword, ()):
+            yield from texts_of(option, definitions)

@@ -19,11 +19,18 @@ from langchain_core.utils.json import parse_json_markdown
 from pydantic import BaseModel
 
 from langchain_moa.errors import MoAConfigurationError
-from langchain_moa.proposals.schemas import Accepts, definitions_of, is_allowed, is_closed
+from langchain_moa.proposals.schemas import (
+    Accepts,
+    definitions_of,
+    is_closed,
+    permits,
+    texts_of,
+)
+from langchain_moa.proposals.similarity import comparable
 from langchain_moa.types import VoteRecord
 
-Votable: TypeAlias = Mapping[str, Callable[[Any], bool]]
-"""Per field of a schema, whether a value is one that it may have."""
+Votable: TypeAlias = Mapping[str, Callable[[Any], Sequence[Any]]]
+"""Per field of a schema, a value as the schema writes it; nothing where it does not permit it."""
 
 
 def votable_fields(schema: Any) -> Votable:
@@ -48,7 +55,24 @@ def votable_fields(schema: Any) -> Votable:
     if not fields:
         msg = "vote=True: the schema has no fields to vote on; leave vote out."
         raise MoAConfigurationError(msg)
-    return {name: partial(is_allowed, field, definitions) for name, field in fields.items()}
+    inner: dict[str, Any] = {
+        key: described[key] for key in ("$schema", "$defs", "definitions") if key in described
+    }
+    return {
+        name: partial(
+            _as_permitted,
+            {**inner, "properties": {"value": field}},
+            {comparable(text): text for text in texts_of(field, definitions)},
+        )
+        for name, field in fields.items()
+    }
+
+
+def _as_permitted(schema: Mapping[str, Any], texts: Mapping[str, str], value: Any) -> list[Any]:
+    """A field's value with a text in the form that the schema has it in, if that permits it."""
+    if isinstance(value, str):
+        value = texts.get(comparable(value), value)
+    return [value] if permits(schema, {"value": value}) else []
 
 
 def permitted(text: str, accepts: Accepts) -> dict[str, Any] | None:
@@ -90,8 +114,8 @@ def voted(
     if own is None or not ballots:
         return answer, {"ballots": len(ballots), "refused": False, "fields": {}}
     counts = {
-        field: Counter(_ballot(b[field]) for b in ballots if field in b and is_allowed(b[field]))
-        for field, is_allowed in fields.items()
+        field: Counter(_ballot(v) for b in ballots if field in b for v in as_permitted(b[field]))
+        for field, as_permitted in fields.items()
     }
     winners = {field: _winner(counted) for field, counted in counts.items()}
     chosen = {field: json.loads(best) for field, best in winners.items() if best is not None}
@@ -99,7 +123,8 @@ def voted(
     taken = own if refused else {**own, **chosen}
     record: VoteRecord = {"ballots": len(ballots), "refused": refused, "fields": {}}
     for field, counted in counts.items():
-        votes = counted[_ballot(taken.get(field))]
+        value = taken.get(field)
+        votes = counted[_ballot(next(iter(fields[field](value)), value))]
         record["fields"][field] = {"votes": votes, "tied": winners[field] is None}
     return (answer if refused else _with_values(answer, taken)), record
 

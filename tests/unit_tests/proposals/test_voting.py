@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from enum import Enum
 from math import isfinite
 from typing import Any, Literal
@@ -101,7 +102,11 @@ def called(**values: Any) -> AIMessage:
 
 def fields(*names: str) -> Votable:
     """Fields that may have any value but numbers that are none."""
-    return dict.fromkeys(names, lambda value: not isinstance(value, float) or isfinite(value))
+    return dict.fromkeys(names, _unless_no_number)
+
+
+def _unless_no_number(value: Any) -> list[Any]:
+    return [] if isinstance(value, float) and not isfinite(value) else [value]
 
 
 def voted(answer: AIMessage, proposals: list[str], fields: Votable) -> tuple[AIMessage, VoteRecord]:
@@ -305,6 +310,42 @@ def test_a_typed_dict_that_pydantic_does_not_take() -> None:
     assert (accepts({"a": True}), accepts({"a": "no idea"}), accepts({})) == (True, False, False)
 
 
+@pytest.mark.parametrize("method", ["as a text", "as an enum"])
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("서울", unicodedata.normalize("NFD", "서울")),
+        ("café", unicodedata.normalize("NFD", "café")),
+        ("A1", "\uff21\uff11"),
+        ("قاهرة", "قَاهِرَة"),
+    ],
+)
+def test_a_choice_in_another_form_of_unicode_is_a_vote(
+    written: str, said: str, method: str
+) -> None:
+    field = {"enum": [written, "x"]} if method == "as an enum" else {"$ref": "#/$defs/A"}
+    schema = {
+        "title": "S",
+        "description": "S.",
+        "type": "object",
+        "properties": {"a": field},
+        "$defs": {"A": {"anyOf": [{"const": "x"}, {"const": written}]}},
+    }
+    given = ballots(said, written, "x")
+    answer, record = voting.voted(called(a="x"), given, votable_fields(schema), acceptance(schema))
+    assert answer.tool_calls[0]["args"] == {"a": written}
+    assert record["fields"] == {"a": {"votes": 2, "tied": False}}
+
+
+def test_a_number_of_hundreds_of_digits_is_no_ballot() -> None:
+    huge = f'{{"stars": {10**400}, "ok": true}}'
+    given = [huge, huge, '{"stars": 4, "ok": true}']
+    fields = votable_fields(Limited)
+    answer, record = voting.voted(called(stars=1, ok=True), given, fields, acceptance(Limited))
+    assert answer.tool_calls[0]["args"] == {"stars": 4, "ok": True}
+    assert record["fields"]["stars"] == {"votes": 1, "tied": False}
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_numbers_that_are_none(number: str) -> None:
     answer, _ = voted(called(a=1), [f'{{"a": {number}}}', *ballots(2, 2)], fields("a"))
@@ -342,6 +383,6 @@ def test_the_call_that_anthropic_leaves_in_content_has_the_voted_values() -> Non
     block = {"type": "tool_use", "id": "1", "name": "V", "input": {"label": "bad"}}
     answer = AIMessage([other, block], tool_calls=[call])
     ballots = ['{"label": "good"}'] * 2
-    result, _ = voted(answer, ballots, {"label": lambda _: True})
+    result, _ = voted(answer, ballots, {"label": lambda value: [value]})
     assert result.tool_calls[0]["args"] == {"label": "good"}
     assert result.content == [other, {**block, "input": {"label": "good"}}]
