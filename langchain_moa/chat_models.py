@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
@@ -28,6 +28,7 @@ from langchain_moa.config.data import ConfigSource, config_of, settings_of
 from langchain_moa.config.files import write_settings
 from langchain_moa.config.lineup import Aggregators, Fallbacks, ReferenceModels, built_members
 from langchain_moa.config.settings import OPTION_NAMES, check_names
+from langchain_moa.config.trust import checked_hosts, require_trusted
 from langchain_moa.engine.layer import CompiledGraph
 from langchain_moa.errors import MoAConfigurationError, from_validation
 from langchain_moa.graph import mixture_graph
@@ -298,7 +299,9 @@ class MoAChatModel(HookedChatModel):
         )
 
     @classmethod
-    def from_config(cls, source: ConfigSource, **overrides: Any) -> Self:
+    def from_config(
+        cls, source: ConfigSource, *, trusted_hosts: Collection[str] = (), **overrides: Any
+    ) -> Self:
         """The mixture that a file or a dict describes.
 
         Args:
@@ -306,12 +309,17 @@ class MoAChatModel(HookedChatModel):
                 arguments of `MoAChatModel`, members as strings, as `{"model": "provider:model",
                 option: value}`, or as the settings of a mixture inside. In TOML, which has no
                 `null`, `timeout = inf` is no limit.
+            trusted_hosts: Hosts that may get keys although only the source names them. Without
+                that a key goes to its provider's own hosts, to those that the environment names
+                for the provider (`TOGETHER_API_BASE`), to a `base_url` given here, and to this
+                machine.
             **overrides: Arguments that replace or add to those of the source. `api_key`, and
                 `base_url` where they have none of their own, count for mixtures inside, too.
 
         Raises:
             MoAConfigurationError: A setting is unknown, wrong, or a key, which belongs into the
-                environment; or the file can't be read. The message names the file and the key.
+                environment; an address is not trusted; or the file can't be read. The message
+                names the file and the setting.
             MissingExtraError: A string names a provider whose package is not installed.
 
         Example:
@@ -326,7 +334,11 @@ class MoAChatModel(HookedChatModel):
             True
         """
         try:
-            return cls(**{**settings_of(source, partial(cls._inside, overrides)), **overrides})
+            trusted = checked_hosts(trusted_hosts)
+            settings = settings_of(source, partial(cls._inside, overrides, trusted))
+            left = {name: value for name, value in settings.items() if name not in overrides}
+            require_trusted(left, trusted)
+            return cls(**left, **overrides)
         except MoAConfigurationError as error:
             if isinstance(source, Mapping) or str(error).startswith(str(source)):
                 raise
@@ -334,10 +346,13 @@ class MoAChatModel(HookedChatModel):
             raise MoAConfigurationError(msg) from None
 
     @classmethod
-    def _inside(cls, overrides: Mapping[str, Any], source: Mapping[str, Any]) -> Self:
+    def _inside(
+        cls, overrides: Mapping[str, Any], trusted: Collection[str], source: Mapping[str, Any]
+    ) -> Self:
         """A mixture that is a member of another one, at the same endpoint if it names none."""
         names = {"api_key"} if "base_url" in source else {"api_key", "base_url"}
-        return cls.from_config(source, **{k: v for k, v in overrides.items() if k in names})
+        own = {name: value for name, value in overrides.items() if name in names}
+        return cls.from_config(source, trusted_hosts=trusted, **own)
 
     def to_config(self, path: str | Path | None = None) -> dict[str, Any]:
         """The settings of this mixture as plain data, without keys.

@@ -10,6 +10,7 @@ from typing import Any, Final
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.options import MixtureOptions, overrides_of
 from langchain_moa.config.files import read_settings
+from langchain_moa.config.trust import hosts_in
 from langchain_moa.errors import MissingExtraError, MoAConfigurationError
 from langchain_moa.presets import DEFAULT_PRESET, get_preset
 from langchain_moa.providers.builder import TOGETHER_KEY_VARIABLE
@@ -17,6 +18,7 @@ from langchain_moa.providers.builder import TOGETHER_KEY_VARIABLE
 ADDRESS_VARIABLE: Final = "TOGETHER_API_BASE"
 _NO_KEY: Final = "no-key"
 """What is sent to an endpoint of one's own, which mostly wants no key."""
+_NO_KEY_ERROR: Final = "there is no key for Together"
 
 
 @contextmanager
@@ -39,7 +41,10 @@ def mixture_for(
             yield MoAChatModel(**{**demo, **arguments})
         return
     key = {"api_key": _NO_KEY} if not _has_key() and (not asks or _endpoint(options)) else {}
-    yield _built(options, {**key, **arguments})
+    trusted = frozenset(options.trust_host)
+    if not asks and options.config is not None:  # nothing is sent
+        trusted |= hosts_in(read_settings(options.config))
+    yield _built(options, {**key, **arguments, "trusted_hosts": trusted})
 
 
 def _built(options: MixtureOptions, arguments: Mapping[str, Any]) -> MoAChatModel:
@@ -47,7 +52,7 @@ def _built(options: MixtureOptions, arguments: Mapping[str, Any]) -> MoAChatMode
     try:
         return MoAChatModel.from_config(source, **arguments)
     except MoAConfigurationError as error:
-        if TOGETHER_KEY_VARIABLE not in str(error) or _has_key():
+        if _NO_KEY_ERROR not in str(error) or _has_key():
             raise
         msg = (
             f"no key for Together: set {TOGETHER_KEY_VARIABLE}, or give --base-url of an endpoint "

@@ -32,6 +32,7 @@ class MixtureOptions:
         quorum: So many usable proposals of a layer are enough.
         timeout: Seconds that a whole call has.
         base_url: Address of an endpoint that speaks Together's API.
+        trust_host: Hosts named by the configuration that may get keys.
         sequential: Whether one member is called after the other.
         demo: Whether scripted models on this machine answer.
     """
@@ -48,6 +49,7 @@ class MixtureOptions:
     quorum: float | None = None
     timeout: float | None = None
     base_url: str | None = None
+    trust_host: tuple[str, ...] = ()
     sequential: bool = False
     demo: bool = False
 
@@ -98,7 +100,7 @@ def _whole(quorum: float | None) -> float | None:
 def _split(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     names = tuple(name.strip() for value in values for name in value.split(",") if name.strip())
     if values and not names:  # as of a shell's variable that is not set
-        msg = "it names no model; give some, or leave the option out."
+        msg = "it names nothing; give a name, or leave the option out."
         raise click.BadParameter(msg)
     return names
 
@@ -171,6 +173,13 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Seconds that a whole call has.",
     ),
     click.option("--base-url", metavar="URL", help="An endpoint that speaks Together's API."),
+    click.option(
+        "--trust-host",
+        metavar="HOST,...",
+        multiple=True,
+        callback=_split,
+        help="A host named by --config may get keys; repeatable.",
+    ),
     click.option("--sequential", is_flag=True, help="Call one member after the other."),
     click.option("--demo", is_flag=True, help="Scripted models on this machine; needs no key."),
 )

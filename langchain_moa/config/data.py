@@ -41,6 +41,10 @@ _SECRET: Final = re.compile(
 )
 _WITH_PASSWORD: Final = re.compile(r"[A-Za-z][\w+.-]*://[^/?#\s]*@")
 
+_HOLDS_LOGIN: Final = (
+    "holds a user's name or password, which does not belong into a configuration; "
+    "give the address without it."
+)
 
 Nested = Callable[[Mapping[str, Any]], Any]
 """Makes the mixture that stands as a member inside another one."""
@@ -98,10 +102,7 @@ def _refuse_secrets(value: Any, field: str) -> None:
         MoAConfigurationError: There is one; the message does not quote it.
     """
     if isinstance(value, str) and _WITH_PASSWORD.match(value):
-        msg = (
-            f"{field} holds a user's name or password, which does not belong into a configuration; "
-            "give the address without it."
-        )
+        msg = f"{field} {_HOLDS_LOGIN}"
         raise MoAConfigurationError(msg)
     if isinstance(value, list | tuple):
         for place, item in enumerate(value):
@@ -235,6 +236,9 @@ def _provider(model: BaseChatModel) -> str:
 
 def _chat_model(model: BaseChatModel, field: str, builder: ModelBuilder) -> Any:
     """A chat model as the string that makes it, with those options that the string alone lacks."""
+    if getattr(getattr(model, "http_client", None), "auth", None) is not None:
+        msg = f"{field}.base_url {_HOLDS_LOGIN}"
+        raise MoAConfigurationError(msg)
     name = str(getattr(model, "model_name", None) or getattr(model, "model", ""))
     provider = _provider(model)
     if provider != "together" or (":" in name and "/" not in name.partition(":")[0]):

@@ -10,7 +10,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr, ValidationError
 
-from langchain_moa.errors import MissingExtraError, MoAConfigurationError
+from langchain_moa.errors import MissingExtraError, MoAConfigurationError, shown
+from langchain_moa.providers.accounts import (
+    ACCOUNTS,
+    ADDRESS_OPTION,
+    COMPATIBLE,
+    KEY_OPTION,
+    TOGETHER,
+    TOGETHER_ADDRESS,
+    Account,
+    Key,
+    checked_address,
+    checked_key,
+    stripped,
+    variable,
+)
+from langchain_moa.providers.headers import leave_out_foreign_headers, note_keys
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -22,8 +37,8 @@ TOGETHER_KEY_VARIABLE: Final = "TOGETHER_API_KEY"
 class ModelBuilder:
     """Builds chat models from strings for one mixture.
 
-    All Together models that one builder makes share one pair of HTTP clients, and those of all
-    builders one pool of connections in each event loop.
+    Together models that one builder makes share one pair of HTTP clients, if they have the same
+    key and address, and those of all builders one pool of connections in each event loop.
 
     Args:
         api_key: Together key; by default the environment's `TOGETHER_API_KEY`.
@@ -33,6 +48,9 @@ class ModelBuilder:
             Together get their own at each request.
 
     The clients repeat no request: the mixture does, within its deadlines.
+
+    Raises:
+        MoAConfigurationError: The key or the address is none.
     """
 
     def __init__(
@@ -42,10 +60,10 @@ class ModelBuilder:
         base_url: str | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._api_key = api_key
-        self._base_url = base_url
+        self._api_key = None if api_key is None else checked_key(api_key, "api_key")
+        self._base_url = None if base_url is None else checked_address(base_url, "base_url")
         self._timeout = timeout
-        self._together: ChatTogether | None = None
+        self._together: dict[frozenset[tuple[str, str]], ChatTogether] = {}
 
     def build(
         self, name: str, field: str, options: Mapping[str, Any] | None = None
@@ -56,7 +74,8 @@ class ModelBuilder:
             name: `"provider:model"`, or a Together model id such as
                 `"meta-llama/Llama-3.3-70B-Instruct-Turbo"`.
             field: The argument that the string was given for, for error messages.
-            options: Arguments of the chat model's class, such as `{"temperature": 0.3}`.
+            options: Arguments of the chat model's class, such as `{"temperature": 0.3}`, or
+                `api_key_env`, the environment's variable that holds its key.
 
         Raises:
             MoAConfigurationError: The string is empty, names no known provider, the key of its
@@ -68,44 +87,54 @@ class ModelBuilder:
             msg = f"{field}={name!r} names no model; give 'provider:model' or a Together model id."
             raise MoAConfigurationError(msg)
         name = f"{provider}{colon}{model}"
+        checked = _checked(options or {}, field)
         if not colon or "/" in provider:  # ids of fine-tuned models hold a colon after a slash
-            return self._build_together(name, field, options)
-        if provider.lower() == "together":
-            return self._build_together(model, field, options)
-        return self._build_other(name, field, options or {})
+            return self._build_together(name, field, checked)
+        if provider.lower() == TOGETHER:
+            return self._build_together(model, field, checked)
+        return self._build_other(name, provider.lower(), field, checked)
 
-    def _build_together(
-        self, model: str, field: str, options: Mapping[str, Any] | None
-    ) -> BaseChatModel:
-        if self._together is None:
-            self._together = self._new_together(model, field, {})
-        if not options:
-            return self._together.model_copy(update={"model_name": model})
-        return self._new_together(model, field, options)
-
-    def _new_together(self, model: str, field: str, options: Mapping[str, Any]) -> ChatTogether:
+    def _build_together(self, model: str, field: str, options: Mapping[str, Any]) -> ChatTogether:
         from langchain_together import ChatTogether  # noqa: PLC0415 - slow to import
 
         from langchain_moa.providers.together import OF_CLIENTS, new_together  # noqa: PLC0415
 
+        _check_options(ChatTogether, field, options)
+        settings = dict(options)
+        key = settings.pop("together_api_key", None) or settings.get("api_key")
+        address = settings.pop("together_api_base", None) or settings.get("base_url")
+        settings |= {
+            "api_key": key or self._together_key(model, field),
+            "base_url": address or self._base_url or _named_address(TOGETHER) or TOGETHER_ADDRESS,
+        }
+        of_clients = {name: settings.pop(name) for name in OF_CLIENTS & settings.keys()}
+        known = frozenset((name, _text(value)) for name, value in of_clients.items())
+        try:
+            plain = self._together.get(known) or new_together(model, **of_clients)
+            self._together[known] = plain
+            if settings:
+                return new_together(model, plain, **of_clients, **settings)
+        except ValidationError as error:
+            msg = f"{field}={model!r}: {_without_input(error)}"
+            raise MoAConfigurationError(msg) from None
+        return plain.model_copy(update={"model_name": model})
+
+    def _together_key(self, model: str, field: str) -> Key:
+        """The key of all Together models that bring none of their own."""
         # checked here, because ChatTogether without a key sends OPENAI_API_KEY to Together
-        key = self._api_key or SecretStr(os.environ.get(TOGETHER_KEY_VARIABLE, ""))
-        if not key.get_secret_value().strip():
+        key = self._api_key if self._api_key and self._api_key.get_secret_value() else None
+        key = key or _named_key(ACCOUNTS[TOGETHER])
+        if key is None:
             msg = (
                 f"{field}={model!r} is a Together model, and there is no key for Together; set the "
                 f"environment variable {TOGETHER_KEY_VARIABLE}, or pass api_key=..."
             )
             raise MoAConfigurationError(msg)
-        _check_options(ChatTogether, field, options)
-        settings = {**_set(base_url=self._base_url), "api_key": key, **options}
-        like = None if options.keys() & OF_CLIENTS else self._together
-        try:
-            return new_together(model, like, **settings)
-        except ValidationError as error:
-            msg = f"{field}={model!r}: {_without_input(error)}"
-            raise MoAConfigurationError(msg) from None
+        return key
 
-    def _build_other(self, name: str, field: str, options: Mapping[str, Any]) -> BaseChatModel:
+    def _build_other(
+        self, name: str, provider: str, field: str, options: Mapping[str, Any]
+    ) -> BaseChatModel:
         try:
             from langchain.chat_models import init_chat_model  # noqa: PLC0415 - optional
         except ImportError as error:
@@ -114,11 +143,20 @@ class ModelBuilder:
                 "pip install 'langchain-moa[providers]'."
             )
             raise MissingExtraError(msg) from error
+        _check_no_choice(field, options)
         try:
-            settings = {"max_retries": 0, **_set(timeout=self._timeout), **options}
+            settings = {
+                "max_retries": 0,
+                **_set(timeout=self._timeout),
+                **_mended_environment(provider, options),
+                **options,
+            }
             with warnings.catch_warnings():  # unknown options are found below
                 warnings.filterwarnings("ignore", message=".*is not default parameter.*")
                 model: BaseChatModel = init_chat_model(name, **settings)
+        except MoAConfigurationError as error:
+            msg = f"{field}={name!r}: {error}"
+            raise MoAConfigurationError(msg) from None
         except ImportError as error:
             msg = f"{field}={name!r}: {error}."
             raise MissingExtraError(msg) from error
@@ -126,17 +164,104 @@ class ModelBuilder:
             msg = f"{field}={name!r}: {_without_input(error)}"
             raise MoAConfigurationError(msg) from None
         except Exception as error:  # each provider's SDK has its own error for a missing key
-            text = " ".join(str(error).split())
-            if isinstance(error, ValueError) and "infer model provider" in text:
-                text = (
-                    f"{name.partition(':')[0]!r} is no provider that LangChain knows; give "
-                    f"'provider:model', as in 'openai:...', 'anthropic:...' or 'ollama:{name}', "
-                    "or a Together model id, as in 'owner/model'."
-                )
-            msg = f"{field}={name!r}: {text}"
+            msg = f"{field}={name!r}: {_reason(name, error)}"
             raise MoAConfigurationError(msg) from error
         _check_options(type(model), field, options)
+        note_keys(model, provider, field, options)
+        leave_out_foreign_headers(model)
         return model
+
+
+def _checked(options: Mapping[str, Any], field: str) -> dict[str, Any]:
+    """A member's own options, with keys and addresses checked.
+
+    Raises:
+        MoAConfigurationError: A key or an address is none, or `api_key_env` names no variable that
+            is set.
+    """
+    checked = dict(options)
+    for name, value in options.items():
+        if KEY_OPTION.fullmatch(name) and isinstance(value, str | SecretStr):
+            checked[name] = checked_key(value, f"{field}.{name}")
+        elif ADDRESS_OPTION.fullmatch(name) and isinstance(value, str):
+            checked[name] = stripped(value)
+            if "://" in value or name.lower().endswith(("base_url", "api_base")):
+                checked[name] = checked_address(value, f"{field}.{name}")
+    if "api_key_env" not in options:
+        return checked
+    name = checked.pop("api_key_env")
+    if any(KEY_OPTION.fullmatch(other) for other in checked):
+        msg = f"{field} has a key and api_key_env={shown(name)}; give one of them."
+        raise MoAConfigurationError(msg)
+    if not isinstance(name, str) or not variable(name):
+        msg = (
+            f"{field}.api_key_env={shown(name)} is no environment variable that is set; set it to "
+            "the member's key, or give the name of another one."
+        )
+        raise MoAConfigurationError(msg)
+    return {**checked, "api_key": checked_key(variable(name), name)}
+
+
+def _check_no_choice(field: str, options: Mapping[str, Any]) -> None:
+    """Refuse what would leave open which model is meant, or say it twice."""
+    for name in ("configurable_fields", "config_prefix", "model_provider"):
+        if name in options:
+            msg = f"{field}.{name} is not an argument of a member; give 'provider:model' alone."
+            raise MoAConfigurationError(msg)
+
+
+def _named_key(account: Account) -> Key | None:
+    """The key that the environment names, if it does."""
+    found = (checked_key(variable(name), name) for name in account.keys if variable(name))
+    return next(found, None)
+
+
+def _named_address(provider: str) -> str | None:
+    """The address that the environment names for a provider, if it does."""
+    names = (name for name in ACCOUNTS[provider].addresses if variable(name))
+    return next((checked_address(variable(name), name) for name in names), None)
+
+
+def _mended_environment(provider: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the environment says of an account, where its package would read it amiss.
+
+    Raises:
+        MoAConfigurationError: A variable holds what is no key, or no address.
+    """
+    account = ACCOUNTS.get(provider)
+    if account is None:
+        return {}
+    mended: dict[str, Any] = {}
+    for names, option in ((account.keys, KEY_OPTION), (account.addresses, ADDRESS_OPTION)):
+        if any(option.fullmatch(name) for name in options):
+            continue
+        value = next((os.environ[name] for name in names if name in os.environ), "")
+        is_key = names is account.keys
+        clean = _named_key(account) if is_key else _named_address(provider)
+        if clean and stripped(value) != value:
+            mended["api_key" if is_key else "base_url"] = clean
+    return mended
+
+
+def _reason(name: str, error: Exception) -> str:
+    """Why a provider's package makes no model, with a hint where the provider is unknown to it."""
+    text = " ".join(str(error).split())
+    provider, _, model = name.partition(":")
+    if not isinstance(error, ValueError) or "infer model provider" not in text:
+        return text
+    text = f"{provider!r} is no provider that LangChain knows; "
+    if provider.lower() in COMPATIBLE:
+        address, key = COMPATIBLE[provider.lower()]
+        member = {"model": f"openai:{model}", "base_url": address, "api_key_env": key}
+        return f"{text}it speaks OpenAI's API, so give {member}."
+    return (
+        f"{text}give 'provider:model', as in 'openai:...', 'anthropic:...' or 'ollama:{name}', "
+        "or a Together model id, as in 'owner/model'."
+    )
+
+
+def _text(value: Any) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else repr(value)
 
 
 def _check_options(model: type[BaseChatModel], field: str, options: Mapping[str, Any]) -> None:

@@ -1,20 +1,30 @@
-"""The SDK's async HTTP client over aiohttp, which takes less CPU, in any number of event loops."""
+"""The SDK's HTTP clients: connections that belong to one process and to one event loop.
+
+The async client works over aiohttp, which takes less CPU, in any number of event loops. After a
+fork the child opens connections of its own: over those of its parent it would read the answers to
+its parent's questions.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
 import importlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager
-from functools import lru_cache
+import os
+from base64 import b64encode
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache, partial
 from typing import Any, Final
+from weakref import WeakSet
 
 import aiohttp
 import openai
 
 _CONNECTIONS: Final = 1000
 """At the same time in one event loop, as many as the SDK's own clients open."""
+_HEADER_BYTES: Final = 100 * 1024
+"""The longest header of a response, as the SDK's sync client (httpcore) takes it."""
 
 # the SDK moved from httpx to its successor, which has the same interface under another name
 http: Any = importlib.import_module(
@@ -33,6 +43,61 @@ _ERRORS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (OSError, "ReadError"),
 )
 """What of aiohttp's errors is which one of the SDK's HTTP library; the first that fits counts."""
+
+
+class Client(openai.DefaultHttpxClient):
+    """The SDK's sync HTTP client, which after a fork opens connections of its own."""
+
+    def _init_transport(self, *given: Any, **options: Any) -> Any:
+        return _OfThisProcess(partial(super()._init_transport, *given, **options))
+
+    def _init_proxy_transport(self, *given: Any, **options: Any) -> Any:
+        return _OfThisProcess(partial(super()._init_proxy_transport, *given, **options))
+
+
+class _OfThisProcess(http.BaseTransport):  # type: ignore[misc]  # of whichever library is installed
+    """A transport that is made anew in the child after a fork.
+
+    Args:
+        new: Makes the transport.
+    """
+
+    def __init__(self, new: Callable[[], Any]) -> None:
+        self._new = new
+        self._inner = new()
+        _OPEN.add(self)
+
+    def handle_request(self, request: Any) -> Any:
+        """The response to a request, its body still to be read."""
+        return self._inner.handle_request(request)
+
+    def renew(self) -> None:
+        """Leave the parent's connections alone, and open others."""
+        _OF_PARENT.append(self._inner)  # to close them would end them for the parent, too
+        self._inner = self._new()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._inner.close()
+
+
+_OPEN: Final[WeakSet[_OfThisProcess]] = WeakSet()
+_OF_PARENT: Final[list[object]] = []
+"""What a forked child has of its parent, and must neither use nor close."""
+
+
+class Login(http.BasicAuth):  # type: ignore[misc]  # as above
+    """A user's name and password, as an address may hold them.
+
+    Args:
+        name: The user's name.
+        password: The user's password.
+    """
+
+    def __init__(self, name: str, password: str) -> None:
+        super().__init__(name, password)
+        encoded = b64encode(f"{name}:{password}".encode()).decode()
+        self.secrets = frozenset({password, encoded})
 
 
 class AsyncClient(openai.DefaultAsyncHttpxClient):
@@ -70,10 +135,18 @@ class _Sessions:
         loop = asyncio.get_running_loop()
         if loop not in self._open:
             for closed in [known for known in list(self._open) if known.is_closed()]:
-                await self._open.pop(closed)[0].close()
+                left = self._open.pop(closed, None)  # another thread may close it, too
+                if left is not None:
+                    with suppress(RuntimeError):  # its connections call their loop at the end
+                        await left[0].close()
             opened = self._opened(loop)
             self._open[loop] = (await anext(opened), opened)
         return self._open[loop][0]
+
+    def leave(self) -> None:
+        """Have no session any more, without closing those that there are."""
+        _OF_PARENT.append(dict(self._open))
+        self._open.clear()
 
     async def _opened(
         self, loop: asyncio.AbstractEventLoop
@@ -82,6 +155,8 @@ class _Sessions:
             connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
             cookie_jar=aiohttp.DummyCookieJar(),  # the HTTP client keeps its own
             auto_decompress=False,
+            max_line_size=_HEADER_BYTES,
+            max_field_size=_HEADER_BYTES,
             timeout=_timeout(None, None, None),
         )
         try:
@@ -100,6 +175,16 @@ class _Sessions:
 
 _SESSIONS: Final = _Sessions()
 atexit.register(_SESSIONS.close)
+
+
+def _after_fork() -> None:
+    _SESSIONS.leave()
+    for transport in list(_OPEN):
+        transport.renew()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Transport(http.AsyncBaseTransport):  # type: ignore[misc]  # of whichever library is installed

@@ -112,6 +112,48 @@ def test_a_file_may_name_the_endpoint(cli: Cli, tmp_path: Path) -> None:
         assert len(own.requests) == 4
 
 
+FOREIGN = "https://models.example.com/v1"
+
+
+@pytest.mark.parametrize("command", [("ask", "Hi"), ("models",)])
+def test_a_file_gets_no_key_to_a_host_that_its_user_has_not_named(
+    cli: Cli, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    path = tmp_path / "moa.json"
+    for settings in (
+        {"reference_models": [ALPHA], "aggregator": BETA, "base_url": FOREIGN},
+        {"reference_models": [{"model": ALPHA, "base_url": FOREIGN}], "aggregator": BETA},
+    ):
+        path.write_text(json.dumps(settings))
+        ran = cli(*command, "--config", str(path))
+        assert (ran.code, ran.out) == (2, "")
+        assert f"base_url={FOREIGN!r} stands in the configuration" in ran.err
+        assert "--trust-host models.example.com" in ran.err
+
+
+def test_a_host_that_is_trusted_gets_the_key(
+    cli: Cli, server: LoopbackServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "moa.json"
+    away = {"model": ALPHA, "base_url": server.base_url.replace("127.0.0.1", "loopback.test")}
+    path.write_text(json.dumps({"reference_models": [BETA], "aggregator": [BETA, away]}))
+    words = ("ask", "Hi", "--config", str(path))
+    assert cli(*words).code == 2
+    assert cli(*words, "--trust-host", "other.test").code == 2
+    assert cli(*words, "--trust-host", "other.test,LOOPBACK.test").code == 0
+
+
+def test_a_file_can_be_looked_at_before_its_hosts_are_trusted(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "moa.json"
+    settings = {"reference_models": [ALPHA], "aggregator": BETA, "base_url": FOREIGN}
+    inside = {**settings, "base_url": "https://inner.example.com/v1"}
+    path.write_text(json.dumps({**settings, "aggregator": inside}))
+    for command in ("config", "graph"):
+        ran = cli(command, "--config", str(path))
+        assert ran.code == 0, ran.err
+    assert FOREIGN in cli("config", "--config", str(path)).out
+
+
 def test_a_preset_by_its_name(cli: Cli, server: LoopbackServer) -> None:
     papers = {
         "Qwen/Qwen1.5-110B-Chat",
@@ -186,5 +228,5 @@ def test_names_that_are_not_there_are_not_the_defaults(
 ) -> None:
     ran = cli("ask", "Hi", "--reference-models", given, "--aggregator", AGGREGATOR)
     assert (ran.code, ran.out) == (2, "")
-    assert "'--reference-models': it names no model" in ran.err
+    assert "'--reference-models': it names nothing" in ran.err
     assert not server.requests

@@ -1,0 +1,78 @@
+"""What a built model's client sends of a user's accounts, and which keys it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.providers.accounts import (
+    ACCOUNTS,
+    KEY_OPTION,
+    Key,
+    checked_key,
+    foreign_headers,
+    headers_are_set,
+    key_fields,
+    variable,
+)
+
+_OF_ANTHROPIC: Final = "https://api.anthropic.com"
+
+
+def note_keys(model: Any, provider: str, field: str, options: Mapping[str, Any]) -> None:
+    """Let the keys of a model know where they come from.
+
+    Raises:
+        MoAConfigurationError: One holds what no header can.
+    """
+    given = [v for n, v in options.items() if KEY_OPTION.fullmatch(n) and isinstance(v, Key)]
+    account = ACCOUNTS.get(provider)
+    named = {variable(name): name for name in account.keys} if account else {}
+    for name, value in key_fields(model).items():
+        text = value.get_secret_value()
+        if KEY_OPTION.fullmatch(name):
+            own = next((key for key in given if key.get_secret_value() == text), None)
+            source = named.get(text, f"the key of {field}")
+            setattr(model, name, own or checked_key(_as_it_is(text, source), source))
+
+
+def _as_it_is(key: str, source: str) -> str:
+    """A key that its client has read already, so that white space around it is there to stay."""
+    if key != key.strip():
+        msg = f"{source} is no key: there is white space around it; set it again."
+        raise MoAConfigurationError(msg)
+    return key
+
+
+def leave_out_foreign_headers(model: Any) -> None:
+    """Keep one provider's account out of requests to another.
+
+    OpenAI's and Anthropic's clients send what the environment says of a user's organization,
+    project and gateway, wherever they send to.
+    """
+    if not headers_are_set():
+        return
+    own = getattr(model, "default_headers", None) or {}
+    for name in ("root_client", "root_async_client"):
+        client = getattr(model, name, None)
+        if client is not None:
+            out = foreign_headers(str(client.base_url), own)
+            setattr(model, name, without_headers(client, out))
+    if getattr(model, "root_client", None) is not None:
+        model.client = model.root_client.chat.completions
+        model.async_client = model.root_async_client.chat.completions
+    elif type(model).__name__ == "ChatAnthropic":
+        import anthropic  # noqa: PLC0415 - of the package that made the model
+
+        out = foreign_headers(model.anthropic_api_url or _OF_ANTHROPIC, own)
+        model.default_headers = {**own, **dict.fromkeys(out, anthropic.Omit())} or None
+
+
+def without_headers(client: Any, names: frozenset[str]) -> Any:
+    """A client of OpenAI's SDK that leaves out some of the headers that it would send."""
+    if not names:
+        return client
+    import openai  # noqa: PLC0415 - slow to import
+
+    return client.with_options(default_headers=dict.fromkeys(names, openai.Omit()))
