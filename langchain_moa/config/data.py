@@ -16,6 +16,7 @@ from pydantic import BaseModel, SecretStr
 from langchain_moa.config.files import read_settings
 from langchain_moa.config.lineup import model_builder
 from langchain_moa.errors import MoAConfigurationError, MoAError, shown
+from langchain_moa.providers.accounts import ACCOUNTS, Key
 from langchain_moa.providers.builder import ModelBuilder
 from langchain_moa.reliability.breaker import CircuitBreaker
 
@@ -252,8 +253,17 @@ def _chat_model(model: BaseChatModel, field: str, builder: ModelBuilder) -> Any:
     if type(bare) is not type(model):
         msg = f"{field}: {name!r} would make a {type(bare).__name__}, not a {type(model).__name__}."
         raise MoAConfigurationError(msg)
-    options = dict(_differences(model, bare, field))
+    options = {**dict(_differences(model, bare, field)), **_own_variable(provider, secrets)}
     return {"model": name, **options} if options else name
+
+
+def _own_variable(provider: str, secrets: Mapping[str, SecretStr]) -> dict[str, str]:
+    """The environment's variable of a member's own key, where it is not its provider's."""
+    usual = ACCOUNTS[provider].keys if provider in ACCOUNTS else ()
+    for key in secrets.values():
+        if isinstance(key, Key) and key.source not in usual and key.is_in_environment:
+            return {"api_key_env": key.source}
+    return {}
 
 
 def _differences(

@@ -113,6 +113,11 @@ class Key(SecretStr):
         super().__init__(value)
         self.source = source
 
+    @property
+    def is_in_environment(self) -> bool:
+        """Whether the environment holds it under its source's name."""
+        return variable(self.source) == self.get_secret_value()
+
 
 def checked_key(given: str | SecretStr, source: str) -> Key:
     """A key without white space around it, as a file's last line leaves it.

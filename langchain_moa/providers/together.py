@@ -8,11 +8,9 @@ third of a call's CPU. And async answers are read where they were awaited, not i
 from __future__ import annotations
 
 import inspect
-import os
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property
 from typing import Any, Final
 
 import openai
@@ -29,10 +27,9 @@ from openai.resources.chat.completions import (
 from openai.types.chat import ChatCompletion
 from typing_extensions import override
 
-from langchain_moa.errors import MissingExtraError, MoAConfigurationError, MoAError
-from langchain_moa.providers.accounts import Endpoint, endpoint_of, shown_address
+from langchain_moa.providers.accounts import endpoint_of
+from langchain_moa.providers.clients import http_clients
 from langchain_moa.providers.headers import leave_out_foreign_headers
-from langchain_moa.providers.transport import AsyncClient, Client, Login, http
 
 _PATH: Final = "/chat/completions"
 
@@ -117,7 +114,9 @@ def new_together(model: str, like: ChatTogether | None = None, **settings: Any) 
     endpoint = endpoint_of(settings["base_url"])
     if endpoint.query:
         settings["default_query"] = {**endpoint.query, **(settings.get("default_query") or {})}
-    clients = {name: getattr(like, name) for name in _CLIENTS} if like else _http_clients(endpoint)
+    clients = (
+        {name: getattr(like, name) for name in _CLIENTS} if like else http_clients(endpoint.login)
+    )
     key = settings["api_key"]
     together = ChatTogether(
         model=model,
@@ -136,62 +135,6 @@ def new_together(model: str, like: ChatTogether | None = None, **settings: Any) 
     together.client = _PlainCompletions(together.root_client)
     together.async_client = _AsyncPlainCompletions(together.root_async_client)
     return together
-
-
-def _http_clients(endpoint: Endpoint) -> dict[str, Any]:
-    """The SDK's HTTP clients for an address.
-
-    Raises:
-        MoAConfigurationError: A variable of the environment names certificates that can't be read,
-            or a proxy that is none.
-        MissingExtraError: A proxy needs a package that is not installed.
-    """
-    try:
-        tls = _tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-    except (OSError, ValueError) as error:  # an SSLError is an OSError
-        named = ", ".join(f"{n}={os.environ[n]!r}" for n in _CERTIFICATES if os.environ.get(n))
-        msg = f"{named or 'TLS'}: the certificates can't be read: {error}."
-        raise MoAConfigurationError(msg) from None
-    login = None if endpoint.login is None else Login(*endpoint.login)
-    settings = {"verify": tls, "auth": login}
-    try:
-        return {"http_client": Client(**settings), "http_async_client": AsyncClient(**settings)}
-    except (ImportError, ValueError, http.InvalidURL) as error:  # the environment's proxies
-        raise _of_proxies(error) from None
-
-
-def _of_proxies(error: Exception) -> MoAError:
-    """The error that names the variable which is at fault."""
-    names = [name for name in _PROXIES if os.environ.get(name)]
-    guilty = [name for name in names if not _is_proxy(os.environ[name])] or names
-    shown = ", ".join(f"{name}={shown_address(os.environ[name])!r}" for name in guilty)
-    reason = " ".join(str(error).split())
-    if isinstance(error, ImportError):
-        return MissingExtraError(f"{shown}: {reason}")
-    return MoAConfigurationError(f"{shown} is no proxy: {reason}; mend it, or unset the variable.")
-
-
-def _is_proxy(address: str) -> bool:
-    try:
-        Client(proxy=address if "://" in address else f"http://{address}", trust_env=False)
-    except Exception:  # noqa: BLE001 - whatever it is, the variable is at fault
-        return False
-    return True
-
-
-_CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-_PROXIES: Final = tuple(
-    variable
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-    for variable in (name, name.lower())
-)
-
-
-@lru_cache(maxsize=8)
-def _tls(*_: str | None) -> ssl.SSLContext:
-    """A TLS context for these settings of the environment; to make one takes a while."""
-    context: ssl.SSLContext = http.create_ssl_context()
-    return context
 
 
 class _PlainCompletions(Completions):

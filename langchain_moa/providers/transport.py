@@ -11,7 +11,6 @@ import asyncio
 import atexit
 import importlib
 import os
-from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
@@ -84,20 +83,6 @@ class _OfThisProcess(http.BaseTransport):  # type: ignore[misc]  # of whichever 
 _OPEN: Final[WeakSet[_OfThisProcess]] = WeakSet()
 _OF_PARENT: Final[list[object]] = []
 """What a forked child has of its parent, and must neither use nor close."""
-
-
-class Login(http.BasicAuth):  # type: ignore[misc]  # as above
-    """A user's name and password, as an address may hold them.
-
-    Args:
-        name: The user's name.
-        password: The user's password.
-    """
-
-    def __init__(self, name: str, password: str) -> None:
-        super().__init__(name, password)
-        encoded = b64encode(f"{name}:{password}".encode()).decode()
-        self.secrets = frozenset({password, encoded})
 
 
 class AsyncClient(openai.DefaultAsyncHttpxClient):
