@@ -1,0 +1,1 @@
+"""Evaluation: AlpacaEval 2, MT-Bench, FLASK, and a user's own prompts."""
