@@ -1,0 +1,94 @@
+"""The suites: their rows, how they want to be answered, and what their judges are told.
+
+All texts come from the fetched files.
+
+Example:
+    >>> [suite.name for suite in suites()]
+    ['alpaca_eval', 'mt_bench', 'flask', 'flask_hard']
+    >>> get_suite("mt_bench").turns
+    2
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.evals.suites.alpaca_eval import AlpacaEval
+from langchain_moa.evals.suites.base import JudgePrompt, Suite, row_id
+from langchain_moa.evals.suites.custom import Custom
+from langchain_moa.evals.suites.flask import FLASK_HARD, Flask
+from langchain_moa.evals.suites.mt_bench import MTBench
+from langchain_moa.evals.types import Row
+
+__all__ = [
+    "AlpacaEval",
+    "Custom",
+    "Flask",
+    "JudgePrompt",
+    "MTBench",
+    "Suite",
+    "get_suite",
+    "row_id",
+    "sample",
+    "suites",
+]
+
+
+def suites() -> tuple[Suite, ...]:
+    """The suites that have a name; any JSONL file of prompts is one, too."""
+    return (AlpacaEval(), MTBench(), Flask(), FLASK_HARD)
+
+
+def get_suite(source: str | Path) -> Suite:
+    """The suite of a name, or of a JSONL file's path.
+
+    Raises:
+        MoAConfigurationError: There is neither.
+    """
+    named = {suite.name: suite for suite in suites()}
+    if str(source) in named:
+        return named[str(source)]
+    path = Path(source).expanduser()
+    if path.is_file() or path.suffix in {".jsonl", ".json"}:
+        return Custom(source=str(source))
+    close = get_close_matches(str(source), named, n=1)
+    meant = f" Did you mean {close[0]!r}?" if close else ""
+    msg = f"suite={str(source)!r} is none of {', '.join(named)}, and no file.{meant}"
+    raise MoAConfigurationError(msg)
+
+
+def sample(rows: Sequence[Row], limit: int | None, *, seed: int = 0) -> list[Row]:
+    """So many rows, chosen by chance, with the categories' shares of the whole.
+
+    Args:
+        rows: All rows.
+        limit: How many to keep; `None` keeps all.
+        seed: The same seed gives the same rows.
+
+    Returns:
+        The rows that are kept, in their order.
+
+    Raises:
+        MoAConfigurationError: `limit` is below 1.
+    """
+    if limit is None or limit >= len(rows):
+        return list(rows)
+    if limit < 1:
+        msg = f"limit={limit} must be 1 or more."
+        raise MoAConfigurationError(msg)
+    groups: dict[str, list[int]] = defaultdict(list)
+    for place, row in enumerate(rows):
+        groups[row["category"]].append(place)
+    chance = random.Random(f"{seed}")  # noqa: S311 - no secret
+    shares = {name: limit * len(places) / len(rows) for name, places in groups.items()}
+    counts = {name: int(share) for name, share in shares.items()}
+    left = limit - sum(counts.values())
+    for name in sorted(shares, key=lambda name: (counts[name] - shares[name], name))[:left]:
+        counts[name] += 1
+    kept = {place for name, n in counts.items() for place in chance.sample(groups[name], n)}
+    return [row for place, row in enumerate(rows) if place in kept]

@@ -1,0 +1,130 @@
+"""What a suite is."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from langchain_moa.evals.data import SourceFile, located
+from langchain_moa.evals.types import GenerationSettings, Row
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class JudgePrompt:
+    """What a judge is told, as a suite's file has it.
+
+    Attributes:
+        name: The file's name for it.
+        system: The system message; `""` for none.
+        template: The user message, with its `{places}`. Fill it with `filled`, never with
+            `str.format`: answers hold braces.
+        sha256: The hash of the whole file that it stands in.
+        fields: Its other fields in the file (FLASK's `defaults`, MT-Bench's `output_format`).
+    """
+
+    name: str
+    system: str
+    template: str
+    sha256: str
+    fields: dict[str, str] = field(default_factory=dict)
+
+    def filled(self, **places: str) -> str:
+        """The user message with its places filled, each once and nothing in what fills them.
+
+        Example:
+            >>> JudgePrompt("p", "", "{question} -> {answer}", "").filled(
+            ...     question="{answer}?", answer="{}"
+            ... )
+            '{answer}? -> {}'
+        """
+        return fill(self.template, places)
+
+
+def fill(template: str, places: dict[str, str]) -> str:
+    """A template with its `{places}` filled in one pass.
+
+    Raises:
+        KeyError: A place of the template is not given.
+    """
+    import re  # noqa: PLC0415
+
+    return re.sub(r"\{(\w+)\}", lambda found: places[found[1]], template)
+
+
+@dataclass(frozen=True)
+class Suite(ABC):
+    """A set of tasks, each kept by its id, never by its position.
+
+    Attributes:
+        name: `alpaca_eval`, `mt_bench`, `flask`, `flask_hard`, or `custom`.
+        title: Its name in reports.
+        source: What commands call it: its name, or the path of a custom file.
+        size: How many rows it has; `None` for a custom file.
+        turns: Turns of each row.
+        licence: The terms of its files, for who fetches them; `""` for a custom file.
+        files: What answering and judging need, by a short name; `rows` holds the rows.
+    """
+
+    name: str
+    title: str
+    source: str
+    size: int | None
+    turns: int
+    licence: str
+    files: dict[str, SourceFile]
+
+    categories_are: ClassVar[str] = "category"
+    """What a row's category is called in reports."""
+
+    @abstractmethod
+    def rows(self, data: str | Path | None = None, *, tell: Tell | None = None) -> list[Row]:
+        """Its rows, in the file's order; files that are not there are fetched.
+
+        Args:
+            data: A folder with files that are there already; by default what the environment
+                variable `LANGCHAIN_MOA_DATA` names, else the user's cache.
+            tell: Is given a line with the licence, before a file is fetched.
+
+        Raises:
+            DataFileError: A file is missing, broken, or another than it should be.
+        """
+
+    @abstractmethod
+    def settings(self, row: Row) -> GenerationSettings | None:
+        """How it wants a row to be answered; `None` leaves that to the model."""
+
+    def judge_prompts(
+        self, data: str | Path | None = None, *, tell: Tell | None = None
+    ) -> dict[str, JudgePrompt]:
+        """What its judge is told, by name, from the fetched files; empty for a custom file.
+
+        Raises:
+            DataFileError: A file is missing, broken, or another than it should be.
+        """
+        del data, tell
+        return {}
+
+    def path(self, file: str, data: str | Path | None = None, *, tell: Tell | None = None) -> Path:
+        """Where one of its files is, after it was fetched if need be."""
+        return located(self.files[file], data, tell=tell)
+
+
+def row_id(text: str) -> str:
+    """The id of a row that has none of its own: a hash of what is asked.
+
+    Example:
+        >>> row_id("What is the capital of France?")
+        '115049a298532be2'
+    """
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
