@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from dataclasses import field as attribute
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Final
 
 from langchain_moa.evals.data import SourceFile
 from langchain_moa.evals.reading import DataFileError, field, read_records, read_text
@@ -63,7 +64,9 @@ class AlpacaEval(Suite):
     size: int | None = 805
     turns: int = 1
     licence: str = _LICENCE
-    files: ClassVar[dict[str, SourceFile]] = {"rows": REFERENCE, "prompt": PROMPT}
+    files: dict[str, SourceFile] = attribute(
+        default_factory=lambda: {"rows": REFERENCE, "prompt": PROMPT}
+    )
 
     def rows(self, data: str | Path | None = None, *, tell: Tell | None = None) -> list[Row]:
         """The instructions, with the baseline's answers."""

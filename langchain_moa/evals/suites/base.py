@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 from langchain_moa.evals.data import SourceFile, located
 from langchain_moa.evals.types import GenerationSettings, Row
@@ -52,8 +52,6 @@ def fill(template: str, places: dict[str, str]) -> str:
     Raises:
         KeyError: A place of the template is not given.
     """
-    import re  # noqa: PLC0415
-
     return re.sub(r"\{(\w+)\}", lambda found: places[found[1]], template)
 
 
@@ -78,9 +76,6 @@ class Suite(ABC):
     turns: int
     licence: str
     files: dict[str, SourceFile]
-
-    categories_are: ClassVar[str] = "category"
-    """What a row's category is called in reports."""
 
     @abstractmethod
     def rows(self, data: str | Path | None = None, *, tell: Tell | None = None) -> list[Row]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from dataclasses import field as attribute
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from langchain_moa.evals.data import SourceFile
 from langchain_moa.evals.reading import DataFileError, Record, read_records
@@ -26,7 +27,7 @@ class Custom(Suite):
     size: int | None = None
     turns: int = 1
     licence: str = ""
-    files: ClassVar[dict[str, SourceFile]] = {}
+    files: dict[str, SourceFile] = attribute(default_factory=dict)
 
     def rows(self, data: str | Path | None = None, *, tell: Tell | None = None) -> list[Row]:
         """The file's rows."""

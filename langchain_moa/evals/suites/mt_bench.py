@@ -7,8 +7,9 @@ as in lm-sys/FastChat at the pinned commit.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import field as attribute
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Final
 
 from langchain_moa.evals.data import SourceFile
 from langchain_moa.evals.reading import DataFileError, Record, field, read_records
@@ -62,11 +63,9 @@ class MTBench(Suite):
     size: int | None = 80
     turns: int = 2
     licence: str = _LICENCE
-    files: ClassVar[dict[str, SourceFile]] = {
-        "rows": QUESTIONS,
-        "references": REFERENCES,
-        "prompt": PROMPTS,
-    }
+    files: dict[str, SourceFile] = attribute(
+        default_factory=lambda: {"rows": QUESTIONS, "references": REFERENCES, "prompt": PROMPTS}
+    )
 
     def rows(self, data: str | Path | None = None, *, tell: Tell | None = None) -> list[Row]:
         """The questions; those of math, reasoning and coding with both turns' references."""
