@@ -81,11 +81,10 @@ def skill_scores(text: str) -> dict[str, float | str]:
         >>> skill_scores("Good. {'Readability': 5, 'Logical_Correctness': 'N/A'}")
         {'readability': 5, 'logical correctness': 'N/A'}
     """
-    last = None
-    for last in _braces(text):
-        pass
+    found = list(_braces(text))
     try:
-        value = ast.literal_eval(last.replace("\n", "").replace("_", " ").lower()) if last else {}
+        written = found[-1].replace("\n", "").replace("_", " ").lower() if found else "{}"
+        value = ast.literal_eval(written)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return {}
     if not isinstance(value, dict) or any(not isinstance(name, str) for name in value):

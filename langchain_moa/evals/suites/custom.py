@@ -11,7 +11,7 @@ from typing import Any, Final
 from langchain_moa.evals.data import SourceFile
 from langchain_moa.evals.reading import DataFileError, Record, read_records
 from langchain_moa.evals.suites.base import Suite, Tell, row_id
-from langchain_moa.evals.types import ChatMessage, GenerationSettings, Row
+from langchain_moa.evals.types import JSON, ChatMessage, GenerationSettings, Row
 
 _FIELDS: Final = frozenset({"input", "id", "category", "reference"})
 _ROLES: Final = ("system", "user", "assistant")
@@ -48,6 +48,11 @@ class Custom(Suite):
         return None
 
 
+def custom_id(given: JSON) -> str:
+    """The id of a row that names none: a hash of its `input`."""
+    return row_id(json.dumps(given, ensure_ascii=False, sort_keys=True))
+
+
 def _row(record: Record, path: Path, number: int) -> Row:
     unknown = sorted(record.keys() - _FIELDS)
     if unknown:
@@ -58,7 +63,7 @@ def _row(record: Record, path: Path, number: int) -> Row:
     messages = _messages(record["input"], path, number)
     key = record.get("id")
     if key is None:
-        key = row_id(json.dumps(record["input"], ensure_ascii=False, sort_keys=True))
+        key = custom_id(record["input"])
     if isinstance(key, bool) or not isinstance(key, str | int) or key == "":
         raise DataFileError(path, f"row {number}: field 'id' must be text or a whole number.")
     reference = _text(record, "reference", path, number)

@@ -1,0 +1,1 @@
+"""Scores: pure functions from rows, as upstream's files have them, to numbers."""
