@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from io import FileIO
@@ -82,11 +82,13 @@ class RunFolder:
 
     def answers(self) -> RecordFile[Answer]:
         """The folder's answers, to be read and added to."""
-        return self._opened(RecordFile(self.path / ANSWERS, answer_key, _answered))
+        return self._opened(RecordFile[Answer](self.path / ANSWERS, answer_key, answer_subject))
 
     def judgments(self) -> RecordFile[Judgment]:
         """The folder's judgments, to be read and added to."""
-        return self._opened(RecordFile(self.path / JUDGMENTS, judgment_key, _judged))
+        return self._opened(
+            RecordFile[Judgment](self.path / JUDGMENTS, judgment_key, judgment_subject)
+        )
 
     def _opened(self, file: RecordFile[R]) -> RecordFile[R]:
         self._open.append(file)
@@ -112,8 +114,8 @@ class RecordFile(Generic[R]):
         subject: Callable[[R], Hashable],
     ) -> None:
         self._path = path
-        self._key = key
-        self._subject = subject
+        self._key: Callable[[R], Hashable] = key
+        self._subject: Callable[[R], Hashable] = subject
         self._records: dict[Hashable, R] = {}
         self._last: dict[Hashable, R] = {}
         self._file = None if path is None else _repaired(path)
@@ -246,14 +248,16 @@ def answer_key(answer: Answer) -> Hashable:
 
 def judgment_key(judgment: Judgment) -> Hashable:
     """What a judgment is found by: any of these changed is another judgment."""
-    return (*_judged(judgment), judgment["settings"])
+    return (*judgment_subject(judgment), judgment["settings"])
 
 
-def _answered(answer: Answer) -> Hashable:
+def answer_subject(answer: Answer) -> Hashable:
+    """What an answer is about: of several, the last one counts."""
     return (answer["suite"], answer["row"], answer["turn"], answer["model"])
 
 
-def _judged(judgment: Judgment) -> tuple[Hashable, ...]:
+def judgment_subject(judgment: Judgment) -> tuple[Hashable, ...]:
+    """What a judgment is about: of several, the last one counts."""
     names = ("suite", "row", "turn", "model", "baseline", "swapped", "judge")
     return tuple(cast("Mapping[str, Hashable]", judgment)[name] for name in names)
 
@@ -264,7 +268,7 @@ def read_answers(folder: str | Path) -> list[Answer]:
     Raises:
         DataFileError: There is no such file, or it is broken.
     """
-    return _last(read_whole_records(Path(folder) / ANSWERS), _answered)
+    return _last(read_whole_records(Path(folder) / ANSWERS), answer_subject)
 
 
 def read_judgments(folder: str | Path) -> list[Judgment]:
@@ -273,7 +277,7 @@ def read_judgments(folder: str | Path) -> list[Judgment]:
     Raises:
         DataFileError: There is no such file, or it is broken.
     """
-    return _last(read_whole_records(Path(folder) / JUDGMENTS), _judged)
+    return _last(read_whole_records(Path(folder) / JUDGMENTS), judgment_subject)
 
 
 def read_whole_records(path: Path) -> list[Any]:

@@ -45,12 +45,16 @@ class Reply:
             place for it: `reasoning_content`, blocks of thinking, parts that are thoughts.
         tool_calls: Tool calls, in order.
         finish_reason: By default `"tool_calls"` with tool calls, else `"stop"`.
+        logprobs: A choice's `logprobs` as the wire is to carry them, in OpenAI's shape or in
+            Together's; they are sent in answers of chat completions that are not streamed, to
+            requests that ask for log-probabilities.
     """
 
     text: str | None = ""
     reasoning: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str | None = None
+    logprobs: Mapping[str, Any] | None = None
 
     @property
     def reason(self) -> str:

@@ -82,10 +82,10 @@ class OpenAI:
             message["tool_calls"] = [
                 self._call(turn, place, call) for place, call in enumerate(turn.reply.tool_calls)
             ]
-        choices = [
-            self._choice(turn, index, message=message, finish_reason=self.reason(turn))
-            for index in range(_choices(turn))
-        ]
+        ended = {"message": message, "finish_reason": self.reason(turn)}
+        if turn.body.get("logprobs"):
+            ended["logprobs"] = turn.reply.logprobs
+        choices = [self._choice(turn, index, **ended) for index in range(_choices(turn))]
         head = self._head(turn, "chat.completion")
         return {
             "choices": choices,

@@ -1,0 +1,328 @@
+"""Rows to answers: each answer is recorded the moment it is there, and never asked for again.
+
+Example:
+    >>> from langchain_moa.evals.contestants import alone
+    >>> from langchain_moa.testing import ScriptedChatModel
+    >>> row = {
+    ...     "suite": "custom", "id": "1", "category": "", "follow_ups": [], "references": [],
+    ...     "messages": [{"role": "user", "content": "What is 2 + 2?"}],
+    ... }
+    >>> answers = answer([row], [alone(ScriptedChatModel.saying("4"), "four")])
+    >>> [(a["model"], a["output"]) for a in answers]
+    [('four', '4')]
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from langchain_core.messages import BaseMessage, convert_to_messages
+
+from langchain_moa.chat_models import MoAChatModel
+from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.evals.contestants import Contestant, contestant
+from langchain_moa.evals.records import (
+    RecordFile,
+    RunFolder,
+    answer_key,
+    answer_subject,
+    digest,
+    now,
+)
+from langchain_moa.evals.spending import paid_for, proposals_of, spent
+from langchain_moa.evals.suites import get_suite
+from langchain_moa.evals.types import Answer, ChatMessage, GenerationSettings, Row
+from langchain_moa.evals.work import Stop, run_blocking, work_through
+from langchain_moa.types import RECORD_KEY
+
+CONCURRENCY: Final = 8
+"""Rows that are answered, or judged, at the same time."""
+
+_SETUP_STATUSES: Final = frozenset({401, 403, 404})
+"""HTTP statuses of a wrong key and of an unknown model."""
+
+OnAnswer = Callable[[Answer, bool], None]
+"""Is told of each answer, and whether it was recorded before."""
+SettingsOf = Callable[[Row], GenerationSettings | None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of one contestant for one turn of a row, and what finds its answer again.
+
+    Attributes:
+        row: The row.
+        turn: The turn, from 1.
+        model: The contestant's name.
+        messages: The conversation.
+        asked: Who is asked.
+        settings: Hash of all that shapes the answer.
+    """
+
+    row: Row
+    turn: int
+    model: str
+    messages: list[ChatMessage]
+    asked: MoAChatModel
+    settings: str
+
+    @property
+    def key(self) -> Hashable:
+        """The key of its record."""
+        return (self.row["suite"], self.row["id"], self.turn, self.model, self.settings)
+
+
+def asked_of(
+    row: Row, who: Contestant, earlier: Sequence[str], settings: GenerationSettings | None
+) -> Asked:
+    """What is asked after the answers to the turns before.
+
+    Args:
+        row: The row.
+        who: Who is asked.
+        earlier: The answers to the turns before, in order.
+        settings: Temperature and limit of tokens, if the suite has its own.
+    """
+    messages = list(row["messages"])
+    for output, said in zip(earlier, row["follow_ups"], strict=False):
+        messages += [{"role": "assistant", "content": output}, {"role": "user", "content": said}]
+    model, fingerprint = who.asked_with(settings)
+    return Asked(
+        row=row,
+        turn=len(earlier) + 1,
+        model=who.name,
+        messages=messages,
+        asked=model,
+        settings=digest(fingerprint, messages),
+    )
+
+
+class Answering:
+    """Answers rows, of which it asks only what is not recorded.
+
+    Args:
+        rows: The rows.
+        who: Who answers them.
+        records: The answers that are there; new ones are added.
+        settings: Gives a row's temperature and limit of tokens; `None` leaves them to who answers.
+        retry_failed: Whether what failed before is asked again.
+        on_answer: Is told of each answer.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        who: Sequence[Contestant],
+        records: RecordFile[Answer],
+        settings: SettingsOf,
+        *,
+        retry_failed: bool = False,
+        on_answer: OnAnswer | None = None,
+    ) -> None:
+        self._rows = rows
+        self._who = who
+        self._records = records
+        self._settings = settings
+        self._retry_failed = retry_failed
+        self._tell = on_answer or (lambda _, __: None)
+        self._answers: dict[tuple[int, int, int], Answer] = {}
+        self._proven: set[str] = set()
+
+    @property
+    def answers(self) -> list[Answer]:
+        """The answers so far: row by row, and in each the contestants in their order."""
+        return [self._answers[place] for place in sorted(self._answers)]
+
+    def missing(self) -> Iterator[Asked]:
+        """What would be asked now; for turns after one that is missing, with an empty answer."""
+        for row in self._rows:
+            for who in self._who:
+                earlier: list[str] = []
+                for _ in range(_turns(row)):
+                    asked = asked_of(row, who, earlier, self._settings(row))
+                    known = self._known(asked)
+                    if known is None:
+                        yield asked
+                    elif known["output"] is None:
+                        break
+                    earlier.append((known and known["output"]) or "")
+
+    async def run(self, *, concurrency: int = CONCURRENCY, stop: Stop | None = None) -> None:
+        """Ask what is missing.
+
+        Raises:
+            MoAConfigurationError: The set-up is wrong: a key, or a model's name.
+            DataFileError: An answer can't be recorded.
+            KeyboardInterrupt: Ctrl-C was pressed; what was under way has been recorded.
+        """
+        places = (
+            (number, place) for number in range(len(self._rows)) for place in range(len(self._who))
+        )
+        await work_through(places, self._answer, concurrency=concurrency, stop=stop)
+
+    async def _answer(self, place: tuple[int, int]) -> None:
+        """Answer a row's turns, one after the other."""
+        row, who = self._rows[place[0]], self._who[place[1]]
+        earlier: list[str] = []
+        for turn in range(_turns(row)):
+            asked = asked_of(row, who, earlier, self._settings(row))
+            known = self._known(asked)
+            if known is not None:
+                self._records.use(known)
+            record = known or await answered(asked, proven=who.name in self._proven)
+            if known is None:
+                self._records.append(record)
+            self._tell(record, known is not None)
+            self._answers[*place, turn] = record
+            if record["output"] is None:
+                return
+            self._proven.add(who.name)
+            earlier.append(record["output"])
+
+    def _known(self, asked: Asked) -> Answer | None:
+        """The record of an answer that need not be asked for."""
+        record = self._records.get(asked.key)
+        again = record is not None and record["output"] is None and self._retry_failed
+        return None if again else record
+
+
+def _turns(row: Row) -> int:
+    return 1 + len(row["follow_ups"])
+
+
+async def answered(asked: Asked, *, proven: bool = False) -> Answer:
+    """Ask, and make the record: of the answer, or of why there is none.
+
+    Args:
+        asked: What is asked.
+        proven: Whether the contestant has answered before, so that its set-up is right.
+
+    Raises:
+        MoAConfigurationError: The contestant's set-up is wrong: its key, or its name.
+    """
+    started = time.perf_counter()
+    output: str | None = None
+    reason: str | None = None
+    try:
+        message = await asked.asked.ainvoke(_messages(asked.messages))
+    except MoAConfigurationError:
+        raise
+    except Exception as error:  # noqa: BLE001 - any failure of a row is a record
+        if not proven:
+            refuse_set_up(error, asked.model)
+        reason = f"{type(error).__name__}: {error}"
+        cost, record = paid_for(error, asked.asked.prices), proposals_of(error)
+    else:
+        output = message.text
+        cost, record = spent(message), message.response_metadata[RECORD_KEY]
+    return {
+        "suite": asked.row["suite"],
+        "row": asked.row["id"],
+        "turn": asked.turn,
+        "model": asked.model,
+        "settings": asked.settings,
+        "output": output,
+        "error": reason,
+        **cost,
+        "seconds": round(time.perf_counter() - started, 6),
+        "moa": record,
+        "at": now(),
+    }
+
+
+def _messages(messages: Sequence[ChatMessage]) -> list[BaseMessage]:
+    return convert_to_messages([(m["role"], m["content"]) for m in messages])
+
+
+def refuse_set_up(error: Exception, model: str) -> None:
+    """Stop for an error that every further request would meet, too.
+
+    Raises:
+        MoAConfigurationError: A provider says that the key is wrong or the model unknown.
+    """
+    causes: Mapping[str, Exception] = getattr(error, "causes", {})
+    statuses = {getattr(cause, "status_code", None) for cause in causes.values()}
+    if statuses and statuses <= _SETUP_STATUSES:
+        msg = f"{model}: {error}"
+        raise MoAConfigurationError(msg) from error
+
+
+def answer(
+    rows: Sequence[Row],
+    who: Any,
+    *,
+    settings: SettingsOf | None = None,
+    folder: str | Path | None = None,
+    concurrency: int = CONCURRENCY,
+    retry_failed: bool = False,
+    on_answer: OnAnswer | None = None,
+) -> list[Answer]:
+    """Have rows answered.
+
+    Args:
+        rows: The rows, as a suite gives them.
+        who: A mixture, a chat model, a runnable that takes messages, or a list of such, or of what
+            `contestants` gives.
+        settings: Gives a row's temperature and limit of tokens; by default the suite's own.
+        folder: A folder to record the answers in: what it holds is not asked for again.
+        concurrency: How many rows are answered at the same time.
+        retry_failed: Whether what failed before is asked again.
+        on_answer: Is told of each answer, and whether it was recorded before.
+
+    Returns:
+        The answers, those that failed with their `error`; row by row.
+
+    Raises:
+        MoAConfigurationError: The set-up is wrong: a key, a model's name, the folder.
+    """
+    return run_blocking(
+        aanswer(
+            rows,
+            who,
+            settings=settings,
+            folder=folder,
+            concurrency=concurrency,
+            retry_failed=retry_failed,
+            on_answer=on_answer,
+        )
+    )
+
+
+async def aanswer(
+    rows: Sequence[Row],
+    who: Any,
+    *,
+    settings: SettingsOf | None = None,
+    folder: str | Path | None = None,
+    concurrency: int = CONCURRENCY,
+    retry_failed: bool = False,
+    on_answer: OnAnswer | None = None,
+) -> list[Answer]:
+    """The async twin of `answer`."""
+    given = who if isinstance(who, list | tuple) else [who]
+    named = [contestant(each) for each in given]
+    with ExitStack() as stack:
+        if folder is None:
+            records = RecordFile(None, answer_key, answer_subject)
+        else:
+            records = stack.enter_context(RunFolder(folder)).answers()
+        answering = Answering(
+            rows,
+            named,
+            records,
+            settings or suite_settings,
+            retry_failed=retry_failed,
+            on_answer=on_answer,
+        )
+        await answering.run(concurrency=concurrency)
+        return answering.answers
+
+
+def suite_settings(row: Row) -> GenerationSettings | None:
+    """How a row's suite wants it to be answered; a user's own prompts are left to the models."""
+    return None if row["suite"] == "custom" else get_suite(row["suite"]).settings(row)

@@ -1,0 +1,257 @@
+"""Who answers: a mixture, its members alone, Self-MoA, any chat model or runnable.
+
+Each of them is asked through a `MoAChatModel`, so that retries, deadlines, usage, prices and the
+record of each call are those that the mixture's users have. One that is asked alone is the
+aggregator of a mixture that never asks its reference models.
+
+Example:
+    >>> from langchain_moa import MoAChatModel
+    >>> from langchain_moa.testing import ScriptedChatModel
+    >>> llm = MoAChatModel(
+    ...     reference_models=[ScriptedChatModel.saying("4"), ScriptedChatModel.saying("5")],
+    ...     aggregator=ScriptedChatModel.saying("It is 4."),
+    ... )
+    >>> [c.role for c in [mixture(llm), *members_of(llm), self_moa_of(llm)]]
+    ['mixture', 'member', 'member', 'member', 'self-moa']
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, TypeAlias
+
+from langchain_core.runnables import Runnable
+
+from langchain_moa.chat_models import MoAChatModel
+from langchain_moa.errors import MoAConfigurationError, MoAError
+from langchain_moa.evals.types import JSON, GenerationSettings, RunModel
+
+Role: TypeAlias = Literal["mixture", "member", "self-moa", "model"]
+Against: TypeAlias = str | Runnable[Any, Any]
+"""`"members"`, `"self-moa"`, a member string, or a chat model or runnable."""
+
+MEMBERS: Final = "members"
+SELF_MOA: Final = "self-moa"
+SAMPLING: Final = 0.7
+"""Temperature, at least, of the samples of Self-MoA: at 0 they would all be the same."""
+
+_OF_LAYERS: Final[dict[str, Any]] = {
+    "layers": None,
+    "fallbacks": {},
+    "min_proposals": 1,
+    "quorum": None,
+    "proposal_filter": None,
+    "on_aggregator_failure": "raise",
+}
+"""Settings about reference models, as a model alone has them."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Somebody who answers the rows of a suite.
+
+    Attributes:
+        name: What reports call it.
+        role: What it is to the mixture that the run is about.
+        model: What is asked.
+        samples: Whether its proposals are samples of one model.
+    """
+
+    name: str
+    role: Role
+    model: MoAChatModel
+    samples: bool = False
+    _asked: dict[str, tuple[MoAChatModel, str]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    def asked_with(self, settings: GenerationSettings | None) -> tuple[MoAChatModel, str]:
+        """What is asked for a row of these settings, and what tells it from any other.
+
+        Args:
+            settings: Temperature and limit of tokens for all members; `None` leaves them.
+        """
+        key = repr(settings)
+        if key not in self._asked:
+            update: dict[str, Any] = {}
+            if settings is not None:
+                temperature, limit = settings["temperature"], settings["max_tokens"]
+                sampled = max(temperature, SAMPLING) if self.samples else temperature
+                update = {
+                    "temperature": temperature,
+                    "proposal_temperature": sampled,
+                    "max_tokens": limit,
+                    "proposal_max_tokens": limit,
+                }
+            asked = self.model.model_copy(update=update)
+            self._asked[key] = asked, str(asked.asdict()["fingerprint"])
+        return self._asked[key]
+
+    def described(self) -> RunModel:
+        """The contestant for a run's manifest, without keys."""
+        settings = _settings(self.model)
+        if self.role in ("member", "model"):
+            others = ("reference_models", "aggregator", "fan_out")
+            settings = {
+                "model": settings["aggregator"],
+                **{name: value for name, value in settings.items() if name not in others},
+            }
+        return {"name": self.name, "role": self.role, "settings": settings}
+
+
+def _settings(model: MoAChatModel) -> dict[str, JSON]:
+    try:
+        return model.to_config()
+    except MoAError:  # a function or a chain, which no file can hold
+        names: dict[str, JSON] = model.model_dump(include={"reference_models", "aggregator"})
+        return {name: _named(value) for name, value in names.items()}
+
+
+def _named(value: JSON) -> JSON:
+    return [_named(item) for item in value] if isinstance(value, list) else str(value)
+
+
+def alone(
+    model: Any, name: str = "", *, role: Role = "model", like: MoAChatModel | None = None
+) -> Contestant:
+    """A model that is asked alone.
+
+    Args:
+        model: A chat model, a runnable that takes messages, or a member string.
+        name: What reports call it; by default as it is asked for.
+        role: What it is to the mixture that the run is about.
+        like: A mixture whose keys, deadlines, retries and prices it has.
+
+    Raises:
+        MoAConfigurationError: It names no model, or its key is missing.
+
+    Example:
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> alone(ScriptedChatModel.saying("4"), "four").model.invoke("2 + 2?").content
+        '4'
+    """
+    fields = {} if like is None else {n: getattr(like, n) for n in type(like).model_fields}
+    kept = {n: v for n, v in fields.items() if n in _SHARED}
+    asked = MoAChatModel(
+        **{**kept, **_OF_LAYERS, "fan_out": "never"}, reference_models=[model], aggregator=model
+    )
+    return Contestant(name or _name(asked, "aggregator"), role, asked)
+
+
+_SHARED: Final = frozenset(
+    {
+        *("api_key", "base_url", "temperature", "max_tokens", "stop", "prices", "profiles"),
+        *("aggregator_timeout", "timeout", "max_retries", "hedge_after", "circuit_breaker"),
+        *("max_concurrency", "member_concurrency", "max_input_tokens", "context_filter"),
+        *("on_unsupported",),
+    }
+)
+"""Settings of a mixture that its members have when they are asked alone."""
+
+
+def mixture(llm: MoAChatModel, name: str = "moa") -> Contestant:
+    """A mixture as the contestant that a run is about."""
+    return Contestant(name, "mixture", llm)
+
+
+def contestant(model: Any, name: str = "") -> Contestant:
+    """Anything that answers: a mixture as it is, any other model or runnable alone."""
+    if isinstance(model, Contestant):
+        return replace(model, name=name or model.name)
+    if isinstance(model, MoAChatModel):
+        return mixture(model, name or "moa")
+    return alone(model, name)
+
+
+def members_of(llm: MoAChatModel) -> list[Contestant]:
+    """Every member of a mixture alone, each once, under the name that it is asked for by."""
+    found = [alone(model, role="member", like=llm) for model in _firsts(llm)]
+    return _with_different_names(_different(found))
+
+
+def self_moa_of(llm: MoAChatModel, model: Any = None) -> Contestant:
+    """One model in the place of all reference models, so that an answer takes as many calls.
+
+    Args:
+        llm: The mixture.
+        model: The model; by default the mixture's aggregator (arXiv 2502.00674).
+    """
+    one = _first(llm.aggregator) if model is None else model
+    layers = [[one] * len(layer) for layer in _layers(llm)]
+    fields: dict[str, Any] = {"reference_models": layers, "aggregator": one, "layers": None}
+    if model is None or not isinstance(model, str):
+        asked = llm.model_copy(update={**fields, "fallbacks": {}})
+    else:
+        kept = {n: getattr(llm, n) for n in type(llm).model_fields}
+        asked = MoAChatModel(**{**kept, **fields, "fallbacks": {}})
+    return Contestant(f"self-moa ({_name(asked, 'aggregator')})", "self-moa", asked, samples=True)
+
+
+def contestants(llm: Any, against: Sequence[Against] = (), *, name: str = "") -> list[Contestant]:
+    """All who answer: the one that the run is about first, then those it is compared with.
+
+    Args:
+        llm: What the run is about: a mixture, or any model or runnable.
+        against: Who it is compared with: `"members"`, `"self-moa"`, or other models.
+        name: What reports call the first one; by default `moa`, or the model's name.
+
+    Raises:
+        MoAConfigurationError: A string names no model, or a mixture is needed and not given.
+    """
+    first = contestant(llm, name)
+    found = [first]
+    for other in against:
+        if isinstance(other, str) and other.partition(":")[0] in (MEMBERS, SELF_MOA):
+            found += _compared(first, other)
+        else:
+            like = first.model if isinstance(other, str) else None
+            found.append(alone(other, like=like))
+    return _with_different_names(_different(found))
+
+
+def _compared(first: Contestant, wanted: str) -> list[Contestant]:
+    if first.role != "mixture":
+        msg = f"against={wanted!r} needs a mixture, and {first.name} is a single model."
+        raise MoAConfigurationError(msg)
+    kind, _, model = wanted.partition(":")
+    return members_of(first.model) if kind == MEMBERS else [self_moa_of(first.model, model or None)]
+
+
+def _different(found: Iterable[Contestant]) -> list[Contestant]:
+    """Contestants, each once: a model may be named that is a member, too."""
+    first: dict[str, Contestant] = {}
+    for each in found:
+        first.setdefault(each.asked_with(None)[1], each)
+    return list(first.values())
+
+
+def _with_different_names(found: Iterable[Contestant]) -> list[Contestant]:
+    """Contestants, of whom the second and later ones of a name get a number."""
+    seen: dict[str, int] = {}
+    named = []
+    for each in found:
+        seen[each.name] = count = seen.get(each.name, 0) + 1
+        named.append(each if count == 1 else replace(each, name=f"{each.name} #{count}"))
+    return named
+
+
+def _layers(llm: MoAChatModel) -> list[list[Any]]:
+    """The reference models of each proposer layer."""
+    given = list(llm.reference_models)
+    if isinstance(given[0], list | tuple):
+        return [list(layer) for layer in given if isinstance(layer, list | tuple)]
+    return [given] * (llm.num_layers - 1)
+
+
+def _firsts(llm: MoAChatModel) -> list[Any]:
+    return [*(model for layer in _layers(llm) for model in layer), _first(llm.aggregator)]
+
+
+def _first(aggregator: Any) -> Any:
+    return aggregator[0] if isinstance(aggregator, list | tuple) else aggregator
+
+
+def _name(llm: MoAChatModel, member: str) -> str:
+    named: Mapping[str, Any] = llm.model_dump(include={member})
+    return str(_first(named[member]))

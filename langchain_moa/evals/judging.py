@@ -1,0 +1,282 @@
+"""Answers to judgments: each is recorded the moment it is there, and never asked for again."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.evals.answering import CONCURRENCY
+from langchain_moa.evals.judges.alpaca_eval import SAMPLES, AlpacaEvalJudging, Method
+from langchain_moa.evals.judges.base import Answers, Judging, Question, Result
+from langchain_moa.evals.judges.flask import SkillJudging
+from langchain_moa.evals.judges.metrics import MetricJudging
+from langchain_moa.evals.judges.model import Judge
+from langchain_moa.evals.judges.mt_bench import PairJudging, RatingJudging
+from langchain_moa.evals.judges.pairwise import PairwiseJudging
+from langchain_moa.evals.records import (
+    RecordFile,
+    RunFolder,
+    judgment_key,
+    judgment_subject,
+    now,
+)
+from langchain_moa.evals.suites import Flask, Suite
+from langchain_moa.evals.types import Answer, Judgment, Row
+from langchain_moa.evals.work import Stop, run_blocking, work_through
+
+OnJudgment: TypeAlias = Callable[[Judgment, bool], None]
+"""Is told of each judgment, and whether it was recorded before."""
+
+
+def judging_of(
+    suite: Suite,
+    first: str,
+    *,
+    data: str | Path | None = None,
+    pairwise: bool = False,
+    metric: str | None = None,
+    method: Method = "auto",
+    samples: int = SAMPLES,
+    rows: Sequence[Row] = (),
+    tell: Callable[[str], None] | None = None,
+) -> Judging:
+    """A suite's own way of judging.
+
+    Args:
+        suite: The suite.
+        first: The model that pairs are made with.
+        data: The folder with the suite's files.
+        pairwise: MT-Bench: whether answers are compared with the first model's, not rated.
+        metric: A user's own prompts: the metric that takes the judge's place.
+        method: AlpacaEval: how preferences are got.
+        samples: AlpacaEval: how often a judge without log-probabilities is asked.
+        rows: The rows, which a metric is checked with.
+        tell: Is given a line before a file is fetched.
+
+    Raises:
+        MoAConfigurationError: The suite is not judged in this way.
+        DataFileError: A file of the suite is missing or broken.
+    """
+    if pairwise and suite.name != "mt_bench":
+        msg = f"pairwise: {suite.name} is not judged so; leave it out."
+        raise MoAConfigurationError(msg)
+    if metric is not None:
+        if suite.name != "custom":
+            msg = f"metric={metric!r}: {suite.name} has a judge of its own; leave the metric out."
+            raise MoAConfigurationError(msg)
+        return MetricJudging(metric, rows)
+    prompts = suite.judge_prompts(data, tell=tell)
+    if suite.name == "alpaca_eval":
+        return AlpacaEvalJudging(prompts["alpaca_eval_clf"], method=method, samples=samples)
+    if suite.name == "mt_bench":
+        return PairJudging(prompts, first) if pairwise else RatingJudging(prompts)
+    if isinstance(suite, Flask):
+        return SkillJudging(prompts, suite.rubrics(data, tell=tell))
+    return PairwiseJudging(first)
+
+
+class JudgingRun:
+    """Judges answers, of which it asks about only what is not recorded.
+
+    Args:
+        judging: The way of judging.
+        judge: Who judges; `None` for a metric.
+        rows: The rows.
+        answers: Their answers.
+        records: The judgments that are there; new ones are added.
+        retry_failed: Whether what failed or could not be read before is asked again.
+        on_judgment: Is told of each judgment.
+    """
+
+    def __init__(
+        self,
+        judging: Judging,
+        judge: Judge | None,
+        rows: Sequence[Row],
+        answers: Sequence[Answer],
+        records: RecordFile[Judgment],
+        *,
+        retry_failed: bool = False,
+        on_judgment: OnJudgment | None = None,
+    ) -> None:
+        self._judging = judging
+        self._judge = judge
+        self._records = records
+        self._retry_failed = retry_failed
+        self._tell = on_judgment or (lambda _, __: None)
+        self._ask = _asker(judging, judge)
+        self.judge_name = judge.name if judge else judging.name
+        self._questions = list(judging.questions(rows, Answers(answers)))
+        self._settings = [judging.settings(judge, question) for question in self._questions]
+        self._judgments: dict[int, Judgment] = {}
+
+    @property
+    def judgments(self) -> list[Judgment]:
+        """The judgments so far, in the order of the questions."""
+        return [self._judgments[place] for place in sorted(self._judgments)]
+
+    @property
+    def questions(self) -> list[Question]:
+        """All questions, those of which the judgment is recorded too."""
+        return self._questions
+
+    def missing(self) -> Iterator[Question]:
+        """What would be asked now."""
+        for place, question in enumerate(self._questions):
+            if question.known is None and self._known(place) is None:
+                yield question
+
+    async def run(self, *, concurrency: int = CONCURRENCY, stop: Stop | None = None) -> None:
+        """Ask what is missing.
+
+        Raises:
+            MoAConfigurationError: The judge's set-up is wrong: its key, or its name.
+            DataFileError: A judgment can't be recorded.
+            KeyboardInterrupt: Ctrl-C was pressed; what was under way has been recorded.
+        """
+        for place in range(len(self._questions)):
+            known = self._known(place)
+            if known is not None:
+                self._judging.learn(known)
+        places = range(len(self._questions))
+        await work_through(places, self._judged, concurrency=concurrency, stop=stop)
+
+    async def _judged(self, place: int) -> None:
+        question, known = self._questions[place], self._known(place)
+        if known is not None:
+            self._records.use(known)
+            judgment = known
+        else:
+            result = Result(question.known) if question.known else await self._ask(question)
+            judgment = self._record(question, self._settings[place], result)
+            self._records.append(judgment)
+        self._judgments[place] = judgment
+        self._tell(judgment, known is not None)
+
+    def _known(self, place: int) -> Judgment | None:
+        """The record of a judgment that need not be asked for."""
+        question = self._questions[place]
+        key = (
+            question.row["suite"],
+            question.row["id"],
+            question.turn,
+            question.model,
+            question.baseline,
+            question.swapped,
+            self.judge_name,
+            self._settings[place],
+        )
+        record = self._records.get(key)
+        again = record is not None and record["read"] is None and self._retry_failed
+        return None if again else record
+
+    def _record(self, question: Question, settings: str, result: Result) -> Judgment:
+        return {
+            "suite": question.row["suite"],
+            "row": question.row["id"],
+            "turn": question.turn,
+            "model": question.model,
+            "baseline": question.baseline,
+            "swapped": question.swapped,
+            "judge": self.judge_name,
+            "prompt": question.prompt,
+            "settings": settings,
+            **result.outcome,
+            "error": result.error,
+            **result.spent,
+            "seconds": round(result.seconds, 6),
+            "at": now(),
+        }
+
+
+def _asker(judging: Judging, judge: Judge | None) -> Callable[[Question], Awaitable[Result]]:
+    """What is done about a question.
+
+    Raises:
+        MoAConfigurationError: There is no judge, and no metric in its place.
+    """
+    if isinstance(judging, MetricJudging):
+        return judging.scored
+    if judge is None:
+        msg = "no judge; give a chat model, or the name of one."
+        raise MoAConfigurationError(msg)
+    return partial(judging.judged, judge)
+
+
+def judge(
+    rows: Sequence[Row],
+    answers: Sequence[Answer],
+    judging: Judging,
+    model: Any = None,
+    *,
+    folder: str | Path | None = None,
+    concurrency: int = CONCURRENCY,
+    retry_failed: bool = False,
+    on_judgment: OnJudgment | None = None,
+) -> list[Judgment]:
+    """Have answers judged.
+
+    Args:
+        rows: The rows, as a suite gives them.
+        answers: The answers, as `answer` gives them.
+        judging: The way of judging, as `judging_of` gives it.
+        model: Who judges: a `Judge`, a chat model, a runnable, or a member string; none for a
+            metric.
+        folder: A folder to record the judgments in: what it holds is not asked for again.
+        concurrency: How many are asked for at the same time.
+        retry_failed: Whether what failed or could not be read before is asked again.
+        on_judgment: Is told of each judgment, and whether it was recorded before.
+
+    Returns:
+        The judgments; those that could not be had or read have no `read`.
+
+    Raises:
+        MoAConfigurationError: The set-up is wrong: a key, a model's name, the folder.
+    """
+    return run_blocking(
+        ajudge(
+            rows,
+            answers,
+            judging,
+            model,
+            folder=folder,
+            concurrency=concurrency,
+            retry_failed=retry_failed,
+            on_judgment=on_judgment,
+        )
+    )
+
+
+async def ajudge(
+    rows: Sequence[Row],
+    answers: Sequence[Answer],
+    judging: Judging,
+    model: Any = None,
+    *,
+    folder: str | Path | None = None,
+    concurrency: int = CONCURRENCY,
+    retry_failed: bool = False,
+    on_judgment: OnJudgment | None = None,
+) -> list[Judgment]:
+    """The async twin of `judge`."""
+    who = model if model is None or isinstance(model, Judge) else Judge(model)
+    with ExitStack() as stack:
+        if folder is None:
+            records = RecordFile(None, judgment_key, judgment_subject)
+        else:
+            records = stack.enter_context(RunFolder(folder)).judgments()
+        run = JudgingRun(
+            judging,
+            who,
+            rows,
+            answers,
+            records,
+            retry_failed=retry_failed,
+            on_judgment=on_judgment,
+        )
+        await run.run(concurrency=concurrency)
+        return run.judgments
