@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from langchain_moa.cli.evals.app import evals
 from langchain_moa.cli.options import MixtureOptions, mixture_options
 
 _DEBUG = "--debug"
@@ -117,6 +118,9 @@ def config(options: MixtureOptions, **given: Any) -> int:
     from langchain_moa.cli import listing  # noqa: PLC0415 - beside the others
 
     return listing.config(options, **given)
+
+
+app.add_command(evals)
 
 
 def run(argv: Sequence[str]) -> int:

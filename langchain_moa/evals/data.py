@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -33,13 +34,13 @@ class SourceFile:
         name: Its place below the data folder.
         url: Where it can be fetched.
         sha256: The hash of its bytes.
-        licence: Under what terms it may be used.
+        only_for: What alone cannot be had without it; empty where nothing can.
     """
 
     name: str
     url: str
     sha256: str
-    licence: str
+    only_for: str = ""
 
 
 def data_folder(given: str | Path | None = None) -> Path | None:
@@ -83,7 +84,7 @@ def located(
         data: The folder with files that are there already; by default what the environment
             variable `LANGCHAIN_MOA_DATA` names. A file that it lacks is not looked for elsewhere.
         fetch: Whether it may be downloaded.
-        tell: Is given a line with the file's licence, before the file is downloaded.
+        tell: Is given a line before the file is downloaded.
 
     Raises:
         DataFileError: It is not there and cannot be had; the message says what to do offline.
@@ -95,8 +96,21 @@ def located(
     if folder or not fetch:
         raise DataFileError(path, f"is missing. {_by_hand(file)}")
     if tell:
-        tell(f"Fetching {file.name} ({file.licence})")
+        tell(f"Fetching {file.name} …")
     return fetched(file, path)
+
+
+def verify(file: SourceFile, path: Path) -> Path:
+    """Make sure that a file is the pinned one.
+
+    Raises:
+        DataFileError: It is another.
+    """
+    found = sha256(path.read_bytes()).hexdigest()
+    if found != file.sha256:
+        problem = f"is another file than the pinned one (SHA-256 {found}, not {file.sha256})."
+        raise DataFileError(path, f"{problem} {_by_hand(file)}")
+    return path
 
 
 def fetched(file: SourceFile, path: Path) -> Path:
@@ -106,6 +120,9 @@ def fetched(file: SourceFile, path: Path) -> Path:
         DataFileError: It cannot be had, or is another file than the pinned one.
     """
     pooch = _pooch()
+    logger = pooch.get_logger()
+    level = logger.level
+    logger.setLevel("WARNING")  # `tell` says what is fetched
     try:
         pooch.retrieve(
             url=file.url,
@@ -120,6 +137,8 @@ def fetched(file: SourceFile, path: Path) -> Path:
     except ValueError as error:  # what pooch raises for another hash
         problem = f"{file.url} gave another file than the pinned one (SHA-256 {file.sha256})."
         raise DataFileError(path, f"{problem} {_by_hand(file)}") from error
+    finally:
+        logger.setLevel(level)
     return path
 
 

@@ -7,7 +7,7 @@ kind, and a row that the suite does not have, are refused with the file named.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Final, TypeVar, cast
 
@@ -37,15 +37,14 @@ _SHAPES: Final = (
 """What kinds of rows look like, so that a file of another kind is told by name."""
 
 
-def read_annotations(path: Path, known: Collection[str] | None = None) -> list[Annotation]:
+def read_annotations(path: Path) -> list[Annotation]:
     """AlpacaEval's annotations.
 
     Args:
         path: `annotations.json`.
-        known: The suite's instructions, to refuse others; `None` does not look.
 
     Raises:
-        DataFileError: It is no such file, or has a row that the suite does not have.
+        DataFileError: It is no such file, or a field is missing or of another kind.
     """
 
     def checked(record: Record, number: int) -> Annotation:
@@ -58,52 +57,46 @@ def read_annotations(path: Path, known: Collection[str] | None = None) -> list[A
             if not (preference == 0 or 1 <= preference <= 2 or math.isnan(preference)):  # noqa: PLR2004
                 problem = f"row {number}: field 'preference' is {preference}, not 1 to 2, or null."
                 raise DataFileError(path, problem)
-        if known is not None and record["instruction"] not in known:
-            _unknown(path, number, "instruction", record["instruction"])
         record["annotator"] = str(record.get("annotator") or "unnamed")
         return cast("Annotation", record)
 
     return _read(path, checked, "AlpacaEval annotations")
 
 
-def read_single_judgments(path: Path, known: Collection[int] | None = None) -> list[SingleJudgment]:
+def read_single_judgments(path: Path) -> list[SingleJudgment]:
     """MT-Bench's ratings (`gpt-4_single.jsonl`).
 
     Args:
         path: The file.
-        known: The suite's questions, to refuse others; `None` does not look.
 
     Raises:
-        DataFileError: It is no such file, or has a row that the suite does not have.
+        DataFileError: It is no such file, or a field is missing or of another kind.
     """
 
     def checked(record: Record, number: int) -> SingleJudgment:
-        question = field(record, "question_id", int, path, number)
+        field(record, "question_id", int, path, number)
         field(record, "model", str, path, number)
         _judge(record, path, number)
         field(record, "score", float, path, number)
         if field(record, "turn", int, path, number) not in (1, 2):
             raise DataFileError(path, f"row {number}: field 'turn' must be 1 or 2.")
-        if known is not None and question not in known:
-            _unknown(path, number, "question_id", question)
         return cast("SingleJudgment", record)
 
     return _read(path, checked, "MT-Bench single judgments")
 
 
-def read_pair_judgments(path: Path, known: Collection[int] | None = None) -> list[PairJudgment]:
+def read_pair_judgments(path: Path) -> list[PairJudgment]:
     """MT-Bench's comparisons (`gpt-4_pair.jsonl`).
 
     Args:
         path: The file.
-        known: The suite's questions, to refuse others; `None` does not look.
 
     Raises:
-        DataFileError: It is no such file, or has a row that the suite does not have.
+        DataFileError: It is no such file, or a field is missing or of another kind.
     """
 
     def checked(record: Record, number: int) -> PairJudgment:
-        question = field(record, "question_id", int, path, number)
+        field(record, "question_id", int, path, number)
         for name in ("model_1", "model_2", "g1_winner", "g2_winner"):
             field(record, name, str, path, number)
         for name in ("g1_winner", "g2_winner"):
@@ -111,8 +104,6 @@ def read_pair_judgments(path: Path, known: Collection[int] | None = None) -> lis
                 problem = f"row {number}: field {name!r} is {record[name]!r}, no known winner."
                 raise DataFileError(path, problem)
         _judge(record, path, number)
-        if known is not None and question not in known:
-            _unknown(path, number, "question_id", question)
         return cast("PairJudgment", record)
 
     return _read(path, checked, "MT-Bench pair judgments")
@@ -127,27 +118,24 @@ def is_pairwise(path: Path) -> bool:
     return "model_1" in read_records(path)[0]
 
 
-def read_reviews(path: Path, known: Collection[int] | None = None) -> list[Review]:
+def read_reviews(path: Path) -> list[Review]:
     """FLASK's reviews; a row without `score` has it read from its `review`.
 
     Args:
         path: The file.
-        known: The suite's rows (`idx`), to refuse others; `None` does not look.
 
     Raises:
-        DataFileError: It is no such file, or has a row that the suite does not have.
+        DataFileError: It is no such file, or a field is missing or of another kind.
     """
 
     def checked(record: Record, number: int) -> Review:
-        row = field(record, "idx", int, path, number)
+        field(record, "idx", int, path, number)
         field(record, "domain", list, path, number)
         if "score" not in record:
             record["score"] = skill_scores(field(record, "review", str, path, number))
         field(record, "score", dict, path, number)
         if "difficulty" not in record:
             field(record, "difficulty", str, path, number)
-        if known is not None and row not in known:
-            _unknown(path, number, "idx", row)
         return cast("Review", record)
 
     return _read(path, checked, "FLASK reviews")
@@ -175,6 +163,19 @@ def _judge(record: Record, path: Path, number: int) -> None:
         raise DataFileError(path, problem)
 
 
-def _unknown(path: Path, number: int, name: str, value: object) -> None:
-    shown = repr(value if not isinstance(value, str) else value[:60])
-    raise DataFileError(path, f"row {number}: {name} {shown} is no row of the suite.")
+def refuse_unknown(path: Path, name: str, values: Iterable[_T], known: Collection[_T]) -> None:
+    """Refuse a file that has a row which the suite does not have.
+
+    Args:
+        path: The file.
+        name: The field that names a row.
+        values: What it holds, row by row.
+        known: What the suite has.
+
+    Raises:
+        DataFileError: There is such a row.
+    """
+    for number, value in enumerate(values, 1):
+        if value not in known:
+            shown = repr(value if not isinstance(value, str) else value[:60])
+            raise DataFileError(path, f"row {number}: {name} {shown} is no row of the suite.")

@@ -41,10 +41,12 @@ class MTBenchScores(TypedDict):
     """Rows, the failed ones counted."""
     n_failed: int
     """Rows with the score -1; they are in no average."""
+    n_unscored: int
+    """Questions and turns that have failed rows alone."""
     n_duplicates: int
     """Scored rows that repeat a question and turn; they stay in the average."""
     n_missing: int
-    """Questions and turns of the suite that have no scored row."""
+    """Questions and turns of the suite that have no row."""
     categories: dict[str, float | None]
 
 
@@ -83,6 +85,7 @@ def score_mt_bench(
         size: Questions times turns of the whole suite.
     """
     scored = [row for row in judgments if row["score"] != FAILED]
+    every = {(row["question_id"], row["turn"]) for row in judgments}
     keys = {(row["question_id"], row["turn"]) for row in scored}
     by_category = defaultdict(list)
     for row in scored:
@@ -95,8 +98,9 @@ def score_mt_bench(
         "average": _mean(row["score"] for row in scored),
         "n": len(judgments),
         "n_failed": len(judgments) - len(scored),
+        "n_unscored": len(every - keys),
         "n_duplicates": len(scored) - len(keys),
-        "n_missing": max(size - len(keys), 0),
+        "n_missing": max(size - len(every), 0),
         "categories": {
             name: _mean(by_category[name]) for name in _in_order(by_category, CATEGORIES)
         },

@@ -35,7 +35,6 @@ REFERENCE: Final = SourceFile(
     name="alpaca_eval/gpt4_1106_preview.json",
     url=f"{_RAW}/results/gpt4_1106_preview/model_outputs.json",
     sha256="83db546b872ddebee8965fd05fa48461ee3c32bc695c62fb57f2d214ff741ec4",
-    licence=_LICENCE,
 )
 PROMPT: Final = SourceFile(
     name="alpaca_eval/alpaca_eval_clf_prompt.txt",
@@ -43,13 +42,12 @@ PROMPT: Final = SourceFile(
         f"{_RAW}/src/alpaca_eval/evaluators_configs/alpaca_eval_clf_gpt4_turbo/alpaca_eval_clf.txt"
     ),
     sha256="784227e6dc2832fc08c43d2c8ea3a308e7523780187a1aaad2f85e30bac85f62",
-    licence=_LICENCE,
 )
 LC_BASELINES: Final = SourceFile(
     name="alpaca_eval/df_gamed.csv",
     url=f"{_DATASET}/df_gamed.csv",
     sha256="97aeec3f1c7de6dee6fd31fe66f1702623f4614c3efe1c6fc5f4927cd5fd674d",
-    licence=_LICENCE,
+    only_for="the length-controlled win rate",
 )
 """What the length-controlled win rate is fitted with, beside a model's own annotations."""
 
@@ -65,7 +63,11 @@ class AlpacaEval(Suite):
     turns: int = 1
     licence: str = _LICENCE
     files: dict[str, SourceFile] = attribute(
-        default_factory=lambda: {"rows": REFERENCE, "prompt": PROMPT}
+        default_factory=lambda: {
+            "rows": REFERENCE,
+            "prompt": PROMPT,
+            "lc_baselines": LC_BASELINES,
+        }
     )
 
     def rows(self, data: str | Path | None = None, *, tell: Tell | None = None) -> list[Row]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from langchain_moa.evals.data import SourceFile, located
+from langchain_moa.evals.data import SourceFile, cache_folder, located
 from langchain_moa.evals.types import GenerationSettings, Row
 
 Tell = Callable[[str], None]
@@ -84,7 +84,7 @@ class Suite(ABC):
         Args:
             data: A folder with files that are there already; by default what the environment
                 variable `LANGCHAIN_MOA_DATA` names, else the user's cache.
-            tell: Is given a line with the licence, before a file is fetched.
+            tell: Is given the licence and a line before a file is fetched.
 
         Raises:
             DataFileError: A file is missing, broken, or another than it should be.
@@ -106,8 +106,20 @@ class Suite(ABC):
         return {}
 
     def path(self, file: str, data: str | Path | None = None, *, tell: Tell | None = None) -> Path:
-        """Where one of its files is, after it was fetched if need be."""
-        return located(self.files[file], data, tell=tell)
+        """Where one of its files is, after it was fetched if need be.
+
+        Raises:
+            DataFileError: It is not there and cannot be had.
+        """
+
+        def announce(line: str) -> None:
+            if tell is None:
+                return
+            if not any((cache_folder() / known.name).is_file() for known in self.files.values()):
+                tell(self.licence)  # once, before the first of its files
+            tell(line)
+
+        return located(self.files[file], data, tell=announce)
 
 
 def row_id(text: str) -> str:

@@ -44,25 +44,21 @@ _ROWS: Final = SourceFile(
     name="flask/flask_evaluation.jsonl",
     url=f"{_RAW}/evaluation_set/flask_evaluation.jsonl",
     sha256="791950bf1f159b048eba8fee205eba606926c25467a9a31e6f9b6affc2e3e13d",
-    licence=_LICENCE,
 )
 _HARD_ROWS: Final = SourceFile(
     name="flask/flask_hard_evaluation.jsonl",
     url=f"{_RAW}/evaluation_set/flask_hard_evaluation.jsonl",
     sha256="9830d65b2a137b9184039850c748f52dde369377a0ae06c00ccb6d464d5ebb48",
-    licence=_LICENCE,
 )
 _PROMPTS: Final = SourceFile(
     name="flask/review_prompt.jsonl",
     url=f"{_RAW}/gpt_review/src/prompt.jsonl",
     sha256="64836bb1eb6940e7ddbbbf0ea66265191bfd49476036ca15fc2660bbfa326134",
-    licence=_LICENCE,
 )
 _SKILLS: Final = SourceFile(
     name="flask/skillset_description.json",
     url=f"{_RAW}/metadata_annotation/skillset/src/skillset_description.json",
     sha256="78f03c29f5a6510b76b8a765cb539c302d69898b7e4d7c68372c9cc2427e595e",
-    licence=_LICENCE,
 )
 
 

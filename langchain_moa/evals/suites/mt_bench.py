@@ -37,19 +37,16 @@ QUESTIONS: Final = SourceFile(
     name="mt_bench/question.jsonl",
     url=f"{_RAW}/mt_bench/question.jsonl",
     sha256="119565adbab82227089cefdb44c8d7e2cf04dc0a0ec233634c82e7d4e2a944f7",
-    licence=_LICENCE,
 )
 REFERENCES: Final = SourceFile(
     name="mt_bench/reference_answer_gpt-4.jsonl",
     url=f"{_RAW}/mt_bench/reference_answer/gpt-4.jsonl",
     sha256="f957a5bc977badb66885ec970e6cd08527845780313f0995764260e5777b9b3f",
-    licence=_LICENCE,
 )
 PROMPTS: Final = SourceFile(
     name="mt_bench/judge_prompts.jsonl",
     url=f"{_RAW}/judge_prompts.jsonl",
     sha256="fd283293406d024f44c174b094ef48031d0687a4682fd3a56b29b138f80281b6",
-    licence=_LICENCE,
 )
 
 

@@ -1,0 +1,92 @@
+"""The commands of `langchain-moa eval` and their options; their work is imported when they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+_CODES: Final = (
+    "Exit codes: 0 done, 2 usage, a bad file, or --yes is missing, 3 rows are left unanswered or "
+    "unscored, 130 Ctrl-C."
+)
+_PATH = click.Path(path_type=Path)
+
+data_option = click.option(
+    "--data",
+    type=_PATH,
+    metavar="DIR",
+    help="A folder with files that are there already (or LANGCHAIN_MOA_DATA).",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+
+
+@click.group("eval", epilog=_CODES)
+def evals() -> None:
+    """Compare mixtures: AlpacaEval 2, MT-Bench, FLASK, or your own prompts."""
+
+
+@evals.command(epilog=_CODES)
+@data_option
+@json_option
+def suites(**given: Any) -> int:
+    """List the suites: rows, calls, licence, and where their files are."""
+    from langchain_moa.cli.evals import listing  # noqa: PLC0415 - beside the others
+
+    return listing.suites(**given)
+
+
+@evals.command(epilog=_CODES)
+@click.argument("names", nargs=-1, metavar="SUITE...")
+@data_option
+@json_option
+def data(names: tuple[str, ...], *, data: Path | None, as_json: bool) -> int:
+    """Fetch the files of SUITE, or of all suites, and verify them.
+
+    With --data nothing is fetched: the files of that folder are verified.
+    """
+    from langchain_moa.cli.evals import listing  # noqa: PLC0415 - needs an extra
+
+    return listing.data(names, data, as_json=as_json)
+
+
+@evals.command(epilog=_CODES)
+@click.argument("suite")
+@click.argument("files", nargs=-1, required=True, type=_PATH, metavar="FILE...")
+@data_option
+@click.option(
+    "--lc-baselines",
+    type=_PATH,
+    metavar="FILE",
+    help="Control AlpacaEval's length with another file than the official df_gamed.csv.",
+)
+@click.option("--lc-any-size", is_flag=True, help="Control the length below 805 rows, too.")
+@json_option
+def score(suite: str, files: tuple[Path, ...], **given: Any) -> int:
+    """Score FILE, judgments as upstream's tools or `eval judge` write them.
+
+    It asks nobody anything, and fetches nothing for a part of a suite.
+    """
+    from langchain_moa.cli.evals import score as scoring  # noqa: PLC0415 - needs an extra
+
+    return scoring.run(suite, files, **given)
+
+
+@evals.command(epilog=_CODES)
+@click.argument("runs", nargs=-1, required=True, type=_PATH, metavar="RUN...")
+@click.option("--out", type=_PATH, required=True, metavar="DIR", help="Where to write it.")
+@data_option
+@click.option(
+    "--lc-baselines",
+    type=_PATH,
+    metavar="FILE",
+    help="Control AlpacaEval's length with another file than the official df_gamed.csv.",
+)
+@click.option("--no-plots", is_flag=True, help="Tables alone.")
+@json_option
+def report(runs: tuple[Path, ...], **given: Any) -> int:
+    """Write a report of the folders RUN: Markdown, JSON, CSV and pictures."""
+    from langchain_moa.cli.evals import report as reporting  # noqa: PLC0415 - needs an extra
+
+    return reporting.run(runs, **given)
