@@ -33,7 +33,7 @@ _CHUNK: Final = 1_000
 _FEWEST: Final = 2
 """Rows that a spread can be told of."""
 _FEWEST_FOR_A_VERDICT: Final = 6
-"""With fewer rows not even a sign test can reach 5 %, while a bootstrap's interval is too narrow."""
+"""With fewer rows not even a sign test can reach 5 %, and a bootstrap's interval is too narrow."""
 _STEPS: Final = 50
 _CONVERGED: Final = 1e-9
 _SINGULAR: Final = 1e12
