@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from langchain_moa.cli.evals.app import evals
+from langchain_moa.cli.evals.commands import evals
 from langchain_moa.cli.options import MixtureOptions, mixture_options
 
 _DEBUG = "--debug"

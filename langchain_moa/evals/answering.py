@@ -152,6 +152,20 @@ class Answering:
                         break
                     earlier.append((known and known["output"]) or "")
 
+    def known(self) -> list[Answer]:
+        """The answers that need not be asked for."""
+        found = []
+        for row in self._rows:
+            for who in self._who:
+                earlier: list[str] = []
+                while len(earlier) < _turns(row):
+                    known = self._known(asked_of(row, who, earlier, self._settings(row)))
+                    if known is None or known["output"] is None:
+                        break
+                    found.append(known)
+                    earlier.append(known["output"])
+        return found
+
     async def run(self, *, concurrency: int = CONCURRENCY, stop: Stop | None = None) -> None:
         """Ask what is missing.
 

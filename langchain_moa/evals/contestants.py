@@ -88,6 +88,11 @@ class Contestant:
             self._asked[key] = asked, str(asked.asdict()["fingerprint"])
         return self._asked[key]
 
+    @property
+    def member_names(self) -> list[str]:
+        """Those whom an answer asks, each once."""
+        return list(dict.fromkeys(name for layer in member_layers(self.model) for name in layer))
+
     def described(self) -> RunModel:
         """The contestant for a run's manifest, without keys."""
         settings = _settings(self.model)
@@ -242,6 +247,17 @@ def _layers(llm: MoAChatModel) -> list[list[Any]]:
     if isinstance(given[0], list | tuple):
         return [list(layer) for layer in given if isinstance(layer, list | tuple)]
     return [given] * (llm.num_layers - 1)
+
+
+def member_layers(llm: MoAChatModel) -> list[list[str]]:
+    """The names of those whom an answer asks, layer by layer, the aggregator's last."""
+    last = _name(llm, "aggregator")
+    if llm.fan_out == "never":
+        return [[last]]
+    named = llm.model_dump(include={"reference_models"})["reference_models"]
+    if isinstance(named[0], list):
+        return [*([str(name) for name in layer] for layer in named), [last]]
+    return [*[[str(name) for name in named]] * (llm.num_layers - 1), [last]]
 
 
 def _firsts(llm: MoAChatModel) -> list[Any]:

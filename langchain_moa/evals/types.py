@@ -115,8 +115,8 @@ class Judgment(TypedDict):
     baseline: str | None
     """The other model of a comparison; `None` where one answer is rated alone."""
     swapped: bool
-    """Whether the judge saw the model's answer before the baseline's (AlpacaEval: its seeded
-    order; MT-Bench pairs and custom prompts: the second of both orders)."""
+    """Whether the judge saw the model's answer before the baseline's. AlpacaEval draws one of both
+    orders by chance; MT-Bench's pairs and a user's own prompts are judged in both."""
     judge: str
     prompt: str
     """Hash (SHA-256) of the judge's prompt template; `""` for a metric."""

@@ -70,9 +70,13 @@ async def work_through(
                 stopping.because(error)
 
     with tracing_context(enabled=False), _stops_on_ctrl_c(stopping):
-        async with asyncio.TaskGroup() as group:
-            for _ in range(concurrency):
-                group.create_task(worker())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(concurrency):
+                    group.create_task(worker())
+        except asyncio.CancelledError:
+            if not isinstance(stopping.error, KeyboardInterrupt):
+                raise
     if stopping.error is not None:
         raise stopping.error
 

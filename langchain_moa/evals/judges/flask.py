@@ -51,7 +51,7 @@ class SkillJudging(Judging):
             **self._prompt.fields,
             skills="".join(self._rubric(label) for label in row["skills"]),
             question=row["messages"][-1]["content"],
-            sample_answer=row["references"][0],
+            sample_answer="".join(row["references"][:1]),
             response=output,
         )
         return Question(

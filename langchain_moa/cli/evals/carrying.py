@@ -1,0 +1,148 @@
+"""How `eval run` and `eval judge` carry out a plan: estimate, question, work, end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from langchain_moa.chat_models import MoAChatModel
+from langchain_moa.cli.evals.show import Progress, agreed, ended, shown
+from langchain_moa.cli.exits import say
+from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.evals.judges.alpaca_eval import Method
+from langchain_moa.evals.judges.base import Judging
+from langchain_moa.evals.judges.model import Judge
+from langchain_moa.evals.judging import judging_of
+from langchain_moa.evals.running import Listeners, Outcome, Plan, estimated
+from langchain_moa.evals.running import run as run_plan
+from langchain_moa.evals.scoring import score_files
+from langchain_moa.evals.suites import Suite
+from langchain_moa.evals.types import Row
+from langchain_moa.evals.uploading import check_key, upload
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOptions:
+    """The options that both commands have, as they were given."""
+
+    judge: str | None
+    judge_base_url: str | None
+    judge_api_key_env: str | None
+    judge_method: Method
+    samples: int
+    pairwise: bool
+    metric: str | None
+    data: Path | None
+    limit: int | None
+    concurrency: int
+    retry_failed: bool
+    only_estimate: bool
+    yes: bool
+    engine: str
+    langsmith: str | None
+    as_json: bool
+
+    def judging(self, suite: Suite, first: str, rows: list[Row]) -> Judging | None:
+        """How answers are judged; `None` where they are not.
+
+        Args:
+            suite: The suite.
+            first: The model that pairs are made with.
+            rows: The rows that are judged.
+
+        Raises:
+            MoAConfigurationError: The suite is not judged in this way.
+        """
+        if self.judge is None and self.metric is None:
+            return None
+        return judging_of(
+            suite,
+            first,
+            data=self.data,
+            pairwise=self.pairwise,
+            metric=self.metric,
+            method=self.judge_method,
+            samples=self.samples,
+            rows=rows,
+            tell=say,
+        )
+
+    def judge_model(self, like: MoAChatModel | None = None) -> Judge | None:
+        """Who judges.
+
+        Args:
+            like: The mixture whose keys and prices the judge has.
+
+        Raises:
+            MoAConfigurationError: The model is unknown, or its key is missing.
+        """
+        if self.judge is None:
+            return None
+        key = None
+        if self.judge_api_key_env is not None:
+            key = os.environ.get(self.judge_api_key_env, "").strip()
+            if not key:
+                msg = f"--judge-api-key-env: the variable {self.judge_api_key_env} is empty."
+                raise MoAConfigurationError(msg)
+        try:
+            return Judge(self.judge, base_url=self.judge_base_url, api_key=key, like=like)
+        except MoAConfigurationError as error:
+            # a judge is built as a mixture's member, which its user knows nothing of
+            msg = str(error).replace("reference_models[0]", "judge")
+            raise MoAConfigurationError(msg) from None
+
+
+def carried_out(plan: Plan, options: CommonOptions) -> int:
+    """Estimate, ask, carry out, and tell how it ended.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        MoAConfigurationError: The set-up is wrong.
+        MoAError: The upload to LangSmith failed; the run is recorded.
+    """
+    found = estimated(plan)
+    code = agreed(
+        found,
+        only_estimate=options.only_estimate,
+        yes=options.yes,
+        as_json=options.as_json,
+    )
+    if code is not None:
+        return code
+    if options.langsmith is not None:
+        check_key()
+    for name in plan.judged_by_themselves:
+        say(
+            f"warning: {name} is judged by itself; judges are known to prefer their own answers. "
+            "Take another judge, or do not rank by this one."
+        )
+    outcome = _run(plan, found["judgments"])
+    if options.langsmith is not None:
+        for name in upload(options.langsmith, plan.rows, outcome.answers, outcome.judgments):
+            say(f"uploaded to LangSmith: {name}")
+    return ended(plan, outcome, _scores(plan, outcome, options.data), as_json=options.as_json)
+
+
+def _run(plan: Plan, judgments: int) -> Outcome:
+    progress = Progress(plan, judgments)
+    listeners = Listeners(progress.on_answer, progress.on_judgment)
+    try:
+        with shown(progress):
+            return asyncio.run(run_plan(plan, listeners))
+    except KeyboardInterrupt:
+        say(f"stopped; what came is recorded in {plan.folder}, and the same command goes on.")
+        raise
+
+
+def _scores(plan: Plan, outcome: Outcome, data: Path | None) -> list[Any]:
+    """What upstream's files of the run come to."""
+    judged = [path for path in outcome.files if path.parent == plan.folder]
+    files = [path for path in judged if path.name != "model_outputs.json"]
+    if not files or plan.suite.name == "custom":
+        return []
+    return list(score_files(plan.suite.name, files, data=data)["results"])

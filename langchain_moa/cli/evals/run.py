@@ -1,0 +1,98 @@
+"""`langchain-moa eval run`: rows answered, and the answers judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from langchain_moa.cli.evals.carrying import CommonOptions, carried_out
+from langchain_moa.cli.exits import say
+from langchain_moa.cli.mixture import mixture_for
+from langchain_moa.cli.options import MixtureOptions
+from langchain_moa.evals.answering import suite_settings
+from langchain_moa.evals.contestants import Contestant, alone, contestants
+from langchain_moa.evals.running import Plan, overriding
+from langchain_moa.evals.suites import Suite, get_suite, sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(CommonOptions):
+    """The options of `eval run` beside the mixture's, as they were given."""
+
+    single: str | None
+    name: str | None
+    against: Sequence[str]
+    out: Path | None
+
+
+def run(options: MixtureOptions, suite: str, **given: Any) -> int:
+    """Answer a suite and have the answers judged.
+
+    Args:
+        options: Which mixture answers.
+        suite: The suite's name, or a file's path.
+        **given: The other options: `RunOptions`.
+
+    Raises:
+        click.UsageError: Options contradict one another.
+        MoAConfigurationError: The set-up is wrong: a key, a model's name, a file, the folder.
+    """
+    chosen = RunOptions(**given)
+    found = get_suite(suite)
+    _check(chosen, found)
+    rows = sample(found.rows(chosen.data, tell=say), chosen.limit)
+    with _who(options, chosen) as who:
+        plan = Plan(
+            suite=found,
+            rows=rows,
+            folder=chosen.out or Path("runs") / Path(found.source).stem,
+            contestants=who,
+            judging=chosen.judging(found, who[0].name, rows),
+            judge=chosen.judge_model(who[0].model),
+            settings=overriding(suite_settings, options.temperature, options.max_tokens),
+            limit=chosen.limit,
+            concurrency=chosen.concurrency,
+            retry_failed=chosen.retry_failed,
+        )
+        return carried_out(plan, chosen)
+
+
+def _check(chosen: RunOptions, suite: Suite) -> None:
+    """Refuse what cannot be, before a model is built or a file fetched."""
+    judged = chosen.judge is not None or chosen.metric is not None
+    if chosen.judge is not None and chosen.metric is not None:
+        msg = "--judge and --metric contradict each other; give one of them."
+        raise click.UsageError(msg)
+    paired = chosen.pairwise or (suite.name == "custom" and chosen.metric is None)
+    if judged and paired and not chosen.against:
+        msg = "there is nothing to compare with; give --against members, say."
+        if suite.name == "custom":
+            msg += " Or --metric, with a reference in each row."
+        raise click.UsageError(msg)
+
+
+@contextmanager
+def _who(options: MixtureOptions, chosen: RunOptions) -> Iterator[list[Contestant]]:
+    """Who answers, the one first that the run is about."""
+    named = options.config or options.preset or options.base_url or options.demo
+    if chosen.single is not None and not named:
+        yield contestants(alone(chosen.single, chosen.name or ""), chosen.against)
+        return
+    with mixture_for(options, asks=not chosen.only_estimate) as llm:
+        if chosen.single is None:
+            yield contestants(llm, chosen.against, name=chosen.name or _named(options))
+        else:
+            first = alone(chosen.single, chosen.name or "", like=llm)
+            yield contestants(first, chosen.against)
+
+
+def _named(options: MixtureOptions) -> str:
+    """What reports call the mixture."""
+    if options.config is not None:
+        return options.config.stem
+    return options.preset if options.preset not in (None, "default") else "moa"

@@ -1,0 +1,322 @@
+"""A whole run: answers, judgments, and what the folder tells of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.evals.answering import (
+    CONCURRENCY,
+    Answering,
+    OnAnswer,
+    SettingsOf,
+    suite_settings,
+)
+from langchain_moa.evals.contestants import Contestant
+from langchain_moa.evals.estimates import Estimate, estimate, stand_ins
+from langchain_moa.evals.judges.base import Judging
+from langchain_moa.evals.judges.model import Judge, judges_itself
+from langchain_moa.evals.judging import JudgingRun, OnJudgment
+from langchain_moa.evals.manifest import MANIFEST, read_manifest, versions, write_manifest
+from langchain_moa.evals.reading import DataFileError
+from langchain_moa.evals.records import (
+    ANSWERS,
+    JUDGMENTS,
+    RecordFile,
+    RunFolder,
+    answer_key,
+    answer_subject,
+    judgment_key,
+    judgment_subject,
+    now,
+    read_whole_records,
+)
+from langchain_moa.evals.suites import Suite
+from langchain_moa.evals.types import (
+    JSON,
+    Answer,
+    GenerationSettings,
+    Judgment,
+    Row,
+    Run,
+    RunModel,
+)
+from langchain_moa.evals.upstream import prompts_of, write_answers, write_judgments
+from langchain_moa.evals.work import Stop
+
+ENGINES: Final = ("local", "ray")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run does.
+
+    Attributes:
+        suite: The suite.
+        rows: Those of its rows that are answered.
+        folder: Where the run is recorded.
+        contestants: Who answers; the first one is what the run is about. Empty where the answers
+            are given.
+        given: Answers that are there already, from a file.
+        judging: How answers are judged; `None` leaves them unjudged.
+        judge: Who judges; `None` for a metric.
+        settings: Gives a row's temperature and limit of tokens.
+        limit: How many of the suite's rows were wanted; `None` for all.
+        concurrency: How many rows at a time.
+        retry_failed: Whether what failed before is asked again.
+    """
+
+    suite: Suite
+    rows: Sequence[Row]
+    folder: Path
+    contestants: Sequence[Contestant] = ()
+    given: Sequence[Answer] = ()
+    judging: Judging | None = None
+    judge: Judge | None = None
+    settings: SettingsOf = suite_settings
+    limit: int | None = None
+    concurrency: int = CONCURRENCY
+    retry_failed: bool = False
+
+    @property
+    def models(self) -> list[str]:
+        """Who answers, by name."""
+        named = [who.name for who in self.contestants]
+        return named or list(dict.fromkeys(answer["model"] for answer in self.given))
+
+    @property
+    def judged_by_themselves(self) -> list[str]:
+        """The models that are the judge's own, members of a mixture included."""
+        if self.judge is None:
+            return []
+        names = [*self.models]
+        for who in self.contestants:
+            names += [str(name) for name in who.member_names]
+        return list(dict.fromkeys(judges_itself(self.judge, names)))
+
+
+@dataclass
+class Outcome:
+    """What came of a run.
+
+    Attributes:
+        answers: The answers, those that failed with their `error`.
+        judgments: The judgments; those that could not be had or read have no `read`.
+        files: Upstream's files that were written.
+    """
+
+    answers: list[Answer] = field(default_factory=list)
+    judgments: list[Judgment] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+
+    @property
+    def unanswered(self) -> int:
+        """Answers that failed."""
+        return sum(answer["output"] is None for answer in self.answers)
+
+    @property
+    def unscored(self) -> int:
+        """Judgments that could not be had or read."""
+        return sum(judgment["read"] is None for judgment in self.judgments)
+
+
+def overriding(
+    settings: SettingsOf, temperature: float | None, max_tokens: int | None
+) -> SettingsOf:
+    """A suite's settings, but for those that a user gives.
+
+    Example:
+        >>> changed = overriding(lambda row: {"temperature": 0.7, "max_tokens": 1024}, None, 64)
+        >>> changed({})
+        {'temperature': 0.7, 'max_tokens': 64}
+    """
+
+    def settings_of(row: Row) -> GenerationSettings | None:
+        own = settings(row)
+        if own is None:
+            return None  # the models have the user's already
+        return {
+            "temperature": own["temperature"] if temperature is None else temperature,
+            "max_tokens": own["max_tokens"] if max_tokens is None else max_tokens,
+        }
+
+    return settings_of
+
+
+def estimated(plan: Plan) -> Estimate:
+    """What a run would take now, what is recorded left out. Nothing is written.
+
+    Raises:
+        DataFileError: The folder's records are broken.
+    """
+    answers = RecordFile[Answer](None, answer_key, answer_subject)
+    judgments = RecordFile[Judgment](None, judgment_key, judgment_subject)
+    for answer in _recorded(plan.folder / ANSWERS):
+        answers.append(answer)
+    for judgment in _recorded(plan.folder / JUDGMENTS):
+        judgments.append(judgment)
+    answering = _answering(plan, answers)
+    asked = list(answering.missing())
+    if plan.judging is None:
+        return estimate(asked)
+    known = [*plan.given, *answering.known(), *stand_ins(asked)]
+    run = _judging(plan, plan.judging, known, judgments)
+    return estimate(
+        asked,
+        run.missing() if plan.judge else (),
+        judge=plan.judge.name if plan.judge else None,
+        judge_prices=plan.judge.asked.prices if plan.judge else None,
+        judge_tokens=plan.judging.output_tokens,
+        judgments=len(run.questions),
+    )
+
+
+def _recorded(path: Path) -> list[Any]:
+    return read_whole_records(path) if path.is_file() else []
+
+
+def _answering(
+    plan: Plan, records: RecordFile[Answer], on_answer: OnAnswer | None = None
+) -> Answering:
+    return Answering(
+        plan.rows,
+        plan.contestants,
+        records,
+        plan.settings,
+        retry_failed=plan.retry_failed,
+        on_answer=on_answer,
+    )
+
+
+def _judging(
+    plan: Plan,
+    judging: Judging,
+    answers: Sequence[Answer],
+    records: RecordFile[Judgment],
+    on_judgment: OnJudgment | None = None,
+) -> JudgingRun:
+    return JudgingRun(
+        judging,
+        plan.judge,
+        plan.rows,
+        answers,
+        records,
+        retry_failed=plan.retry_failed,
+        on_judgment=on_judgment,
+    )
+
+
+class Listeners(NamedTuple):
+    """Who is told of a run in progress, and who may end it early.
+
+    Attributes:
+        on_answer: Is told of each answer, and whether it was recorded before.
+        on_judgment: Likewise, of each judgment.
+        stop: Ends the run early.
+    """
+
+    on_answer: OnAnswer | None = None
+    on_judgment: OnJudgment | None = None
+    stop: Stop | None = None
+
+
+async def run(plan: Plan, listeners: Listeners | None = None) -> Outcome:
+    """Carry out a plan; what the folder holds already is not asked for again.
+
+    Args:
+        plan: The plan.
+        listeners: Who is told of it.
+
+    Raises:
+        MoAConfigurationError: The set-up is wrong: a key, a model's name, the folder, or another
+            run is writing there.
+        DataFileError: A record can't be written.
+        KeyboardInterrupt: Ctrl-C was pressed; what was under way has been recorded.
+    """
+    with RunFolder(plan.folder) as folder:
+        manifest = _begun(plan)
+        write_manifest(plan.folder, manifest)
+        found = Outcome()
+        told = listeners or Listeners()
+        await _answered(plan, folder, found, told)
+        if plan.judging is not None:
+            await _judged(plan, plan.judging, folder, found, told)
+        write_manifest(plan.folder, {**manifest, "finished": now()})
+        return found
+
+
+async def _answered(plan: Plan, folder: RunFolder, found: Outcome, told: Listeners) -> None:
+    records = folder.answers()
+    for given in plan.given:
+        records.use(records.get(answer_key(given)) or given)
+    answering = _answering(plan, records, told.on_answer)
+    try:
+        await answering.run(concurrency=plan.concurrency, stop=told.stop)
+    finally:
+        found.answers = [*plan.given, *answering.answers]
+        if plan.contestants:
+            found.files += write_answers(plan.folder, plan.rows, found.answers)
+
+
+async def _judged(
+    plan: Plan, judging: Judging, folder: RunFolder, found: Outcome, told: Listeners
+) -> None:
+    run = _judging(plan, judging, found.answers, folder.judgments(), told.on_judgment)
+    try:
+        await run.run(concurrency=plan.concurrency, stop=told.stop)
+    finally:
+        found.judgments = run.judgments
+        prompts = prompts_of(run.questions)
+        found.files += write_judgments(
+            plan.folder, plan.rows, found.answers, found.judgments, prompts
+        )
+
+
+def _begun(plan: Plan) -> Run:
+    """The manifest of a run that begins, or goes on."""
+    started = now()
+    try:
+        earlier = read_manifest(plan.folder)
+    except DataFileError:
+        earlier = None
+    if earlier is not None:
+        if (earlier["suite"], earlier["source"]) != (plan.suite.name, plan.suite.source):
+            msg = (
+                f"{plan.folder / MANIFEST}: the folder holds a run of {earlier['source']!r}, not "
+                f"of {plan.suite.source!r}; give another folder."
+            )
+            raise MoAConfigurationError(msg)
+        started = earlier["started"]
+    models: list[RunModel] = [who.described() for who in plan.contestants]
+    models = models or [{"name": name, "role": "model", "settings": {}} for name in plan.models]
+    return {
+        "suite": plan.suite.name,
+        "source": plan.suite.source,
+        "rows": len(plan.rows),
+        "limit": plan.limit,
+        "models": models,
+        "judge": None
+        if plan.judge is None or plan.judging is None
+        else {
+            "name": plan.judge.name,
+            "prompt": plan.judging.prompt,
+            "settings": _judge_settings(plan, plan.judge, plan.judging),
+        },
+        "metric": plan.judging.name or None if plan.judging else None,
+        "versions": versions(),
+        "started": started,
+        "finished": None,
+    }
+
+
+def _judge_settings(plan: Plan, judge: Judge, judging: Judging) -> dict[str, JSON]:
+    settings: dict[str, JSON] = {**judge.described(), **_plain(judging.arguments)}
+    own = plan.judged_by_themselves
+    return settings | ({"judges_itself": [*own]} if own else {})
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, JSON]:
+    return dict(values)
