@@ -11,14 +11,14 @@ from typing import Final, TypedDict
 
 from langchain_core.messages.ai import UsageMetadata
 
+from langchain_moa.accounting.prices import Prices, cost_of
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.evals.answering import Asked
 from langchain_moa.evals.contestants import member_layers
 from langchain_moa.evals.judges.base import Question
 from langchain_moa.evals.records import failed_answer
 from langchain_moa.evals.types import Answer
-from langchain_moa.fitting import MESSAGE_TOKENS, estimated_tokens
-from langchain_moa.prices import Prices, cost_of
+from langchain_moa.proposals.fitting import MESSAGE_TOKENS, estimated_tokens
 
 TYPICAL_ANSWER: Final = 600
 """Tokens, about 420 English words. Those of AlpacaEval's baseline are 513 on average, by the same

@@ -7,10 +7,10 @@ from typing import Any, TypedDict
 
 from langchain_core.messages import AIMessage
 
+from langchain_moa.accounting.prices import Prices, cost_of
+from langchain_moa.accounting.usage import sum_usage, usage_by_model
 from langchain_moa.evals.types import JSON, Usage
-from langchain_moa.prices import Prices, cost_of
 from langchain_moa.types import RECORD_KEY, MoARecord, Proposal
-from langchain_moa.usage import sum_usage, usage_by_model
 
 
 class Spent(TypedDict):

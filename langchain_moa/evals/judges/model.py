@@ -12,15 +12,15 @@ from urllib.parse import urlsplit
 from langchain_core.messages import AIMessage, convert_to_messages
 from pydantic import SecretStr
 
+from langchain_moa.accounting.prices import Prices
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.evals.answering import refuse_set_up
 from langchain_moa.evals.contestants import Contestant, alone
 from langchain_moa.evals.spending import Spent, paid_for, spent
 from langchain_moa.evals.types import JSON
-from langchain_moa.prices import Prices
-from langchain_moa.prompts import strip_reasoning
-from langchain_moa.providers import TOGETHER_KEY_VARIABLE
+from langchain_moa.messages.reasoning import strip_reasoning
+from langchain_moa.providers.builder import TOGETHER_KEY_VARIABLE
 
 Messages: TypeAlias = tuple[tuple[str, str], ...]
 """Roles and texts."""
