@@ -1,0 +1,1 @@
+"""Reports of runs: tables in Markdown, JSON and CSV, and pictures."""

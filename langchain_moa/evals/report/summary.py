@@ -1,0 +1,302 @@
+"""What a run comes to: scores, the ceiling, comparisons, costs, and one plain sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from langchain_moa.evals.comparison import (
+    Ceiling,
+    Comparison,
+    Estimate,
+    bootstrap,
+    ceiling,
+    compare,
+    sentence,
+)
+from langchain_moa.evals.manifest import read_manifest
+from langchain_moa.evals.records import ANSWERS, JUDGMENTS, read_answers, read_judgments
+from langchain_moa.evals.report.measures import (
+    Measure,
+    Scores,
+    is_pairwise,
+    measure_of,
+    others_scores,
+    pair_scores,
+    row_scores,
+)
+from langchain_moa.evals.report.tallies import (
+    Tally,
+    judge_cost,
+    length_differences,
+    lengths_of,
+    tally,
+)
+from langchain_moa.evals.types import Answer, Judgment, Run, RunModel
+
+_EVEN: Final = 50.0
+"""A model's win rate against itself."""
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """One model of a run.
+
+    Attributes:
+        name: Its name.
+        role: `mixture`, `member`, `self-moa`, or `model`.
+        score: Mean over the rows that are scored, with its interval; for pairs, its win rate
+            against the run's first model. `None` where nothing is scored.
+        unscored: Rows that it answered and that have no score.
+        tally: What its answers took.
+    """
+
+    name: str
+    role: str
+    score: Estimate | None
+    unscored: int
+    tally: Tally
+
+
+@dataclass(frozen=True)
+class Against:
+    """The run's first model against another one.
+
+    Attributes:
+        other: The other's name.
+        role: The other's role.
+        best_member: Whether it is the member with the best mean.
+        result: The comparison.
+        sentence: It in words.
+    """
+
+    other: str
+    role: str
+    best_member: bool
+    result: Comparison
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What one judge's (or metric's) judgments of one run come to.
+
+    Attributes:
+        folder: The run's folder.
+        run: What the folder tells of itself.
+        judge: Who judged; `None` where nobody did.
+        prompt: Hash of the judge's prompt.
+        measure: What is measured.
+        pairwise: Whether models are compared in pairs.
+        headline: One plain sentence.
+        models: The run's models, the first one first.
+        ceiling: What no selection among the members can pass; `None` below two members.
+        comparisons: The first model against the others.
+        judged: When the first and the last judgment were there.
+        judge_usd: What judging cost; `None` where prices are not known.
+        judge_tokens: Tokens of the judge.
+        failed_judgments: Judgments that failed or could not be read.
+        how_read: How many judgments were read in which way.
+        judges_itself: Models that are also the judge's.
+    """
+
+    folder: str
+    run: Run
+    judge: str | None
+    prompt: str
+    measure: Measure
+    pairwise: bool
+    headline: str
+    models: list[ModelSummary]
+    ceiling: Ceiling | None
+    comparisons: list[Against]
+    judged: tuple[str, str] | None
+    judge_usd: float | None
+    judge_tokens: int
+    failed_judgments: int
+    how_read: dict[str, int]
+    judges_itself: list[str]
+
+    @property
+    def first(self) -> ModelSummary:
+        """What the run is about."""
+        return self.models[0]
+
+
+@dataclass(frozen=True)
+class Records:
+    """A run's folder, read."""
+
+    folder: Path
+    run: Run
+    answers: list[Answer]
+    judgments: list[Judgment]
+
+
+def read_run(folder: str | Path) -> Records:
+    """Read a run's folder.
+
+    Raises:
+        DataFileError: It is none, or a file of it is broken.
+    """
+    path = Path(folder).expanduser()
+    run = read_manifest(path)
+    answers = read_answers(path) if (path / ANSWERS).is_file() else []
+    judgments = read_judgments(path) if (path / JUDGMENTS).is_file() else []
+    return Records(path, run, answers, judgments)
+
+
+def summaries(records: Records) -> list[Summary]:
+    """What each judge's judgments of a run come to; one without scores where nobody judged."""
+    judges = list(dict.fromkeys(judgment["judge"] for judgment in records.judgments))
+    if not judges:
+        return [_summary(records, None, [])]
+    return [
+        _summary(records, judge, [j for j in records.judgments if j["judge"] == judge])
+        for judge in judges
+    ]
+
+
+def _summary(records: Records, judge: str | None, judgments: Sequence[Judgment]) -> Summary:
+    run, answers = records.run, records.answers
+    measure = measure_of(run, judgments)
+    pairwise = is_pairwise(judgments)
+    shares = pair_scores(judgments) if pairwise else {}
+    scores = others_scores(shares) if pairwise else row_scores(run, judgments)
+    models = [
+        _model(model, scores.get(model["name"], {}), answers, judgments)
+        for model in _named(records)
+    ]
+    first = models[0].name
+    members = [model.name for model in models if model.role == "member" and scores.get(model.name)]
+    best = max(members, key=lambda name: _mean(scores[name]), default=None)
+    comparisons = _comparisons(models, scores, shares, answers=answers, measure=measure, best=best)
+    usd, tokens = judge_cost(judgments)
+    told = run["judge"]
+    itself = told["settings"].get("judges_itself") if told and told["name"] == judge else None
+    times = sorted(judgment["at"] for judgment in judgments)
+    return Summary(
+        folder=str(records.folder),
+        run=run,
+        judge=judge,
+        prompt=judgments[0]["prompt"] if judgments else "",
+        measure=measure,
+        pairwise=pairwise,
+        headline=_headline(first, models[0], comparisons, best, measure),
+        models=models,
+        ceiling=_ceiling([scores[name] for name in members], measure),
+        comparisons=comparisons,
+        judged=(times[0], times[-1]) if times else None,
+        judge_usd=usd,
+        judge_tokens=tokens,
+        failed_judgments=sum(judgment["read"] is None for judgment in judgments),
+        how_read=_counts(judgments),
+        judges_itself=[str(name) for name in itself] if isinstance(itself, list) else [],
+    )
+
+
+def _named(records: Records) -> list[RunModel]:
+    """The run's models; of a folder without a list, those that answered."""
+    found = list(dict.fromkeys(answer["model"] for answer in records.answers))
+    known = {model["name"] for model in records.run["models"]}
+    others: list[RunModel] = [
+        {"name": name, "role": "model", "settings": {}} for name in found if name not in known
+    ]
+    return [*records.run["models"], *others]
+
+
+def _model(
+    model: RunModel,
+    scores: Mapping[str, float] | None,
+    answers: Sequence[Answer],
+    judgments: Sequence[Judgment],
+) -> ModelSummary:
+    name = model["name"]
+    own = [answer for answer in answers if answer["model"] == name]
+    # a pair's row is its other model's
+    asked = {j["row"] for j in judgments if name == _whose(j)}
+    return ModelSummary(
+        name=name,
+        role=model["role"],
+        score=bootstrap(list(scores.values())) if scores else None,
+        unscored=len(asked - (scores or {}).keys()),
+        tally=tally(own),
+    )
+
+
+def _whose(judgment: Judgment) -> str:
+    """Whose score a judgment makes: a pair's is the other model's, AlpacaEval's the model's own."""
+    if judgment["suite"] == "alpaca_eval":
+        return judgment["model"]
+    return judgment["baseline"] or judgment["model"]
+
+
+def _mean(scores: Mapping[str, float]) -> float:
+    return sum(scores.values()) / len(scores)
+
+
+def _comparisons(
+    models: Sequence[ModelSummary],
+    scores: Scores,
+    shares: Mapping[str, Mapping[str, float]],
+    *,
+    answers: Sequence[Answer],
+    measure: Measure,
+    best: str | None,
+) -> list[Against]:
+    """The first model against the best member, Self-MoA, and the others, in this order."""
+    first, *others = models
+    lengths = lengths_of(answers)
+    order = sorted(others, key=lambda m: (m.name != best, m.role != "self-moa"))
+    found = []
+    for other in order:
+        if shares:
+            ours: Mapping[str, float] = shares.get(other.name, {})
+            theirs: Mapping[str, float] = dict.fromkeys(ours, _EVEN)
+        else:
+            ours, theirs = scores.get(first.name, {}), scores.get(other.name, {})
+        if not ours.keys() & theirs.keys():
+            continue
+        result = compare(
+            ours,
+            theirs,
+            lengths=length_differences(lengths.get(first.name, {}), lengths.get(other.name, {})),
+            tie_within=measure.tie_within,
+        )
+        text = sentence(first.name, other.name, result, unit=measure.unit, digits=measure.digits)
+        found.append(Against(other.name, other.role, other.name == best, result, text))
+    return found
+
+
+def _ceiling(members: Sequence[Mapping[str, float]], measure: Measure) -> Ceiling | None:
+    if len(members) < 2 or not set.intersection(*(set(scores) for scores in members)):  # noqa: PLR2004
+        return None
+    return ceiling(members, measure.good)
+
+
+def _headline(
+    first: str,
+    model: ModelSummary,
+    comparisons: Sequence[Against],
+    best: str | None,
+    measure: Measure,
+) -> str:
+    """The comparison that matters most, in one sentence."""
+    if comparisons:
+        text = comparisons[0].sentence
+        return text.replace(f'"{best}"', f'its best member "{best}"', 1) if best else text
+    if model.score is None:
+        return f'"{first}" has no scored row yet.'
+    mean = f"{model.score.mean:.{measure.digits}f}"
+    return f'"{first}" has {mean} on {model.score.n} rows; nothing is there to compare it with.'
+
+
+def _counts(judgments: Sequence[Judgment]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for judgment in judgments:
+        how = judgment["read"]
+        if how is not None:
+            counts[how] = counts.get(how, 0) + 1
+    return counts

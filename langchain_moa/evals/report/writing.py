@@ -1,0 +1,199 @@
+"""A report's files: `report.md`, `report.json`, `models.csv`, `comparisons.csv`, and pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from langchain_moa.evals.reading import DataFileError
+from langchain_moa.evals.records import write_text
+from langchain_moa.evals.report.markdown import report
+from langchain_moa.evals.report.official import official_scores
+from langchain_moa.evals.report.published import published_for
+from langchain_moa.evals.report.summary import Summary, read_run, summaries
+from langchain_moa.evals.suites.flask import SKILLS
+from langchain_moa.evals.suites.mt_bench import CATEGORIES
+from langchain_moa.evals.upstream import file_stems
+
+
+def write_report(
+    runs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    lc_baselines: str | Path | None = None,
+    pictures: bool = True,
+) -> dict[str, Any]:
+    """Write a report of runs' folders.
+
+    Args:
+        runs: The folders.
+        out: Where to write it; the folder is made if it is not there.
+        data: A folder with the suites' files.
+        lc_baselines: AlpacaEval: another file of gamed baselines than the official one.
+        pictures: Whether to draw pictures.
+
+    Returns:
+        What `report.json` holds.
+
+    Raises:
+        DataFileError: A run's folder is none or broken, a suite's file is not to be had, or the
+            report cannot be written.
+    """
+    folder = Path(out).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"cannot be made: {error.strerror or error}."
+        raise DataFileError(folder, problem) from None
+    read = [read_run(run) for run in runs]
+    found = [(records, summary) for records in read for summary in summaries(records)]
+    official = [
+        official_scores(records, summary.judge, data=data, lc_baselines=lc_baselines)
+        for records, summary in found
+    ]
+    sums = [summary for _, summary in found]
+    names = [
+        _pictures(summary, scores, folder, stem) if pictures else []
+        for summary, scores, stem in zip(sums, official, _stems(sums), strict=True)
+    ]
+    whole = {"runs": [_plain(*parts) for parts in zip(sums, official, names, strict=True)]}
+    text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    write_text(folder / "report.json", f"{text}\n")
+    write_text(folder / "report.md", report(sums, official, names))
+    write_text(folder / "models.csv", _csv([row for s in sums for row in _model_rows(s)]))
+    rows = [row for summary in sums for row in _comparison_rows(summary)]
+    write_text(folder / "comparisons.csv", _csv(rows))
+    return whole
+
+
+def _stems(sums: Sequence[Summary]) -> list[str]:
+    """What pictures' names begin with: the runs' folders', and the judges' where there are some."""
+    several = len({summary.folder for summary in sums}) < len(sums)
+    return file_stems(
+        [f"{Path(s.folder).name} {s.judge}" if several else Path(s.folder).name for s in sums]
+    )
+
+
+def _pictures(
+    summary: Summary, scores: Sequence[Mapping[str, Any]], folder: Path, stem: str
+) -> list[str]:
+    from langchain_moa.evals.report import plots  # noqa: PLC0415 - needs matplotlib
+
+    drawn = {
+        "scores": plots.bars(summary),
+        "cost": plots.cost(summary),
+        "skills": plots.radar(
+            f"{summary.run['source']}: skills  ·  judge: {summary.judge}",
+            SKILLS,
+            {
+                score["model"]: {name: mean["mean"] for name, mean in score["skills"].items()}
+                for score in scores
+                if "skills" in score
+            },
+            (3, 5),
+        ),
+        "categories": plots.radar(
+            f"{summary.run['source']}: categories  ·  judge: {summary.judge}",
+            CATEGORIES,
+            {
+                score["model"]: {k: v for k, v in score["categories"].items() if v is not None}
+                for score in scores
+                if "categories" in score
+            },
+            (5, 10),
+        ),
+    }
+    try:
+        return [
+            name
+            for kind, figure in drawn.items()
+            if figure is not None
+            for name in plots.saved(figure, folder, f"{stem}_{kind}")
+        ]
+    except OSError as error:
+        problem = f"a picture cannot be written: {error.strerror or error}."
+        raise DataFileError(folder, problem) from error
+
+
+def _plain(
+    summary: Summary, scores: Sequence[Mapping[str, Any]], pictures: Sequence[str]
+) -> dict[str, Any]:
+    """A run's part of `report.json`."""
+    return {
+        **asdict(summary),
+        "scores": list(scores),
+        "pictures": list(pictures),
+        "published": published_for(summary.run["suite"]),
+    }
+
+
+def _model_rows(summary: Summary) -> list[dict[str, Any]]:
+    return [
+        {
+            "run": summary.folder,
+            "suite": summary.run["source"],
+            "judge": summary.judge,
+            "prompt": summary.prompt,
+            "model": model.name,
+            "role": model.role,
+            "measure": summary.measure.title,
+            "mean": model.score.mean if model.score else None,
+            "low": model.score.low if model.score else None,
+            "high": model.score.high if model.score else None,
+            "rows": model.score.n if model.score else 0,
+            "unscored": model.unscored,
+            "answers": model.tally.answers,
+            "failed": model.tally.failed,
+            "usd_per_answer": model.tally.usd,
+            "usd_total": model.tally.usd_total,
+            "seconds_per_answer": model.tally.seconds,
+            "tokens_per_answer": model.tally.tokens,
+            "characters": model.tally.length,
+        }
+        for model in summary.models
+    ]
+
+
+def _comparison_rows(summary: Summary) -> list[dict[str, Any]]:
+    rows = []
+    for against in summary.comparisons:
+        result, equal = against.result, against.result.at_equal_length
+        rows.append(
+            {
+                "run": summary.folder,
+                "suite": summary.run["source"],
+                "judge": summary.judge,
+                "model": summary.first.name,
+                "against": against.other,
+                "role": against.role,
+                "best_member": against.best_member,
+                "rows": result.n,
+                "win": result.win,
+                "tie": result.tie,
+                "loss": result.loss,
+                "difference": result.difference.mean,
+                "low": result.difference.low,
+                "high": result.difference.high,
+                "win_rate_at_equal_length": equal.mean if equal else None,
+                "equal_length_low": equal.low if equal else None,
+                "equal_length_high": equal.high if equal else None,
+                "verdict": result.verdict,
+                "rows_needed": result.rows_needed,
+            }
+        )
+    return rows
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO(newline="")
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()
