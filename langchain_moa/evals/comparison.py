@@ -357,5 +357,11 @@ def sentence(first: str, other: str, result: Comparison, *, unit: str, digits: i
     text = f'"{first}" and "{other}" cannot be told apart with {rows} ({seen})'
     if result.rows_needed is None:
         return f"{text}."
-    needed = f"about {result.rows_needed:,} rows would be needed to tell a difference of this size"
-    return f"{text}; {needed}."
+    needed = _rounded(result.rows_needed)
+    return f"{text}; about {needed:,} rows would be needed to tell a difference of this size."
+
+
+def _rounded(rows: int) -> int:
+    """Two digits: more are not known."""
+    unit: int = 10 ** max(len(str(rows)) - 2, 0)
+    return -(-rows // unit) * unit

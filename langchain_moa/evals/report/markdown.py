@@ -25,7 +25,7 @@ def report(
         official: The suites' own numbers for each of them.
         pictures: The pictures' files for each of them.
     """
-    parts = ["# Evaluation", *(f"- {summary.headline}" for summary in summaries), ""]
+    parts = ["# Evaluation", "", *(f"- {summary.headline}" for summary in summaries), ""]
     for summary, scores, names in zip(summaries, official, pictures, strict=True):
         parts += _section(summary, scores, names)
     return "\n".join(parts).rstrip() + "\n"
@@ -34,7 +34,8 @@ def report(
 def _section(
     summary: Summary, scores: Sequence[Mapping[str, Any]], pictures: Sequence[str]
 ) -> list[str]:
-    parts = [f"## {_escaped(summary.run['source'])}", "", summary.headline, ""]
+    by = summary.run["metric"] or (f"judged by {summary.judge}" if summary.judge else "not judged")
+    parts = [f"## {_escaped(summary.run['source'])}, {_escaped(by)}", "", summary.headline, ""]
     parts += [_picture(name) for name in pictures if name.endswith(".png")]
     parts += _ceiling(summary)
     parts += ["### Models", "", *_models(summary), ""]
@@ -64,9 +65,10 @@ def _ceiling(summary: Summary) -> list[str]:
         (
             f"The best answer of the {members} members to each row would have "
             f"{found.best:.{digits}f} on average ({found.n} rows). On "
-            f"{100 * found.all_fail:.1f} % of the rows all members fail together (β; 95 % interval {100 * found.low:.1f} to "
-            f"{100 * found.high:.1f} %, Clopper-Pearson; failed: {measure.failure}). No selection "
-            f"among them can get more than {100 * found.limit:.1f} % of the rows right "
+            f"{100 * found.all_fail:.1f} % of the rows all members fail together (β; 95 % "
+            f"interval {100 * found.low:.1f} to {100 * found.high:.1f} %, Clopper-Pearson; failed: "
+            f"{measure.failure}). No selection among them can get more than "
+            f"{100 * found.limit:.1f} % of the rows right "
             "([arXiv 2606.27288](https://arxiv.org/abs/2606.27288))."
         ),
         "",
@@ -213,7 +215,8 @@ def _how(summary: Summary) -> list[str]:
     else:
         lines += [f"- Judge: `{summary.judge}`, prompt SHA-256 `{summary.prompt}`"]
         if judge and judge["name"] == summary.judge:
-            lines += [f"- Judge's settings: {_settings(judge['settings'])}"]
+            told = {k: v for k, v in judge["settings"].items() if k != "judges_itself"}
+            lines += [f"- Judge's settings: {_settings(told)}"]
         cost = "cost not known" if summary.judge_usd is None else f"{summary.judge_usd:.4f} USD"
         lines += [f"- Judging took {summary.judge_tokens:,} tokens, {cost}"]
     if summary.judges_itself:
@@ -234,8 +237,8 @@ def _how(summary: Summary) -> list[str]:
         *lines,
         (
             f"- Intervals: bootstrap over rows, {RESAMPLES:,} resamples with a fixed seed; "
-            "differences are paired by row. Equal length: logistic regression on the difference in characters. "
-            "The best member is chosen on these rows, which is in its favour."
+            "differences are paired by row. Equal length: logistic regression on the difference "
+            "in characters. The best member is chosen on these rows, which is in its favour."
         ),
     ]
 

@@ -26,10 +26,10 @@ _MOST: Final = 5
 """Models in a radar: more cannot be told apart."""
 _INK: Final = "#1a1a1a"
 _COLORS: Final = {
-    "mixture": "#0b3c5d",
-    "self-moa": "#6b8e9f",
-    "member": "#c4ccd1",
-    "model": "#c4ccd1",
+    "mixture": "#3f78a8",
+    "self-moa": "#a9bcc7",
+    "member": "#e3e7ea",
+    "model": "#e3e7ea",
 }
 _MARKERS: Final = {"mixture": "D", "self-moa": "s", "member": "o", "model": "o"}
 _HATCHES: Final = {"mixture": "", "self-moa": "///", "member": "", "model": ""}
@@ -41,6 +41,10 @@ _ROLES: Final = {
 }
 _LINES: Final = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _POINTS: Final = ("D", "o", "s", "^", "v")
+_NAME_WIDTH: Final = 0.017
+"""About a letter's width in the picture of costs, as a share of the axis."""
+_NAME_STEP: Final = 0.06
+"""About a line's height there, as a share of the scores' spread."""
 _RADAR_COLORS: Final = ("#0b3c5d", "#c0562f", "#4f7f52", "#8a6fa8", "#7a7a7a")
 
 
@@ -191,9 +195,15 @@ def cost(summary: Summary) -> Figure | None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, linewidth=0.4, color="#dddddd")
     axes.set_axisbelow(True)
-    best = pareto([(usd, score) for _, usd, score in points])
+    line = pareto([(usd, score) for _, usd, score in points])
     axes.step(
-        *zip(*best, strict=True), where="post", color="#888888", linewidth=1.2, linestyle="--"
+        [usd for usd, _ in line],
+        [score for _, score in line],
+        where="post",
+        color="#888888",
+        linewidth=1.2,
+        linestyle="--",
+        label="nobody is better for less",
     )
     for role in _ROLES:
         own = [(usd, score) for model, usd, score in points if model.role == role]
@@ -214,7 +224,6 @@ def cost(summary: Summary) -> Figure | None:
     against = f" against {shortened(summary.first.name)}" if summary.pairwise else ""
     axes.set_ylabel(f"Win rate{against} (%)" if summary.pairwise else summary.measure.title)
     axes.set_title(_title(summary), loc="left", fontsize="medium", color=_INK)
-    axes.set_xlim(left=0)
     figure.legend(loc="outside lower right", ncols=4, frameon=False, fontsize="small")
     return figure
 
@@ -240,34 +249,35 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _name_points(axes: Axes, points: Sequence[tuple[ModelSummary, float, float]]) -> None:
-    """Name each point beside it, names apart from each other."""
+    """Name each point beside it, names apart from each other and from the line."""
     highest = max(usd for _, usd, _ in points) or 1.0
     scores = [score for _, _, score in points]
     spread = (max(scores) - min(scores)) or 1.0
+    axes.set_xlim(0, 1.06 * highest)
     axes.set_ylim(min(scores) - 0.15 * spread, max(scores) + 0.15 * spread)
     taken: list[tuple[float, float, float]] = []
     for model, usd, score in sorted(points, key=lambda point: -point[2]):
         name = shortened(model.name)
-        right = usd > 0.6 * highest
-        width = 0.017 * len(name) * highest
+        right = usd > 0.6 * highest  # no room for the name on the right
+        width = _NAME_WIDTH * len(name) * highest
         start = usd - width if right else usd
-        height = score
-        # names of points that are close go one below the other
+        height = score + _NAME_STEP * spread / 2
         while any(
-            abs(height - other) < 0.055 * spread and start < end and begin < start + width
+            abs(height - other) < _NAME_STEP * spread and start < end and begin < start + width
             for begin, end, other in taken
         ):
-            height -= 0.055 * spread
+            height -= _NAME_STEP * spread / 2
         taken.append((start, start + width, height))
         axes.annotate(
             name,
-            (usd, score),
-            xytext=((-9 if right else 9), (height - score) / spread * 230),
+            (usd, height),
+            xytext=((-9 if right else 9), 0),
             textcoords="offset points",
             ha="right" if right else "left",
             va="center",
             fontsize="small",
             color=_INK,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.0},
         )
 
 
@@ -321,7 +331,11 @@ def radar(
         low -= 1
     axes.set_ylim(low, high)
     axes.set_xticks(angles, axes_of)
-    axes.tick_params(axis="x", pad=14)
+    for angle, label in zip(angles, axes.get_xticklabels(), strict=True):
+        side = math.sin(angle)  # beside the rim, never on it
+        label.set_horizontalalignment(
+            "center" if abs(side) < 0.1 else "left" if side > 0 else "right"  # noqa: PLR2004
+        )
     axes.tick_params(axis="y", labelsize="small", colors="#555555")
     axes.set_rlabel_position(180 / len(axes_of))
     axes.grid(linewidth=0.5, color="#cccccc")
