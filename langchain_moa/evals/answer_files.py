@@ -23,7 +23,7 @@ _Found = tuple[str, str | None, list[str | None]]
 """A row's id, the model's name, and the outputs of its turns."""
 
 
-def read_answers(
+def read_answer_file(
     suite: Suite, path: Path, rows: Sequence[Row], *, model: str | None = None
 ) -> list[Answer]:
     """The answers of a file, as records.

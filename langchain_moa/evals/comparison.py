@@ -265,11 +265,11 @@ def clopper_pearson(hits: int, n: int, *, confidence: float = CONFIDENCE) -> tup
         >>> low, round(high, 4)
         (0.0, 0.3085)
     """
-    from scipy.stats import beta  # noqa: PLC0415 - an extra
+    from scipy.special import betaincinv  # noqa: PLC0415 - an extra
 
     tail = (1 - confidence) / 2
-    low = float(beta.ppf(tail, hits, n - hits + 1)) if hits else 0.0
-    high = float(beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0
+    low = float(betaincinv(hits, n - hits + 1, tail)) if hits else 0.0
+    high = float(betaincinv(hits + 1, n - hits, 1 - tail)) if hits < n else 1.0
     return low, high
 
 

@@ -11,7 +11,7 @@ import click
 
 from langchain_moa.cli.evals.carrying import CommonOptions, carried_out
 from langchain_moa.cli.exits import say
-from langchain_moa.evals.answer_files import read_answers
+from langchain_moa.evals.answer_files import read_answer_file
 from langchain_moa.evals.reading import DataFileError
 from langchain_moa.evals.running import Plan
 from langchain_moa.evals.suites import Suite, get_suite, sample
@@ -69,7 +69,7 @@ def _answers(
     """
     answers: list[Answer] = []
     for path in options.answers:
-        found = [a for a in read_answers(suite, path, rows) if a["row"] in wanted]
+        found = [a for a in read_answer_file(suite, path, rows) if a["row"] in wanted]
         if not found:
             raise DataFileError(path, "has no answer to the rows that are to be judged.")
         answers += found
