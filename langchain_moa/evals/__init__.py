@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         sentence,
         win_rate_at_equal_length,
     )
-    from langchain_moa.evals.contestants import contestants
+    from langchain_moa.evals.contestants import contestant, members_of, self_moa_of
     from langchain_moa.evals.judges.model import Judge
     from langchain_moa.evals.judging import ajudge, judge, judging_of
     from langchain_moa.evals.length_files import load_length_control
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from langchain_moa.evals.scores.length_control import Coefficients, LengthControl, predict
     from langchain_moa.evals.scores.mt_bench import score_mt_bench, score_mt_bench_pairs
     from langchain_moa.evals.scoring import score_files
-    from langchain_moa.evals.suites import Suite, get_suite, sample, suites
+    from langchain_moa.evals.suites import Suite, all_suites, get_suite, sample
     from langchain_moa.evals.types import Answer, Judgment, Row, Run
     from langchain_moa.evals.upstream import (
         alpaca_eval_annotations,
@@ -69,18 +69,20 @@ _HOMES = {
     "Suite": "suites",
     "aanswer": "answering",
     "ajudge": "judging",
+    "all_suites": "suites",
     "alpaca_eval_annotations": "upstream",
     "answer": "answering",
     "bootstrap": "comparison",
     "ceiling": "comparison",
     "clopper_pearson": "comparison",
     "compare": "comparison",
-    "contestants": "contestants",
+    "contestant": "contestants",
     "flask_reviews": "upstream",
     "get_suite": "suites",
     "judge": "judging",
     "judging_of": "judging",
     "load_length_control": "length_files",
+    "members_of": "contestants",
     "mt_bench_judgments": "upstream",
     "mt_bench_pairs": "upstream",
     "pair_scores": "report.measures",
@@ -98,9 +100,9 @@ _HOMES = {
     "score_flask": "scores.flask",
     "score_mt_bench": "scores.mt_bench",
     "score_mt_bench_pairs": "scores.mt_bench",
+    "self_moa_of": "contestants",
     "sentence": "comparison",
     "skill_scores": "parsing",
-    "suites": "suites",
     "summaries": "report.summary",
     "win_rate_at_equal_length": "comparison",
     "winner": "parsing",
@@ -122,18 +124,20 @@ __all__ = [
     "Suite",
     "aanswer",
     "ajudge",
+    "all_suites",
     "alpaca_eval_annotations",
     "answer",
     "bootstrap",
     "ceiling",
     "clopper_pearson",
     "compare",
-    "contestants",
+    "contestant",
     "flask_reviews",
     "get_suite",
     "judge",
     "judging_of",
     "load_length_control",
+    "members_of",
     "mt_bench_judgments",
     "mt_bench_pairs",
     "pair_scores",
@@ -151,9 +155,9 @@ __all__ = [
     "score_flask",
     "score_mt_bench",
     "score_mt_bench_pairs",
+    "self_moa_of",
     "sentence",
     "skill_scores",
-    "suites",
     "summaries",
     "win_rate_at_equal_length",
     "winner",

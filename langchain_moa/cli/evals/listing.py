@@ -15,8 +15,7 @@ from langchain_moa.cli.exits import Exit, one_line, say
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.evals.data import cache_folder, data_folder, verify
 from langchain_moa.evals.reading import DataFileError
-from langchain_moa.evals.suites import Suite, get_suite
-from langchain_moa.evals.suites import suites as all_suites
+from langchain_moa.evals.suites import Suite, all_suites, get_suite
 
 
 def suites(*, data: Path | None, as_json: bool) -> int:

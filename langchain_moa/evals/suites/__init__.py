@@ -3,7 +3,7 @@
 All texts come from the fetched files.
 
 Example:
-    >>> [suite.name for suite in suites()]
+    >>> [suite.name for suite in all_suites()]
     ['alpaca_eval', 'mt_bench', 'flask', 'flask_hard']
     >>> get_suite("mt_bench").turns
     2
@@ -32,14 +32,14 @@ __all__ = [
     "JudgePrompt",
     "MTBench",
     "Suite",
+    "all_suites",
     "get_suite",
     "row_id",
     "sample",
-    "suites",
 ]
 
 
-def suites() -> tuple[Suite, ...]:
+def all_suites() -> tuple[Suite, ...]:
     """The suites that have a name; any JSONL file of prompts is one, too."""
     return (AlpacaEval(), MTBench(), Flask(), FLASK_HARD)
 
@@ -50,7 +50,7 @@ def get_suite(source: str | Path) -> Suite:
     Raises:
         MoAConfigurationError: There is neither.
     """
-    named = {suite.name: suite for suite in suites()}
+    named = {suite.name: suite for suite in all_suites()}
     if str(source) in named:
         return named[str(source)]
     path = Path(source).expanduser()
