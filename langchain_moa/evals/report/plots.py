@@ -41,10 +41,12 @@ _ROLES: Final = {
 }
 _LINES: Final = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _POINTS: Final = ("D", "o", "s", "^", "v")
-_NAME_WIDTH: Final = 0.017
-"""About a letter's width in the picture of costs, as a share of the axis."""
-_NAME_STEP: Final = 0.06
-"""About a line's height there, as a share of the scores' spread."""
+_MARK: Final = 9.0
+"""A point's width in the picture of costs, in points of 1/72 inch, as are the next two."""
+_BESIDE: Final = 9.0
+"""How far beside a point its name begins."""
+_LINE: Final = 13.0
+"""How far names are moved up and down."""
 _RADAR_COLORS: Final = ("#0b3c5d", "#c0562f", "#4f7f52", "#8a6fa8", "#7a7a7a")
 
 
@@ -211,7 +213,7 @@ def cost(summary: Summary) -> Figure | None:
             axes.scatter(
                 [usd for usd, _ in own],
                 [score for _, score in own],
-                s=70,
+                s=_MARK**2,
                 marker=_MARKERS[role],
                 color=_COLORS[role],
                 edgecolor=_INK,
@@ -219,12 +221,14 @@ def cost(summary: Summary) -> Figure | None:
                 label=_ROLES[role],
                 zorder=3,
             )
-    _name_points(axes, points)
     axes.set_xlabel("USD per answer")
     against = f" against {shortened(summary.first.name)}" if summary.pairwise else ""
     axes.set_ylabel(f"Win rate{against} (%)" if summary.pairwise else summary.measure.title)
     axes.set_title(_title(summary), loc="left", fontsize="medium", color=_INK)
     figure.legend(loc="outside lower right", ncols=4, frameon=False, fontsize="small")
+    axes.set_xlim(0, 1.06 * max(usd for _, usd, _ in points) or 1)
+    axes.margins(y=0.15)
+    _name_points(figure, axes, points)
     return figure
 
 
@@ -248,37 +252,37 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return best
 
 
-def _name_points(axes: Axes, points: Sequence[tuple[ModelSummary, float, float]]) -> None:
-    """Name each point beside it, names apart from each other and from the line."""
-    highest = max(usd for _, usd, _ in points) or 1.0
-    scores = [score for _, _, score in points]
-    spread = (max(scores) - min(scores)) or 1.0
-    axes.set_xlim(0, 1.06 * highest)
-    axes.set_ylim(min(scores) - 0.15 * spread, max(scores) + 0.15 * spread)
-    taken: list[tuple[float, float, float]] = []
+def _name_points(
+    figure: Figure, axes: Axes, points: Sequence[tuple[ModelSummary, float, float]]
+) -> None:
+    """Name each point beside it, as near as no other name or point is in the way."""
+    from matplotlib.transforms import Bbox  # noqa: PLC0415 - an extra
+
+    figure.draw_without_rendering()  # extents depend on the layout
+    reach = _MARK / 2 * figure.dpi / 72
+    centers = [axes.transData.transform((usd, score)) for _, usd, score in points]
+    taken = [Bbox.from_extents(x - reach, y - reach, x + reach, y + reach) for x, y in centers]
+    middle = sum(axes.get_xlim()) / 2
     for model, usd, score in sorted(points, key=lambda point: -point[2]):
-        name = shortened(model.name)
-        right = usd > 0.6 * highest  # no room for the name on the right
-        width = _NAME_WIDTH * len(name) * highest
-        start = usd - width if right else usd
-        height = score + _NAME_STEP * spread / 2
-        while any(
-            abs(height - other) < _NAME_STEP * spread and start < end and begin < start + width
-            for begin, end, other in taken
-        ):
-            height -= _NAME_STEP * spread / 2
-        taken.append((start, start + width, height))
-        axes.annotate(
-            name,
-            (usd, height),
-            xytext=((-9 if right else 9), 0),
+        right = usd > middle  # the name goes to where there is room
+        side = -_BESIDE if right else _BESIDE
+        label = axes.annotate(
+            shortened(model.name),
+            (usd, score),
+            xytext=(side, 0),
             textcoords="offset points",
             ha="right" if right else "left",
             va="center",
             fontsize="small",
             color=_INK,
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.0},
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.5},
         )
+        for step in range(2 * len(points) + 2):
+            up = _LINE * (step // 2 + 0.75)
+            label.set_position((side, -up if step % 2 else up))
+            if not any(label.get_window_extent().overlaps(box) for box in taken):
+                break
+        taken.append(label.get_window_extent())
 
 
 def radar(
