@@ -29,6 +29,8 @@ INFO = {
     "instance_flags": {"zstd_compression_enabled": True},
 }
 
+LANGSMITH_KEY = "ls-test-key"
+
 
 @dataclass
 class Run:
@@ -72,17 +74,19 @@ class IngestServer(ServerThread):
     def __init__(self) -> None:
         self.requests = 0
         self.raw: list[bytes] = []
+        self.experiments: list[dict[str, Any]] = []
         self._parts: dict[str, dict[str, Any]] = {}
         app = Starlette(
             routes=[
                 Route("/info", self._info),
                 Route("/runs/multipart", self._multipart, methods=["POST"]),
+                Route("/datasets/upload-experiment", self._experiment, methods=["POST"]),
             ]
         )
         super().__init__(app)
 
     def client(self) -> Client:
-        return Client(api_url=self.url, api_key="ls-test-key")
+        return Client(api_url=self.url, api_key=LANGSMITH_KEY)
 
     def traces(self) -> list[Run]:
         """The trees of all runs so far, children in the order of their start."""
@@ -119,6 +123,13 @@ class IngestServer(ServerThread):
         for part in BytesParser().parsebytes(head + body).get_payload():
             self._take(part)
         return JSONResponse({})
+
+    async def _experiment(self, request: Request) -> Response:
+        self.requests += 1
+        if request.headers.get("x-api-key") != LANGSMITH_KEY:
+            return JSONResponse({"detail": "Forbidden"}, status_code=403)
+        self.experiments.append(await request.json())
+        return JSONResponse({"experiment": {}, "dataset": {}}, status_code=201)
 
     def _take(self, part: Any) -> None:
         name = part.get_param("name", header="content-disposition")

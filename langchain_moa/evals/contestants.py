@@ -26,6 +26,7 @@ from langchain_core.runnables import Runnable
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.errors import MoAConfigurationError, MoAError
 from langchain_moa.evals.types import JSON, GenerationSettings, RunModel
+from langchain_moa.members.runnables import language_models
 
 Role: TypeAlias = Literal["mixture", "member", "self-moa", "model"]
 Against: TypeAlias = str | Runnable[Any, Any]
@@ -74,19 +75,21 @@ class Contestant:
         """
         key = repr(settings)
         if key not in self._asked:
-            update: dict[str, Any] = {}
-            if settings is not None:
-                temperature, limit = settings["temperature"], settings["max_tokens"]
-                sampled = max(temperature, SAMPLING) if self.samples else temperature
-                update = {
-                    "temperature": temperature,
-                    "proposal_temperature": sampled,
-                    "max_tokens": limit,
-                    "proposal_max_tokens": limit,
-                }
+            update = {} if settings is None else self._arguments(settings)
             asked = self.model.model_copy(update=update)
             self._asked[key] = asked, str(asked.asdict()["fingerprint"])
         return self._asked[key]
+
+    def _arguments(self, settings: GenerationSettings) -> dict[str, Any]:
+        """A suite's settings for those who take any: a function, or an agent, has its own."""
+        temperature, limit = settings["temperature"], settings["max_tokens"]
+        found: dict[str, Any] = {}
+        if takes_arguments(_first(self.model.aggregator)):
+            found |= {"temperature": temperature, "max_tokens": limit}
+        if all(takes_arguments(model) for layer in _layers(self.model) for model in layer):
+            sampled = max(temperature, SAMPLING) if self.samples else temperature
+            found |= {"proposal_temperature": sampled, "proposal_max_tokens": limit}
+        return found
 
     @property
     def member_names(self) -> list[str]:
@@ -103,6 +106,17 @@ class Contestant:
                 **{name: value for name, value in settings.items() if name not in others},
             }
         return {"name": self.name, "role": self.role, "settings": settings}
+
+
+def takes_arguments(model: Any) -> bool:
+    """Whether there is a chat model inside that takes a temperature, say.
+
+    Example:
+        >>> from langchain_core.runnables import RunnableLambda
+        >>> takes_arguments(RunnableLambda(lambda _: "4"))
+        False
+    """
+    return not isinstance(model, Runnable) or any(True for _ in language_models(model))
 
 
 def _settings(model: MoAChatModel) -> dict[str, JSON]:

@@ -24,7 +24,7 @@ from langchain_moa.evals.records import (
     judgment_subject,
     now,
 )
-from langchain_moa.evals.suites import Flask, Suite
+from langchain_moa.evals.suites import Flask, Suite, get_suite
 from langchain_moa.evals.types import Answer, Judgment, Row
 from langchain_moa.evals.work import Stop, run_blocking, work_through
 
@@ -33,8 +33,8 @@ OnJudgment: TypeAlias = Callable[[Judgment, bool], None]
 
 
 def judging_of(
-    suite: Suite,
-    first: str,
+    suite: Suite | str,
+    first: str = "",
     *,
     data: str | Path | None = None,
     pairwise: bool = False,
@@ -47,8 +47,8 @@ def judging_of(
     """A suite's own way of judging.
 
     Args:
-        suite: The suite.
-        first: The model that pairs are made with.
+        suite: The suite, or its name, or the path of a file of prompts.
+        first: The model that pairs are made with; by default the first one that answers.
         data: The folder with the suite's files.
         pairwise: MT-Bench: whether answers are compared with the first model's, not rated.
         metric: A user's own prompts: the metric that takes the judge's place.
@@ -61,6 +61,8 @@ def judging_of(
         MoAConfigurationError: The suite is not judged in this way.
         DataFileError: A file of the suite is missing or broken.
     """
+    if isinstance(suite, str):
+        suite = get_suite(suite)
     if pairwise and suite.name != "mt_bench":
         msg = f"pairwise: {suite.name} is not judged so; leave it out."
         raise MoAConfigurationError(msg)

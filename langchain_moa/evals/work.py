@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from langsmith.run_helpers import tracing_context
@@ -24,10 +24,12 @@ class Stop:
     Attributes:
         asked: True once it is to stop; what is under way is still finished.
         error: Why, where an error is the reason.
+        on_interrupt: Is called when Ctrl-C is pressed, before what is under way has finished.
     """
 
     asked: bool = False
-    error: BaseException | None = field(default=None)
+    error: BaseException | None = None
+    on_interrupt: Callable[[], None] | None = None
 
     def because(self, error: BaseException) -> None:
         """Stop for an error; the first one counts."""
@@ -90,6 +92,8 @@ def _stops_on_ctrl_c(stop: Stop) -> Iterator[None]:
     def interrupted() -> None:
         if stop.asked and task is not None:
             task.cancel()
+        elif stop.on_interrupt is not None:
+            stop.on_interrupt()
         stop.because(KeyboardInterrupt())
 
     if threading.current_thread() is not threading.main_thread():

@@ -22,6 +22,7 @@ from langchain_moa.evals.scoring import score_files
 from langchain_moa.evals.suites import Suite
 from langchain_moa.evals.types import Row
 from langchain_moa.evals.uploading import check_key, upload
+from langchain_moa.evals.work import Stop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +131,8 @@ def carried_out(plan: Plan, options: CommonOptions) -> int:
 
 def _run(plan: Plan, judgments: int) -> Outcome:
     progress = Progress(plan, judgments)
-    listeners = Listeners(progress.on_answer, progress.on_judgment)
+    stop = Stop(on_interrupt=lambda: say("finishing what is under way; Ctrl-C again leaves it."))
+    listeners = Listeners(progress.on_answer, progress.on_judgment, stop)
     try:
         with shown(progress):
             return asyncio.run(run_plan(plan, listeners))

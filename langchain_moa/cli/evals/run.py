@@ -43,9 +43,12 @@ def run(options: MixtureOptions, suite: str, **given: Any) -> int:
         MoAConfigurationError: The set-up is wrong: a key, a model's name, a file, the folder.
     """
     chosen = RunOptions(**given)
+    if chosen.judge is not None and chosen.metric is not None:
+        msg = "--judge and --metric contradict each other; give one of them."
+        raise click.UsageError(msg)
     found = get_suite(suite)
-    _check(chosen, found)
     rows = sample(found.rows(chosen.data, tell=say), chosen.limit)
+    _check_pairs(chosen, found)
     with _who(options, chosen) as who:
         plan = Plan(
             suite=found,
@@ -62,16 +65,13 @@ def run(options: MixtureOptions, suite: str, **given: Any) -> int:
         return carried_out(plan, chosen)
 
 
-def _check(chosen: RunOptions, suite: Suite) -> None:
-    """Refuse what cannot be, before a model is built or a file fetched."""
-    judged = chosen.judge is not None or chosen.metric is not None
-    if chosen.judge is not None and chosen.metric is not None:
-        msg = "--judge and --metric contradict each other; give one of them."
-        raise click.UsageError(msg)
-    paired = chosen.pairwise or (suite.name == "custom" and chosen.metric is None)
-    if judged and paired and not chosen.against:
+def _check_pairs(chosen: RunOptions, suite: Suite) -> None:
+    """Refuse comparisons with nobody, before a model is built."""
+    own = suite.name == "custom"
+    paired = chosen.judge is not None and (chosen.pairwise or own)
+    if paired and not chosen.against:
         msg = "there is nothing to compare with; give --against members, say."
-        if suite.name == "custom":
+        if own:
             msg += " Or --metric, with a reference in each row."
         raise click.UsageError(msg)
 

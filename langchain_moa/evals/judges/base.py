@@ -82,7 +82,7 @@ class Result:
 
     outcome: Outcome
     error: str | None = None
-    spent: Spent = field(default_factory=lambda: Spent(usage=None, usd=None))
+    spent: Spent = field(default_factory=lambda: Spent(usage=None, usd=0.0))
     seconds: float = 0.0
 
 

@@ -15,8 +15,8 @@ from pydantic import SecretStr
 from langchain_moa.accounting.prices import Prices
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.errors import MoAConfigurationError
-from langchain_moa.evals.answering import refuse_set_up
-from langchain_moa.evals.contestants import Contestant, alone
+from langchain_moa.evals.answering import refuse_set_up, why
+from langchain_moa.evals.contestants import Contestant, alone, takes_arguments
 from langchain_moa.evals.spending import Spent, paid_for, spent
 from langchain_moa.evals.types import JSON
 from langchain_moa.messages.reasoning import strip_reasoning
@@ -107,6 +107,7 @@ class Judge:
         self.wire = _wire(model, base_url)
         self.fingerprint = str(self.asked.asdict()["fingerprint"])
         self.proven = False
+        self._takes_arguments = takes_arguments(self.asked.aggregator)
 
     def described(self) -> dict[str, JSON]:
         """The judge for a run's manifest, without keys."""
@@ -123,18 +124,15 @@ class Judge:
         Raises:
             MoAConfigurationError: The judge's set-up is wrong: its key, or its name.
         """
+        given = arguments if self._takes_arguments else {}
 
         async def call() -> tuple[AIMessage, Mapping[str, Any]]:
-            return await self.asked.ainvoke(convert_to_messages(list(messages)), **arguments), {}
+            return await self.asked.ainvoke(convert_to_messages(list(messages)), **given), {}
 
         return await self._said(call, trying=trying)
 
     async def ask_in(self, messages: Messages, schema: dict[str, Any], **arguments: Any) -> Said:
-        """Ask for an answer in a schema.
-
-        Raises:
-            MoAConfigurationError: The judge's set-up is wrong: its key, or its name.
-        """
+        """Ask for an answer in a schema; not every judge is able to."""
 
         async def call() -> tuple[AIMessage, Mapping[str, Any]]:
             structured = self.asked.with_structured_output(schema, include_raw=True)
@@ -142,7 +140,7 @@ class Judge:
             raw, parsed = found["raw"], found["parsed"]  # type: ignore[index]
             return raw, parsed if isinstance(parsed, Mapping) else {}
 
-        return await self._said(call)
+        return await self._said(call, trying=True)
 
     async def _said(
         self,
@@ -153,15 +151,15 @@ class Judge:
         started = time.perf_counter()
         try:
             message, parsed = await call()
-        except MoAConfigurationError:
-            raise
-        except Exception as error:  # noqa: BLE001 - any failure of a judgment is a record
+        except Exception as error:
+            if isinstance(error, MoAConfigurationError) and not trying:
+                raise
             if not (self.proven or trying):
                 refuse_set_up(error, f"judge {self.name}")
             return Said(
                 message=None,
                 text="",
-                error=f"{type(error).__name__}: {error}",
+                error=why(error),
                 spent=paid_for(error, None),
                 seconds=time.perf_counter() - started,
                 may_help=bool(getattr(error, "is_retryable", False)),

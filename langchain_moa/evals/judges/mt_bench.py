@@ -89,29 +89,36 @@ class PairJudging(_MTBenchJudging):
 
     Args:
         prompts: The judge's prompts by name, from the fetched file.
-        first: The model that is compared with all others.
+        first: The model that is compared with all others; by default the first one that answers.
     """
 
     wants = "pair"
 
-    def __init__(self, prompts: Mapping[str, JudgePrompt], first: str) -> None:
+    def __init__(self, prompts: Mapping[str, JudgePrompt], first: str = "") -> None:
         super().__init__(prompts)
         self._first = first
 
     def questions(self, rows: Sequence[Row], answers: Answers) -> Iterator[Question]:
         """Two questions for each pair of answers: upstream's first game shows the model first."""
+        first = self._first or answers.models[0]
         for row in rows:
             for other in answers.models:
                 for turn in range(1, 1 + len(self._asked(row))):
-                    ours = answers.turns(row, self._first, turn)
+                    ours = answers.turns(row, first, turn)
                     theirs = answers.turns(row, other, turn)
-                    if other == self._first or ours is None or theirs is None:
+                    if other == first or ours is None or theirs is None:
                         continue
                     for swapped in (True, False):
-                        yield self._question(row, other, ours, theirs, swapped=swapped)
+                        yield self._question(row, (first, other), ours, theirs, swapped=swapped)
 
     def _question(
-        self, row: Row, other: str, ours: list[str], theirs: list[str], *, swapped: bool
+        self,
+        row: Row,
+        models: tuple[str, str],
+        ours: list[str],
+        theirs: list[str],
+        *,
+        swapped: bool,
     ) -> Question:
         asked = self._asked(row)
         one, two = (ours, theirs) if swapped else (theirs, ours)
@@ -126,8 +133,8 @@ class PairJudging(_MTBenchJudging):
         return Question(
             row=row,
             turn=len(ours),
-            model=self._first,
-            baseline=other,
+            model=models[0],
+            baseline=models[1],
             swapped=swapped,
             messages=(
                 ("system", prompt.system),

@@ -47,12 +47,12 @@ class PairwiseJudging(Judging):
     """The first model's answers against each other model's, in both orders.
 
     Args:
-        first: The model that is compared with all others.
+        first: The model that is compared with all others; by default the first one that answers.
     """
 
     arguments: ClassVar[Mapping[str, Any]] = {"temperature": 0.0, "max_tokens": 2048}
 
-    def __init__(self, first: str) -> None:
+    def __init__(self, first: str = "") -> None:
         self._first = first
 
     @property
@@ -62,23 +62,26 @@ class PairwiseJudging(Judging):
 
     def questions(self, rows: Sequence[Row], answers: Answers) -> Iterator[Question]:
         """Two questions for each pair of answers, one per order; none where they are the same."""
+        first = self._first or answers.models[0]
         for row in rows:
-            ours = answers.get(row, self._first)
+            ours = answers.get(row, first)
             for other in answers.models:
                 theirs = answers.get(row, other)
-                if other == self._first or ours is None or theirs is None:
+                if other == first or ours is None or theirs is None:
                     continue
                 for swapped in (False, True):
-                    yield self._question(row, other, ours, theirs, swapped=swapped)
+                    yield self._question(row, (first, other), ours, theirs, swapped=swapped)
 
-    def _question(self, row: Row, other: str, ours: str, theirs: str, *, swapped: bool) -> Question:
+    def _question(
+        self, row: Row, models: tuple[str, str], ours: str, theirs: str, *, swapped: bool
+    ) -> Question:
         one, two = (ours, theirs) if swapped else (theirs, ours)
         tie = outcome(None, preference=1.5, verdict="tie", read="identical")
         return Question(
             row=row,
             turn=1,
-            model=self._first,
-            baseline=other,
+            model=models[0],
+            baseline=models[1],
             swapped=swapped,
             messages=(("system", SYSTEM), ("user", _shown(row, one, two))),
             prompt=self.prompt,
