@@ -229,7 +229,7 @@ async def answered(asked: Asked, *, proven: bool = False) -> Answer:
     except Exception as error:  # noqa: BLE001 - any failure of a row is a record
         if not proven:
             refuse_set_up(error, asked.model)
-        reason = f"{type(error).__name__}: {error}"
+        reason = why(error)
         cost, record = paid_for(error, asked.asked.prices), proposals_of(error)
     else:
         output = message.text
@@ -262,8 +262,21 @@ def refuse_set_up(error: Exception, model: str) -> None:
     causes: Mapping[str, Exception] = getattr(error, "causes", {})
     statuses = {getattr(cause, "status_code", None) for cause in causes.values()}
     if statuses and statuses <= _SETUP_STATUSES:
-        msg = f"{model}: {error}"
+        msg = f"{model}: {why(error)}"
         raise MoAConfigurationError(msg) from error
+
+
+def why(error: Exception) -> str:
+    """An error in a line; of a model that was asked alone, what its provider said.
+
+    Example:
+        >>> why(ValueError("no"))
+        'ValueError: no'
+    """
+    causes: Mapping[str, Exception] = getattr(error, "causes", {})
+    lone = [*causes.values()] if not getattr(error, "proposals", ()) else []
+    told = lone[0] if len(lone) == 1 else error
+    return " ".join(f"{type(told).__name__}: {told}".split())
 
 
 def answer(

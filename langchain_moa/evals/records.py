@@ -19,6 +19,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from io import FileIO
@@ -118,9 +119,11 @@ class RecordFile(Generic[R]):
         self._subject: Callable[[R], Hashable] = subject
         self._records: dict[Hashable, R] = {}
         self._last: dict[Hashable, R] = {}
-        self._file = None if path is None else _repaired(path)
-        for record in read_whole_records(path) if path is not None else ():
-            self._keep(cast("R", record))
+        self._file: FileIO | None = None
+        if path is not None:
+            for record in read_whole_records(path) if path.is_file() else ():
+                self._keep(cast("R", record))
+            self._file = _repaired(path)
 
     def get(self, key: Hashable) -> R | None:
         """The last record with a key."""
@@ -237,7 +240,8 @@ def write_text(path: Path, text: str) -> None:
         beside.write_bytes(text.encode("utf-8", "backslashreplace"))
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
         raise DataFileError(path, f"cannot be written: {_why(error)}.") from error
 
 
