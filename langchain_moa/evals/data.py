@@ -10,10 +10,9 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Final, cast
 
 from langchain_moa.errors import MissingExtraError
 from langchain_moa.evals.reading import DataFileError
@@ -151,7 +150,8 @@ def _by_hand(file: SourceFile) -> str:
 
 def _pooch() -> ModuleType:
     try:
-        return import_module("pooch")
+        import pooch  # noqa: PLC0415 - an extra
     except ImportError as error:
         msg = "downloads need the extra evals: pip install 'langchain-moa[evals]'."
         raise MissingExtraError(msg) from error
+    return cast("ModuleType", pooch)
