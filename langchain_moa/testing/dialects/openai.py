@@ -82,7 +82,7 @@ class OpenAI:
             message["tool_calls"] = [
                 self._call(turn, place, call) for place, call in enumerate(turn.reply.tool_calls)
             ]
-        ended = {"message": message, "finish_reason": self.reason(turn)}
+        ended: dict[str, Any] = {"message": message, "finish_reason": self.reason(turn)}
         if turn.body.get("logprobs"):
             ended["logprobs"] = turn.reply.logprobs
         choices = [self._choice(turn, index, **ended) for index in range(_choices(turn))]
