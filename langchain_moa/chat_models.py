@@ -3,62 +3,52 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self
 
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.model_profile import ModelProfile
-from langchain_core.prompts import StringPromptTemplate
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
-from pydantic import (
-    Field,
-    PrivateAttr,
-    SecretStr,
-    SkipValidation,
-    ValidationError,
-    field_serializer,
-    model_validator,
-)
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel, Field, PrivateAttr, model_validator
+from typing_extensions import override
 
-from langchain_moa.accounting.budget import OnBudget
-from langchain_moa.accounting.prices import Prices
+from langchain_moa.accounting.usage import without_usage
 from langchain_moa.config.build import build_mixture
 from langchain_moa.config.data import ConfigSource, config_of, settings_of
 from langchain_moa.config.files import write_settings
-from langchain_moa.config.lineup import Aggregators, Fallbacks, ReferenceModels, built_members
-from langchain_moa.config.settings import OPTION_NAMES, check_names
+from langchain_moa.config.settings import ARGUMENTS, SETTING_NAMES, MixtureSettings
 from langchain_moa.config.trust import checked_hosts, require_trusted
 from langchain_moa.engine.layer import CompiledGraph
-from langchain_moa.errors import MoAConfigurationError, from_validation
+from langchain_moa.engine.reading import profile_of
+from langchain_moa.engine.run import MoARun
+from langchain_moa.errors import MoAConfigurationError, MoAError
 from langchain_moa.graph import mixture_graph
-from langchain_moa.hooks import MODEL_NAME, HookedChatModel
+from langchain_moa.members.bindings import Bind, Bindings, bind_members, rebound
 from langchain_moa.members.member import MemberLike
-from langchain_moa.members.runnables import holds, model_of
-from langchain_moa.messages.content import OnUnsupported
-from langchain_moa.messages.visibility import ContextFilter
-from langchain_moa.mixture import Mixture, ToolsFor
-from langchain_moa.proposals.fan_out import FanOut
-from langchain_moa.proposals.outliers import ProposalFilter
-from langchain_moa.proposals.prompt import AGGREGATOR_PROMPT
-from langchain_moa.reliability.breaker import CircuitBreaker
-from langchain_moa.reliability.policy import (
-    AGGREGATOR_TIMEOUT,
-    GRACE,
-    MAX_RETRIES,
-    PROPOSER_TIMEOUT,
-    TIMEOUT,
-    Grace,
-    MemberConcurrency,
-    OnAggregatorFailure,
-    OnNoProposals,
-    Quorum,
-)
-from langchain_moa.tracing.progress import OnProgress
-from langchain_moa.types import Placement, Retries, Seconds, Temperature, Tokens
+from langchain_moa.members.profiles import FreshProfile
+from langchain_moa.members.runnables import holds
+from langchain_moa.messages.tools import first_name
+from langchain_moa.mixture import Mixture
+from langchain_moa.proposals.schemas import acceptance
+from langchain_moa.proposals.voting import votable_fields
+from langchain_moa.tracing.callbacks import RunManager, get_current_run
+from langchain_moa.tracing.outer_run import CompositeChatModel
+
+MODEL_NAME: Final = "moa"
+"""Name of the mixture as a model. It must look like no provider's model: LangChain's agents
+choose structured-output strategies by patterns on model names."""
 
 
-class MoAChatModel(HookedChatModel):
+class MoAChatModel(MixtureSettings, CompositeChatModel):
     """A mixture of agents as one chat model (Wang et al. 2024, arXiv 2406.04692).
 
     Reference models answer in parallel, one or more layers deep; each layer reads the
@@ -69,115 +59,8 @@ class MoAChatModel(HookedChatModel):
     `init_chat_model`, or a bare model id, which means Together; with arguments of its class as
     `{"model": "owner/model", "temperature": 0.3}`.
 
-    Args:
-        reference_models: A flat list, used in every proposer layer as in the paper (section
-            2.2), or one list per proposer layer.
-        aggregator: The model that writes the answer. It gets the conversation as it is, and
-            alone gets the tools, the call arguments and the streaming of the mixture. Of a list
-            the first one answers, and the others are asked in turn when it fails, answers
-            nothing, or takes too long.
-        layers: Number of layers, the aggregator's counted: 2 is one pass of the reference
-            models and the aggregator. By default 2, or as one list per proposer layer makes
-            it; `num_layers` tells which.
-        placement: Where proposals are put: `"user"`, with the last user turn, or `"system"`,
-            in the system message as the reference code does. The default keeps providers'
-            prompt caches useful and gives proposals no system rank.
-        aggregator_prompt: How proposals are introduced to the aggregator and to later proposer
-            layers: a string with `{proposals}`, or a prompt template with that one variable.
-        min_proposals: How many usable proposals each layer must give; with fewer,
-            `on_no_proposals` decides. Of a layer that the call's budget makes smaller, no more is
-            asked than it admits.
-        include_proposals: Whether `response_metadata["moa"]` holds the proposals' texts.
-        stream_proposals: Whether proposers stream too: their tokens come as `token` events, see
-            `ProgressEvent`, and never mix with the answer's.
-        on_progress: Called with a `ProgressEvent` at each step of a call, in the thread or task
-            where it happens. The same events come on LangGraph's `custom` stream, and as
-            `on_custom_event` in `astream_events`.
-        temperature: Sampling temperature of the final answer; `None` leaves the aggregator's.
-        max_tokens: Limit of the final answer in tokens; `None` leaves the aggregator's.
-        stop: Stop sequences of the final answer.
-        proposal_temperature: Sampling temperature of every proposal; `None` leaves each
-            reference model's own. The reference code uses 0.7.
-        proposal_max_tokens: Limit of each proposal in tokens; `None` leaves each member's own.
-        proposal_kwargs: Other call arguments of every proposal.
-        api_key: Together key for members that are bare ids; default `TOGETHER_API_KEY`.
-        base_url: Together API address for members that are bare ids; default
-            `TOGETHER_API_BASE`, else Together's own.
-        fallbacks: Who is asked instead of a reference model that fails, answers nothing or takes
-            too long: `{"model name": member, or a list of members}`.
-        proposer_timeout: Seconds that a reference model has in a layer, retries and all; each of
-            its fallbacks has as many. `None` is no limit, here and below.
-        aggregator_timeout: Seconds that an aggregator has for its answer. Of a stream the
-            consumer's own pauses don't count.
-        layer_timeout: Seconds that a layer of reference models has.
-        timeout: Seconds that a whole call has.
-        quorum: So many usable proposals of a layer are enough, as a count or as a share (`0.5`);
-            those that have not answered are cut. `None` waits for all, as in the paper.
-        grace: Seconds that the others still have once the quorum is reached.
-        hedge_after: Seconds after which a second request is made for one that has not been
-            answered, to the same member or its fallback; the first good answer counts. Both
-            are paid for.
-        max_retries: How often a failed request is repeated if its error says that this may help
-            (429, 5xx, a lost connection), with jitter, and not before `Retry-After`. Members
-            whose own client repeats requests (its `max_retries` is not 0) are left to it.
-        on_no_proposals: What to do when a layer gives fewer than `min_proposals`: `"raise"`
-            `NotEnoughProposalsError`, or `"aggregate_alone"`, go on with those that there are,
-            be it none.
-        on_aggregator_failure: What to do when no aggregator answers: `"raise"`
-            `AggregationError`, or `"best_proposal"`, answer with the proposal that is most like
-            the others (cosine of the sets of 4-character runs). Where a schema is bound, only a
-            proposal in it can be the answer, see `structured_proposals`.
-        circuit_breaker: When a member that keeps failing is left alone, see `CircuitBreaker`;
-            `None` never.
-        max_concurrency: How many member calls of this model may run at the same time.
-        member_concurrency: The same for each member: a number, or `{"model name": number}`.
-        sequential: Whether one member is called after the other, as one GPU wants it.
-        prices: What tokens cost: `{"model": (USD per million input tokens, USD per million output
-            tokens)}`, or a function of a model's name and its usage that gives USD, or `None`
-            where it does not know. The record then has the costs.
-        max_calls: The most requests to members that a call may make, 1 of them the aggregator's.
-            What a client repeats by itself, and calls inside a chain, an agent or a mixture, are
-            not seen: give a client `max_retries=0`, and an inner mixture a budget of its own.
-        max_total_tokens: The most tokens that a call may use. A request counts with its estimated
-            input and its limit of output tokens, where it has one, before it is made.
-        max_cost: The most USD that a call may cost, counted likewise; needs `prices` of all.
-        on_budget: What to do with reference models that the budget does not admit: `"degrade"`,
-            go on without them, or `"raise"` `BudgetExceededError`.
-        proposal_filter: Leaves proposals out before the next layer reads them: a function that
-            takes a layer's usable proposals as a list of texts and returns the indexes of those
-            to keep, or `"cluster"`, which keeps the larger of two groups of similar texts.
-        max_input_tokens: How many tokens a member reads, one number or one per model name; by
-            default as its profile says. Proposals that don't fit are shortened, the longest
-            first. The conversation never is; `profile["max_input_tokens"]` says how long it may be
-            for proposals to fit.
-        fan_out: Which steps ask the reference models: `"user_turns"`, all but those of an agent's
-            loop (the conversation ends on tool results, and one of the bound tools was called
-            since the user's message); `"always"`; `"every_3"`, the first step after a user's
-            message and every third after it (any number); `"never"`; or a function of the
-            messages. The others are the aggregator's alone.
-        reuse_proposals: Whether a turn that does not ask them gets the proposals made for the same
-            user's turn, out of this process's memory, if tools are bound.
-        describe_tools: Whether reference models are told which tools the aggregator has.
-        tools_for: Whose calls tools are bound to: the `"aggregator"`'s, who acts, or `"all"`; the
-            calls that reference models would make are shown as text and never executed. Those that
-            cannot have tools are told of them.
-        structured_proposals: Whether `with_structured_output` binds the schema to the reference
-            models, too.
-        on_unsupported: What to do when a member's profile says that it cannot take an image, audio,
-            video or PDF of the conversation: `"drop_content"` leaves a note in its place,
-            `"skip_member"` (with no aggregator left, `UnsupportedContentError`), or `"raise"` that
-            error, before anything is paid.
-        context_filter: Which messages members may see: a function of a model's name and the
-            messages, or `{"model name": function of the messages}`, that returns those to send.
-            A fallback sees no more than the member that it stands in for. What others write of
-            hidden messages in their proposals is not hidden.
-        profiles: What is known of models, as LangChain's model profiles: `{"model name":
-            {"max_input_tokens": 32768, "image_inputs": False}}`; `langchain-together` has none. The
-            keys are those of LangChain's `ModelProfile`.
-        streaming: Whether `invoke` streams the final answer too, for handlers of tokens.
-
     Raises:
-        MoAConfigurationError: An argument is wrong; the message names it and the mend.
+        MoAConfigurationError: An argument is wrong; the message names it and what to give.
         MissingExtraError: A string names a provider whose package is not installed.
 
     Example:
@@ -194,68 +77,19 @@ class MoAChatModel(HookedChatModel):
         ['ok', 'ok']
     """
 
-    reference_models: SkipValidation[ReferenceModels]
-    aggregator: SkipValidation[Aggregators]
-    layers: int | None = None
-    placement: SkipValidation[Placement] = "user"
-    aggregator_prompt: SkipValidation[str | StringPromptTemplate] = AGGREGATOR_PROMPT
-    min_proposals: int = 1
-    include_proposals: bool = False
-    stream_proposals: bool = False
-    on_progress: SkipValidation[OnProgress | None] = None
-    temperature: Temperature | None = None
-    max_tokens: Tokens | None = None
-    stop: list[str] | None = None
-    proposal_temperature: Temperature | None = None
-    proposal_max_tokens: Tokens | None = None
-    proposal_kwargs: dict[str, Any] = Field(default_factory=dict)
-    api_key: SecretStr | str | None = None
-    base_url: str | None = None
-    fallbacks: SkipValidation[Fallbacks] = Field(default_factory=dict)
-    proposer_timeout: Seconds | None = PROPOSER_TIMEOUT
-    aggregator_timeout: Seconds | None = AGGREGATOR_TIMEOUT
-    layer_timeout: Seconds | None = None
-    timeout: Seconds | None = TIMEOUT
-    quorum: SkipValidation[Quorum] = None
-    grace: Grace = GRACE
-    hedge_after: Seconds | None = None
-    max_retries: Retries = MAX_RETRIES
-    on_no_proposals: SkipValidation[OnNoProposals] = "raise"
-    on_aggregator_failure: SkipValidation[OnAggregatorFailure] = "raise"
-    circuit_breaker: SkipValidation[CircuitBreaker | None] = None
-    max_concurrency: int | None = Field(default=None, gt=0)
-    member_concurrency: SkipValidation[MemberConcurrency] = None
-    sequential: bool = False
-    prices: SkipValidation[Prices | None] = None
-    max_calls: int | None = None
-    max_total_tokens: int | None = None
-    max_cost: float | None = None
-    on_budget: SkipValidation[OnBudget] = "degrade"
-    proposal_filter: SkipValidation[ProposalFilter] = None
-    max_input_tokens: SkipValidation[int | dict[str, int] | None] = None
-    fan_out: SkipValidation[FanOut] = "user_turns"
-    reuse_proposals: bool = True
-    describe_tools: bool = True
-    tools_for: SkipValidation[ToolsFor] = "aggregator"
-    structured_proposals: bool = False
-    on_unsupported: SkipValidation[OnUnsupported] = "drop_content"
-    context_filter: SkipValidation[ContextFilter] = None
-    profiles: SkipValidation[dict[str, ModelProfile]] = Field(default_factory=dict)
-    streaming: bool = False
+    streaming: bool = Field(
+        default=False,
+        description="Whether `invoke` streams the final answer too, for handlers of tokens.",
+    )
 
-    _built: tuple[tuple[Any, ...], Mixture] | None = PrivateAttr(default=None)
+    _bindings: Bindings = PrivateAttr(default_factory=Bindings)
+    _built: tuple[tuple[Any, ...], Mixture | None] | None = PrivateAttr(default=None)
     _graph: tuple[Mixture, CompiledGraph] | None = PrivateAttr(default=None)
 
     is_mixture: ClassVar[bool] = True
     """Tells that one answer takes several model calls, so that their usage is metered."""
 
-    if not TYPE_CHECKING:  # type checkers see the constructor that the fields make
-
-        def __init__(self, **data: Any) -> None:
-            try:
-                super().__init__(**data)
-            except ValidationError as error:
-                raise from_validation(error) from None
+    # --- how mixtures are made and copied ---
 
     @classmethod
     def self_moa(
@@ -373,30 +207,10 @@ class MoAChatModel(HookedChatModel):
             write_settings(config, Path(path))
         return config
 
-    @model_validator(mode="before")
-    @classmethod
-    def _build_members(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Refuse unknown arguments, and make models of strings once for all later copies."""
-        check_names(data, list(cls.model_fields))
-        if isinstance(data.get("api_key"), str):
-            data = {**data, "api_key": SecretStr(data["api_key"])}
-        return {**data, **built_members(data)}
-
     @model_validator(mode="after")
     def _check_mixture(self) -> Self:
         _ = self._mixture
         return self
-
-    @field_serializer("reference_models", "aggregator", "fallbacks")
-    def _dump_names(self, value: Any) -> Any:
-        """Dump members as names: a member's own dump may hold headers, and headers keys."""
-        if value is self.fallbacks:
-            return {name: self._dump_names(item) for name, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [self._dump_names(item) for item in value]
-        if isinstance(value, Mapping):
-            value = value.get("model")
-        return model_of(value) if isinstance(value, Runnable) else value
 
     @property
     def num_layers(self) -> int:
@@ -411,19 +225,22 @@ class MoAChatModel(HookedChatModel):
         validation.
         """
         values = _fields_of(self)
-        if self._built is not None and all(map(operator.is_, self._built[0], values)):
-            return self._built[1]
-        self._check_recursion()
-        options = dict(zip(OPTION_NAMES, values[2:], strict=True))
-        mixture = build_mixture(self.reference_models, self.aggregator, **options)
+        known, mixture = self._built or (None, None)
+        if known is None:  # being constructed: the fields have just been validated
+            mixture = self._mixture_of(MixtureSettings.model_construct, values)
+        elif mixture is None or not all(map(operator.is_, known, values)):
+            mixture = self._mixture_of(MixtureSettings, values)
         self._built = (values, mixture)
         return mixture
 
-    def _check_recursion(self) -> None:
+    def _mixture_of(
+        self, settings: Callable[..., MixtureSettings], values: tuple[Any, ...]
+    ) -> Mixture:
         for field in ("reference_models", "aggregator", "fallbacks"):
             if holds(getattr(self, field), self):
                 msg = f"{field} holds the mixture itself; give another model, or a copy of it."
                 raise MoAConfigurationError(msg)
+        return build_mixture(settings(**dict(zip(SETTING_NAMES, values, strict=True))))
 
     @property
     def graph(self) -> CompiledGraph:
@@ -441,7 +258,8 @@ class MoAChatModel(HookedChatModel):
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """A copy that is built anew: what is built holds locks."""
         bare = self.model_copy()
-        bare._built = bare._graph = None  # noqa: SLF001 - of its own class
+        # its fields may yet be changed: with no values known, they are validated again
+        bare._built, bare._graph = ((), None), None  # noqa: SLF001 - of its own class
         return super(MoAChatModel, bare).__deepcopy__(memo)
 
     def __getstate__(self) -> dict[Any, Any]:
@@ -449,8 +267,241 @@ class MoAChatModel(HookedChatModel):
         private = {**(state["__pydantic_private__"] or {}), "_built": None, "_graph": None}
         return {**state, "__pydantic_private__": private}
 
+    # --- one call ---
 
-_fields_of: Final = operator.attrgetter("reference_models", "aggregator", *OPTION_NAMES)
+    @override
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return _result(self._run(run_manager, stop, kwargs).invoke(messages))
+
+    @override
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return _result(await self._run(run_manager, stop, kwargs).ainvoke(messages))
+
+    @override
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        chunks = self._run(run_manager, stop, kwargs).stream(messages)
+        with closing(chunks):
+            for chunk in chunks:
+                yield ChatGenerationChunk(message=chunk)
+
+    @override
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        chunks = self._run(run_manager, stop, kwargs).astream(messages)
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield ChatGenerationChunk(message=chunk)
+
+    def _run(
+        self, manager: RunManager | None, stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> MoARun:
+        arguments = kwargs if stop is None else {**kwargs, "stop": stop}
+        run = manager or get_current_run()
+        return MoARun(self._mixture, run, arguments, self._bindings)
+
+    # --- what the aggregator does for the mixture ---
+
+    @override
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Bind tools to the aggregator, which acts; reference models advise in text.
+
+        Args:
+            tools: As the aggregator's own `bind_tools` takes them.
+            tool_choice: Which tool must be called, in the aggregator's terms.
+            **kwargs: Further arguments of the aggregator's `bind_tools`.
+
+        Raises:
+            MoAConfigurationError: The aggregator is no chat model or takes no tools; or a
+                reference model refuses them with `tools_for="all"`. One that cannot have any
+                advises in text.
+        """
+        if tool_choice is not None:
+            kwargs["tool_choice"] = tool_choice
+        return self._bound(
+            "bind_tools",
+            lambda model: model.bind_tools(tools, **kwargs),
+            # nobody forces a reference model to call what is never executed
+            (lambda model: model.bind_tools(tools))
+            if self._mixture.settings.tools_for == "all"
+            else None,
+        )
+
+    @override
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type,
+        *,
+        include_raw: bool = False,
+        vote: bool = False,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
+        """Answer in a schema, by the aggregator's own method.
+
+        Proposals stay free text, unless `structured_proposals` or `vote` is set.
+
+        Args:
+            schema: As the aggregator's own `with_structured_output` takes it.
+            include_raw: Whether the result holds the raw message and a parsing error too.
+            vote: Whether each field gets the value that most proposals of the last layer have, and
+                the aggregator's where they are tied (self-consistency, arXiv 2203.11171). All
+                fields must be closed: Literal, enum, bool or number. What the schema does not
+                permit has no vote, and if it does not permit the result, the aggregator's answer
+                is kept. The record tells the votes; the answer then comes in one piece.
+            **kwargs: Further arguments, such as `method` and `strict`.
+
+        Raises:
+            MoAConfigurationError: The aggregator is no chat model or has no such method; a field
+                is open and cannot be voted on; or a reference model refuses the schema. One that
+                cannot have any answers in free text.
+        """
+        fields = votable_fields(schema) if vote else {}
+
+        def bind(model: BaseChatModel) -> Runnable[Any, Any]:
+            return model.with_structured_output(schema, include_raw=include_raw, **kwargs)
+
+        all_in_schema = vote or self._mixture.settings.structured_proposals
+        return self._bound(
+            "with_structured_output",
+            bind,
+            bind if all_in_schema else None,
+            schema=acceptance(schema),
+            vote=fields,
+        )
+
+    def _bound(
+        self,
+        use: str,
+        bind: Bind,
+        propose: Bind | None = None,
+        *,
+        schema: Callable[[Mapping[str, Any]], bool] | None = None,
+        vote: Mapping[str, Callable[[Any], Sequence[Any]]] | None = None,
+    ) -> Runnable[Any, Any]:
+        """What the aggregator makes of a binding, with a copy of the mixture in its place."""
+        mixture = self._mixture
+        binding, model, bindings = bind_members(
+            mixture.aggregator, mixture.proposers, use, bind, propose
+        )
+        if schema is not None:
+            tool = first_name(bindings.aggregators[0].arguments.get("tools"))
+            bindings = replace(bindings, schema=schema, vote=vote or {}, tool=tool)
+        copy = self.model_copy()
+        copy._bindings = bindings  # noqa: SLF001 - of its own class
+        return rebound(binding, model, copy)
+
+    @override
+    def get_token_ids(self, text: str) -> list[int]:
+        model = self._mixture.aggregator.chat_model
+        return super().get_token_ids(text) if model is None else model.get_token_ids(text)
+
+    @override
+    def get_num_tokens(self, text: str) -> int:
+        model = self._mixture.aggregator.chat_model
+        return super().get_num_tokens(text) if model is None else model.get_num_tokens(text)
+
+    @override
+    def get_num_tokens_from_messages(
+        self, messages: list[BaseMessage], *args: Any, **kwargs: Any
+    ) -> int:
+        model = self._mixture.aggregator.chat_model
+        count = (
+            super().get_num_tokens_from_messages
+            if model is None
+            else (model.get_num_tokens_from_messages)
+        )
+        return count(messages, *args, **kwargs)
+
+    @override
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        """What the current aggregators can, and the most input that fits beside the proposals."""
+        return profile_of(self._mixture)
+
+    # --- who this is ---
+
+    @property
+    def model_name(self) -> str:
+        """Name of the mixture as a model; members' names are in the record of each answer."""
+        return MODEL_NAME
+
+    @property
+    @override
+    def _llm_type(self) -> str:
+        return MODEL_NAME
+
+    @property
+    @override
+    def _identifying_params(self) -> dict[str, Any]:
+        mixture = self._mixture
+        return {
+            "model": MODEL_NAME,
+            "layers": mixture.layers,
+            "reference_models": [[m.model for m in layer] for layer in mixture.proposers],
+            "aggregator": mixture.aggregator.model,
+            "fingerprint": mixture.fingerprint,
+            **mixture.final_arguments,
+            # the only thing about a binding that its call arguments do not tell
+            **({"vote": True} if self._bindings.vote else {}),
+        }
+
+    @override
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_provider"] = MODEL_NAME
+        return params
+
+    @override
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """Names only: a member's own repr may print headers that hold keys."""
+        try:
+            mixture = self._mixture
+        except MoAError:  # a field was assigned what no mixture can be made of
+            return
+        yield "reference_models", [[m.model for m in layer] for layer in mixture.proposers]
+        yield "aggregator", mixture.aggregator.model
+        yield "layers", mixture.layers
+
+
+# the settings have their sentences where they are declared
+MoAChatModel.__doc__ = str(MoAChatModel.__doc__).replace(
+    "    Raises:", f"{ARGUMENTS}\n\n    Raises:"
+)
+# a descriptor, which pydantic would not take in the class body
+MoAChatModel.profile = FreshProfile()  # type: ignore[assignment]
+
+_fields_of: Final = operator.attrgetter(*SETTING_NAMES)
 
 ChatMoA = MoAChatModel
 """`MoAChatModel` under the name that LangChain's convention for chat models gives it."""
+
+
+def _result(answer: AIMessage) -> ChatResult:
+    return ChatResult(generations=[ChatGeneration(message=without_usage(answer))])

@@ -22,6 +22,8 @@ from langchain_core.exceptions import ModelError
 from pydantic import ValidationError
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from langchain_moa.types import Proposal
 
 
@@ -144,9 +146,15 @@ def from_validation(error: ValidationError) -> MoAConfigurationError:
     value = detail["input"]
     plain = isinstance(value, str | int | float | bool) and not field.endswith("key")
     given = f"={value!r}" if plain else ""
+    if detail["type"] == "literal_error":
+        return MoAConfigurationError(f"{field}={shown(value)} is unknown; give {_choices(detail)}.")
     wanted = _MENDS.get(detail["type"])
     mend = f"; {wanted}." if wanted else "."
     return MoAConfigurationError(f"{field}{given}: {detail['msg']}{mend}")
+
+
+def _choices(detail: ErrorDetails) -> str:
+    return str(detail.get("ctx", {}).get("expected"))
 
 
 def shown(value: Any) -> str:

@@ -7,11 +7,15 @@ itself (so that the answer streams at the aggregator's own speed and closes at o
 
 from __future__ import annotations
 
+import inspect
 import operator
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Any, Final
+from functools import wraps
+from inspect import Parameter
+from typing import Annotated, Any, Final, ParamSpec, TypeVar
 
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import AnyMessage, BaseMessage
@@ -19,14 +23,15 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.types import Command
+from pydantic import Field, SkipValidation
 
 # typing.TypedDict below Python 3.12 leaves graph schemas empty
-from typing_extensions import TypedDict, Unpack
+from typing_extensions import TypedDict
 
 from langchain_moa.accounting.budget import Ledger
 from langchain_moa.config.build import build_mixture
 from langchain_moa.config.lineup import Aggregators, ReferenceModels
-from langchain_moa.config.settings import MixtureOptions, checked_options
+from langchain_moa.config.settings import MixtureSettings
 from langchain_moa.engine.aggregator import FinalCall
 from langchain_moa.engine.call import (
     CallInProgress,
@@ -35,8 +40,8 @@ from langchain_moa.engine.call import (
     require_enough,
 )
 from langchain_moa.engine.layer import CompiledGraph, Node, layer_graph, shape_of
+from langchain_moa.engine.reading import require_supported
 from langchain_moa.engine.request import require_no_recursion
-from langchain_moa.engine.supporting import require_supported
 from langchain_moa.mixture import Mixture
 from langchain_moa.proposals.fan_out import fans_out
 from langchain_moa.tracing.callbacks import aggregator_config
@@ -68,13 +73,54 @@ class MoAState(MoAInput, total=False):
     moa_fan_out: FanOutDecision
 
 
-def create_moa_graph(
-    reference_models: ReferenceModels,
-    aggregator: Aggregators,
-    *,
-    name: str = "moa",
-    **options: Unpack[MixtureOptions],
-) -> CompiledGraph:
+_P = ParamSpec("_P")
+_SettingsT = TypeVar("_SettingsT")
+_T = TypeVar("_T")
+
+
+def _taking(
+    settings: Callable[_P, _SettingsT],
+) -> Callable[[Callable[[_SettingsT], _T]], Callable[_P, _T]]:
+    """Give a function of settings the arguments of their class, for type checkers, too."""
+
+    def decorate(function: Callable[[_SettingsT], _T]) -> Callable[_P, _T]:
+        signature = _signature(settings)
+        make: Any = settings
+
+        @wraps(function)
+        def with_settings(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+            return function(make(**signature.bind_partial(*args).arguments, **kwargs))
+
+        with_settings.__dict__["__signature__"] = signature
+        return with_settings
+
+    return decorate
+
+
+def _signature(settings: Any) -> inspect.Signature:
+    """The arguments of a class of settings, made without building it."""
+    required, optional = list[Parameter](), list[Parameter]()
+    for name, field in settings.model_fields.items():
+        if field.kw_only is False:
+            kind = Parameter.POSITIONAL_OR_KEYWORD
+            required.append(Parameter(name, kind, annotation=field.annotation))
+        else:
+            default = field.get_default(call_default_factory=True)
+            keyword = Parameter(name, Parameter.KEYWORD_ONLY, annotation=field.annotation)
+            optional.append(keyword.replace(default=default))
+    return inspect.Signature([*required, *optional], return_annotation=CompiledGraph)
+
+
+class _GraphSettings(MixtureSettings):
+    """What `create_moa_graph` takes; the members may be given by place, too."""
+
+    reference_models: SkipValidation[ReferenceModels] = Field(kw_only=False)
+    aggregator: SkipValidation[Aggregators] = Field(kw_only=False)
+    name: str = "moa"
+
+
+@_taking(_GraphSettings)
+def create_moa_graph(settings: _GraphSettings) -> CompiledGraph:
     """Build a mixture of agents as a LangGraph graph.
 
     It takes and gives `{"messages": [...]}` and appends exactly one `AIMessage`, so that it is
@@ -82,10 +128,9 @@ def create_moa_graph(
     checkpointer of its own or for breakpoints before `aggregator`.
 
     Args:
-        reference_models: As in `MoAChatModel`.
-        aggregator: As in `MoAChatModel`.
-        name: Name of the graph, seen in traces and drawings.
-        **options: The other settings of `MoAChatModel`, from `layers` to `profiles`.
+        settings: The settings of `MoAChatModel`, as keyword arguments; `reference_models` and
+            `aggregator` may come first without their names. And `name`, that of the graph, seen in
+            traces and drawings.
 
     Returns:
         The compiled graph.
@@ -104,8 +149,7 @@ def create_moa_graph(
         >>> graph.invoke({"messages": ["2 + 2?"]})["messages"][-1].content
         'It is 4.'
     """
-    mixture = build_mixture(reference_models, aggregator, **checked_options(options))
-    return mixture_graph(mixture, name)
+    return mixture_graph(build_mixture(settings), settings.name)
 
 
 def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
@@ -131,7 +175,7 @@ def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
 
 def _is_gated(mixture: Mixture) -> bool:
     """Whether the layers may be passed by: no tools are bound, so each turn is a user's."""
-    return mixture.fan_out not in ("always", "user_turns")
+    return mixture.settings.fan_out not in ("always", "user_turns")
 
 
 def _entrance(graph: StateGraph[Any, Any, Any, Any], mixture: Mixture) -> str | None:
@@ -140,11 +184,11 @@ def _entrance(graph: StateGraph[Any, Any, Any, Any], mixture: Mixture) -> str | 
     It decides once for all nodes, before anything is paid, and the state keeps the decision where
     a run is resumed elsewhere.
     """
-    if not _is_gated(mixture) and mixture.on_unsupported == "drop_content":
+    if not _is_gated(mixture) and mixture.settings.on_unsupported == "drop_content":
         return START
 
     def run(state: Any, _: RunnableConfig) -> Command[str]:
-        asked = fans_out(mixture.fan_out, state["messages"], ())
+        asked = fans_out(mixture.settings.fan_out, state["messages"], ())
         require_supported(mixture, state["messages"], fans_out=asked)
         decision: FanOutDecision = "layers" if asked else "alone"
         goto = "layer_1" if asked else AGGREGATOR_NODE
@@ -193,7 +237,7 @@ def _node_call(mixture: Mixture, config: RunnableConfig) -> CallInProgress:
     callbacks = config.get("callbacks")
     manager = callbacks if isinstance(callbacks, BaseCallbackManager) else None
     run_id = manager.parent_run_id if manager else None
-    progress = Progress(run_id, manager, mixture.on_progress)
+    progress = Progress(run_id, manager, mixture.settings.on_progress)
     return CallInProgress(mixture, progress)
 
 

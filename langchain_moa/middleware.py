@@ -8,10 +8,9 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from typing_extensions import override
 
-from langchain_moa.config.checks import checked_fan_out
 from langchain_moa.errors import MissingExtraError, MoAConfigurationError, shown
 from langchain_moa.messages.tools import tool_names
-from langchain_moa.proposals.fan_out import FanOut, fans_out
+from langchain_moa.proposals.fan_out import FanOut, checked_fan_out, fans_out
 
 try:
     from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse

@@ -5,12 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
-# typing.TypedDict below Python 3.12 leaves graph schemas empty
-
-OnBudget: TypeAlias = Literal["degrade", "raise"]
-"""What to do with reference models that the budget does not admit: leave them out, or raise."""
+from langchain_moa.accounting.settings import AccountingSettings
 
 
 class Amount(NamedTuple):
@@ -37,26 +34,28 @@ NOTHING: Final = Amount(calls=0)
 ONE_CALL: Final = Amount()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Budget:
-    """The most that a call may cost; `None` is no limit."""
+    """The most that a call may cost, as the settings say."""
 
-    max_calls: int | None = None
-    max_total_tokens: int | None = None
-    max_cost: float | None = None
-    on_budget: OnBudget = "degrade"
+    settings: AccountingSettings
+
+    @property
+    def bounds(self) -> tuple[float | None, ...]:
+        """The limits: requests, tokens, USD."""
+        return (self.settings.max_calls, self.settings.max_total_tokens, self.settings.max_cost)
 
     @property
     def limits(self) -> bool:
         """Whether there is any limit."""
-        return any(x is not None for x in (self.max_calls, self.max_total_tokens, self.max_cost))
+        return any(bound is not None for bound in self.bounds)
 
     def excess(self, amount: Amount) -> str | None:
         """Which limit an amount breaks, in words, or `None`."""
         limits = {
-            "max_calls": (self.max_calls, amount.calls),
-            "max_total_tokens": (self.max_total_tokens, amount.tokens),
-            "max_cost": (self.max_cost, amount.usd),
+            "max_calls": (self.settings.max_calls, amount.calls),
+            "max_total_tokens": (self.settings.max_total_tokens, amount.tokens),
+            "max_cost": (self.settings.max_cost, amount.usd),
         }
         for name, (limit, needed) in limits.items():
             if limit is not None and needed > limit:

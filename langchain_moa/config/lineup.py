@@ -13,7 +13,7 @@ from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.members.member import Member, MemberLike
 from langchain_moa.members.runnables import language_models
 from langchain_moa.providers.builder import ModelBuilder, check_together_key
-from langchain_moa.reliability.policy import AGGREGATOR_TIMEOUT, PROPOSER_TIMEOUT
+from langchain_moa.reliability.settings import ReliabilitySettings
 
 ReferenceModels: TypeAlias = Sequence[MemberLike | Sequence[MemberLike]]
 """A flat list, used in every proposer layer, or one list per proposer layer; never both mixed.
@@ -43,8 +43,9 @@ def model_builder(options: Mapping[str, Any]) -> ModelBuilder:
 
 def _longest(options: Mapping[str, Any]) -> float | None:
     """The longest time that any member may take; `None` where one has no limit."""
-    defaults = {"proposer_timeout": PROPOSER_TIMEOUT, "aggregator_timeout": AGGREGATOR_TIMEOUT}
-    limits = [options.get(name, default) for name, default in defaults.items()]
+    fields = ReliabilitySettings.model_fields
+    names = ("proposer_timeout", "aggregator_timeout")
+    limits = [options.get(name, fields[name].default) for name in names]
     # what is no number is found out when the options are checked
     known = [limit for limit in limits if isinstance(limit, int | float)]
     return max(known) if len(known) == len(limits) else None

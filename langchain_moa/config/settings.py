@@ -1,132 +1,129 @@
-"""The settings that a user gives, their names and types."""
+"""Everything that a user can say of a mixture, in one class.
+
+The settings stand in the rooms that own them (see `langchain_moa.settings`); here they are united
+with the members. `MoAChatModel` inherits this class, and `create_moa_graph` takes its arguments.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from difflib import get_close_matches
-from functools import cache
-from typing import Any, Final, get_type_hints
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from langchain_core.language_models.model_profile import ModelProfile
-from langchain_core.prompts import StringPromptTemplate
-from pydantic import ConfigDict, SecretStr, SkipValidation, TypeAdapter, ValidationError
-from typing_extensions import TypedDict
-
-from langchain_moa.accounting.budget import OnBudget
-from langchain_moa.accounting.prices import Prices
-from langchain_moa.config.lineup import Fallbacks
-from langchain_moa.errors import MoAConfigurationError, from_validation
-from langchain_moa.messages.content import OnUnsupported
-from langchain_moa.messages.visibility import ContextFilter
-from langchain_moa.mixture import ToolsFor
-from langchain_moa.proposals.fan_out import FanOut
-from langchain_moa.proposals.outliers import ProposalFilter
-from langchain_moa.reliability.breaker import CircuitBreaker
-from langchain_moa.reliability.policy import (
-    Calls,
-    Grace,
-    MemberConcurrency,
-    OnAggregatorFailure,
-    OnNoProposals,
-    Quorum,
+from langchain_core.runnables import Runnable
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    SkipValidation,
+    ValidationError,
+    field_serializer,
+    model_validator,
 )
-from langchain_moa.tracing.progress import OnProgress
-from langchain_moa.types import Placement, Retries, Seconds, Temperature, Tokens
+from typing_extensions import override
+
+from langchain_moa.accounting.settings import AccountingSettings
+from langchain_moa.config.lineup import Aggregators, Fallbacks, ReferenceModels, built_members
+from langchain_moa.errors import from_validation
+from langchain_moa.members.runnables import model_of
+from langchain_moa.members.settings import AnswerSettings
+from langchain_moa.messages.settings import MessageSettings
+from langchain_moa.mixture import Settings
+from langchain_moa.proposals.settings import AgentSettings, ProposalSettings
+from langchain_moa.reliability.settings import ReliabilitySettings
+from langchain_moa.settings import SettingsGroup, arguments_text, check_names, own_settings
+from langchain_moa.tracing.settings import TracingSettings
 
 
-class PolicyOptions(TypedDict, total=False):
-    """The settings of a mixture for troubles and load; `MoAChatModel` documents them."""
-
-    min_proposals: int
-    proposer_timeout: Seconds | None
-    aggregator_timeout: Seconds | None
-    layer_timeout: Seconds | None
-    timeout: Seconds | None
-    quorum: SkipValidation[Quorum]
-    grace: Grace
-    hedge_after: Seconds | None
-    max_retries: Retries
-    on_no_proposals: SkipValidation[OnNoProposals]
-    on_aggregator_failure: SkipValidation[OnAggregatorFailure]
-    circuit_breaker: SkipValidation[CircuitBreaker | None]
-    max_concurrency: Calls | None
-    member_concurrency: SkipValidation[MemberConcurrency]
-    sequential: bool
+def _as_secret(given: SecretStr | str | None) -> SecretStr | None:
+    return SecretStr(given) if isinstance(given, str) else given
 
 
-class BudgetOptions(TypedDict, total=False):
-    """The settings of a mixture for what a call may cost; `MoAChatModel` documents them."""
+class MemberSettings(SettingsGroup):
+    """Members."""
 
-    max_calls: int | None
-    max_total_tokens: int | None
-    max_cost: float | None
-    on_budget: SkipValidation[OnBudget]
-
-
-class MixtureOptions(PolicyOptions, BudgetOptions, total=False):
-    """The settings of a mixture beside its members; `MoAChatModel` documents them."""
-
-    __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)  # type: ignore[misc]
-
-    layers: int | None
-    placement: SkipValidation[Placement]
-    aggregator_prompt: SkipValidation[str | StringPromptTemplate]
-    include_proposals: bool
-    stream_proposals: bool
-    on_progress: OnProgress | None
-    temperature: Temperature | None
-    max_tokens: Tokens | None
-    stop: list[str] | None
-    proposal_temperature: Temperature | None
-    proposal_max_tokens: Tokens | None
-    proposal_kwargs: dict[str, Any]
-    fallbacks: SkipValidation[Fallbacks]
-    prices: SkipValidation[Prices | None]
-    proposal_filter: SkipValidation[ProposalFilter]
-    max_input_tokens: SkipValidation[int | dict[str, int] | None]
-    fan_out: SkipValidation[FanOut]
-    reuse_proposals: bool
-    describe_tools: bool
-    tools_for: SkipValidation[ToolsFor]
-    structured_proposals: bool
-    on_unsupported: SkipValidation[OnUnsupported]
-    context_filter: SkipValidation[ContextFilter]
-    profiles: SkipValidation[dict[str, ModelProfile]]
-    api_key: SecretStr | str | None
-    base_url: str | None
+    reference_models: SkipValidation[ReferenceModels] = Field(
+        description="A flat list, used in every proposer layer as in the paper (section 2.2), or "
+        "one list per proposer layer."
+    )
+    aggregator: SkipValidation[Aggregators] = Field(
+        description="The model that writes the answer. It gets the conversation as it is, and "
+        "alone gets the tools, the call arguments and the streaming of the mixture. Of a list the "
+        "first one answers, and the others are asked in turn when it fails, answers nothing, or "
+        "takes too long."
+    )
+    layers: int | None = Field(
+        default=None,
+        description="Number of layers, the aggregator's counted: 2 is one pass of the reference "
+        "models and the aggregator. By default 2, or as one list per proposer layer makes it; "
+        "`num_layers` tells which.",
+    )
+    fallbacks: SkipValidation[Fallbacks] = Field(
+        default_factory=dict,
+        description="Who is asked instead of a reference model that fails, answers nothing or "
+        'takes too long: `{"model name": member, or a list of members}`.',
+    )
+    api_key: Annotated[SecretStr | str | None, AfterValidator(_as_secret)] = Field(
+        default=None,
+        description="Together key for members that are bare ids; default `TOGETHER_API_KEY`.",
+    )
+    base_url: str | None = Field(
+        default=None,
+        description="Together API address for members that are bare ids; default "
+        "`TOGETHER_API_BASE`, else Together's own.",
+    )
 
 
-OPTION_NAMES: Final = tuple(get_type_hints(MixtureOptions, include_extras=True))
+GROUPS: Final[tuple[type[SettingsGroup], ...]] = (
+    MemberSettings,
+    AnswerSettings,
+    ProposalSettings,
+    ReliabilitySettings,
+    AccountingSettings,
+    AgentSettings,
+    MessageSettings,
+    TracingSettings,
+)
+"""The groups of settings, in the order of the reference."""
 
 
-@cache
-def _options_adapter() -> TypeAdapter[MixtureOptions]:
-    """Built at the first use, for it is slow to build and only graphs need it."""
-    return TypeAdapter(MixtureOptions)
+class MixtureSettings(MemberSettings, Settings):
+    """Everything that a user can say of a mixture."""
+
+    if not TYPE_CHECKING:  # type checkers see the constructor that the fields make
+
+        def __init__(self, **data: Any) -> None:
+            try:
+                super().__init__(**data)
+            except ValidationError as error:
+                raise from_validation(error) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _build_members(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Refuse unknown arguments, and make models of strings once for all later copies."""
+        check_names(data, list(cls.model_fields))
+        return {**data, **built_members(data)}
+
+    @field_serializer("reference_models", "aggregator", "fallbacks")
+    def _dump_names(self, value: Any) -> Any:
+        """Dump members as names: a member's own dump may hold headers, and headers keys."""
+        if value is self.fallbacks:
+            return {name: self._dump_names(item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._dump_names(item) for item in value]
+        if isinstance(value, Mapping):
+            value = value.get("model")
+        return model_of(value) if isinstance(value, Runnable) else value
+
+    @override
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """Settings only: a member's own repr may print headers that hold keys."""
+        for name in Settings.model_fields:
+            yield name, getattr(self, name)
 
 
-def checked_options(options: Mapping[str, Any]) -> MixtureOptions:
-    """Options whose names and types are checked.
+SETTING_NAMES: Final = tuple(name for group in GROUPS for name in own_settings(group))
+"""The names of all settings of a mixture, in the order of the reference."""
 
-    Raises:
-        MoAConfigurationError: An option does not exist or has a wrong type.
-    """
-    check_names(options, OPTION_NAMES)
-    try:
-        return _options_adapter().validate_python(options)
-    except ValidationError as error:
-        raise from_validation(error) from None
-
-
-def check_names(given: Iterable[str], known: Collection[str]) -> None:
-    """Refuse arguments that do not exist.
-
-    Raises:
-        MoAConfigurationError: One does not; the message names the one that was likely meant.
-    """
-    for name in given:
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else "see help(MoAChatModel)."
-            msg = f"{name} is not an argument of a mixture; {hint}"
-            raise MoAConfigurationError(msg)
+ARGUMENTS: Final = arguments_text(GROUPS)
+"""The settings as a docstring lists them."""

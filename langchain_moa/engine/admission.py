@@ -15,6 +15,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_moa.accounting.budget import NOTHING, ONE_CALL, Amount
 from langchain_moa.accounting.prices import cost_of
 from langchain_moa.engine.call import CallInProgress, shown_proposals
+from langchain_moa.engine.reading import read_by, tokens_around
 from langchain_moa.errors import BudgetExceededError
 from langchain_moa.members.member import Member
 from langchain_moa.mixture import Mixture
@@ -70,7 +71,7 @@ def commit_final(
     own = final_estimate(mixture, mixture.aggregator, messages, shown)
     total = _spent(mixture, proposals).plus(own)
     excess = mixture.budget.excess(total)
-    if excess is not None and shown and mixture.policy.on_aggregator_failure != "raise":
+    if excess is not None and shown and mixture.settings.on_aggregator_failure != "raise":
         return excess
     if excess is not None:
         msg = f"the aggregator was not called: {excess}; {_KEPT}"
@@ -89,7 +90,7 @@ def proposer_estimate(
     if not mixture.budget.limits:
         return ONE_CALL
     limit = mixture.proposal_arguments.get("max_tokens") or member.max_tokens
-    conversation, _ = mixture.read_by(member, messages, shown)
+    conversation, _ = read_by(mixture, member, messages, shown)
     return _amount(mixture, member, input_tokens(conversation), limit)
 
 
@@ -113,7 +114,7 @@ def final_estimate(
     if not mixture.budget.limits:
         return ONE_CALL
     limit = mixture.final_arguments.get("max_tokens") or member.max_tokens
-    conversation, _ = mixture.read_by(member, messages, shown)
+    conversation, _ = read_by(mixture, member, messages, shown)
     return _amount(mixture, member, input_tokens(conversation) + around, limit)
 
 
@@ -130,11 +131,11 @@ def _refused(
         proposer_estimate(mixture, member, messages, shown).plus(_reading(mixture, member))
         for member in members
     ]
-    around = mixture.tokens_around(len(members))
+    around = tokens_around(mixture, len(members))
     reserve = final_estimate(mixture, mixture.aggregator, messages, (), around=around)
     spent = _spent(mixture, proposals)
     refused, promised = mixture.budget.refused(spent, wanted, reserve)
-    if refused and mixture.budget.on_budget == "raise":
+    if refused and mixture.settings.on_budget == "raise":
         whom = ", ".join(f"{members[place].model}: {why}" for place, why in refused.items())
         msg = f"layer {layer} does not fit in the budget ({whom}); {_KEPT}"
         raise BudgetExceededError(msg, proposals=proposals, causes=call.causes)
@@ -152,7 +153,7 @@ def _amount(mixture: Mixture, member: Member, read: int, written: int | None) ->
     usage = UsageMetadata(
         input_tokens=read, output_tokens=written or 0, total_tokens=read + (written or 0)
     )
-    usd = cost_of({member.model: usage}, mixture.prices, member.model)
+    usd = cost_of({member.model: usage}, mixture.settings.prices, member.model)
     return Amount(1, usage["total_tokens"], usd or 0.0)
 
 
@@ -161,6 +162,6 @@ def _spent(mixture: Mixture, proposals: Sequence[Proposal]) -> Amount:
     total = NOTHING
     for proposal in proposals:
         tokens = sum(usage["total_tokens"] for usage in proposal.usage_by_model.values())
-        usd = cost_of(proposal.usage_by_model, mixture.prices, proposal.model)
+        usd = cost_of(proposal.usage_by_model, mixture.settings.prices, proposal.model)
         total = total.plus(Amount(proposal.attempts, tokens, usd or 0.0))
     return total

@@ -21,6 +21,7 @@ from langchain_moa.engine.answer import (
     finished_answer,
 )
 from langchain_moa.engine.call import CallInProgress, shown_proposals
+from langchain_moa.engine.reading import read_by, require_taken, seen_by
 from langchain_moa.engine.request import MemberCall, prepare_call
 from langchain_moa.engine.stream import aclose_late, aopened, close_late, opened
 from langchain_moa.engine.turn import Turn
@@ -146,9 +147,9 @@ class FinalCall:
         mixture = self.call.mixture
         runnable = self.aggregating(member)
         model, arguments = model_and_arguments(runnable)
-        history = history_for_aggregator(mixture.seen_by(member, self.messages), model, arguments)
-        read, left_out = mixture.read_by(member, history, self._shown)
-        mixture.require_taken(member, left_out)
+        history = history_for_aggregator(seen_by(mixture, member, self.messages), model, arguments)
+        read, left_out = read_by(mixture, member, history, self._shown)
+        require_taken(mixture, member, left_out)
         return prepare_call(member, runnable, read, self.config, left_out)
 
     def _answer(self, turn: Turn, result: Result) -> AIMessage:
@@ -160,8 +161,8 @@ class FinalCall:
         if result.good:
             return finished_answer(turn, result.request, result.value, self.proposals)
         reason = turn.why(result)
-        policy = self.call.mixture.policy
-        wanted = self._shown if policy.on_aggregator_failure == "best_proposal" else []
+        settings = self.call.mixture.settings
+        wanted = self._shown if settings.on_aggregator_failure == "best_proposal" else []
         _, arguments = model_and_arguments(self.aggregating(turn.member))
         able = answering(self.call, wanted, arguments)
         if wanted and not able:

@@ -40,7 +40,7 @@ def finished_answer(
         "seconds": turn.seconds,
         "attempts": len(turn.requests),
         "usage": sum_usage(request.used.values()) or _own_usage(message),
-        "cost": cost_of(accounts.usage, mixture.prices, request.model),
+        "cost": cost_of(accounts.usage, mixture.settings.prices, request.model),
         "left_out": request.left_out,
     }
     metadata = {
@@ -95,7 +95,7 @@ def best_proposal_answer(
         "seconds": turn.seconds if asked else 0.0,
         "attempts": len(turn.requests),
         "usage": sum_usage(accounts.usage.values()),
-        "cost": cost_of(accounts.usage, turn.call.mixture.prices, turn.member.model),
+        "cost": cost_of(accounts.usage, turn.call.mixture.settings.prices, turn.member.model),
         "left_out": asked.left_out if asked else [],
     }
     record = call_record(turn.call, proposals, aggregator, accounts)

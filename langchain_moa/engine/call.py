@@ -112,7 +112,7 @@ def require_enough(
     """
     # of a layer that the budget made smaller, no more can be asked than it has
     admitted = sum(p.status != "over_budget" for p in proposals)
-    needed = min(call.mixture.policy.min_proposals, admitted)
+    needed = min(call.mixture.settings.min_proposals, admitted)
     usable = [p for p in proposals if p.usable]
     if len(usable) >= needed or not call.mixture.policy.raises_below_minimum:
         return

@@ -23,6 +23,7 @@ from langchain_moa.engine.call import (
     require_enough,
     shown_proposals,
 )
+from langchain_moa.engine.reading import read_by, require_taken, seen_by
 from langchain_moa.engine.request import MemberCall, prepare_call
 from langchain_moa.engine.turn import Turn
 from langchain_moa.members.adapters import as_chunk, as_message
@@ -134,7 +135,7 @@ class Proposing:
 
     @property
     def _streams(self) -> bool:
-        return self.call.mixture.stream_proposals and self._member.streams
+        return self.call.mixture.settings.stream_proposals and self._member.streams
 
     @property
     def _about(self) -> dict[str, Any]:
@@ -168,8 +169,8 @@ class Proposing:
 
         def prepare(member: Member) -> MemberCall:
             history = self._history(member, state["messages"], shown)
-            read, left_out = mixture.read_by(member, history, shown)
-            mixture.require_taken(member, left_out)
+            read, left_out = read_by(mixture, member, history, shown)
+            require_taken(mixture, member, left_out)
             asked = self._proposing(member, in_thread=in_thread)
             return prepare_call(member, asked, read, own, left_out)
 
@@ -191,7 +192,7 @@ class Proposing:
         self, member: Member, messages: Sequence[BaseMessage], shown: Sequence[Proposal]
     ) -> list[BaseMessage]:
         """The conversation as the member may see it, in a shape that its provider takes."""
-        seen = self.call.mixture.seen_by(member, messages)
+        seen = seen_by(self.call.mixture, member, messages)
         advice = self.call.advice if self._bound(member) is None else None
         history = with_advice(history_for_proposers(seen), advice)
         return history if shown else ending_on_user(history)

@@ -51,7 +51,7 @@ def _cost(
     aggregator: AggregatorRecord,
     accounts: Accounts,
 ) -> CostReport | None:
-    if mixture.prices is None:
+    if mixture.settings.prices is None:
         return None
     costs = [
         MemberCost(p.layer, p.model, record["cost"], free=p.status == "cached" or not p.attempts)
@@ -75,9 +75,9 @@ def _proposal_record(mixture: Mixture, proposal: Proposal) -> ProposalRecord:
         "seconds": proposal.seconds,
         "attempts": proposal.attempts,
         "usage": sum_usage(proposal.usage_by_model.values()),
-        "cost": cost_of(proposal.usage_by_model, mixture.prices, proposal.model),
+        "cost": cost_of(proposal.usage_by_model, mixture.settings.prices, proposal.model),
         "left_out": proposal.left_out,
     }
-    if mixture.include_proposals:
+    if mixture.settings.include_proposals:
         record["text"] = proposal.text
     return record

@@ -25,8 +25,8 @@ from langchain_moa.engine.layer import (
     shared_layer_graph,
 )
 from langchain_moa.engine.proposer import Proposing
+from langchain_moa.engine.reading import require_supported
 from langchain_moa.engine.request import require_no_recursion
-from langchain_moa.engine.supporting import require_supported
 from langchain_moa.members.adapters import as_chunk
 from langchain_moa.members.bindings import Bindings
 from langchain_moa.members.member import Member
@@ -158,19 +158,19 @@ class MoARun:
             UnsupportedContentError: Who is asked cannot take the conversation.
         """
         own = tool_names(self._tools) if self._tools else ()
-        asked = fans_out(self.mixture.fan_out, messages, own)
+        asked = fans_out(self.mixture.settings.fan_out, messages, own)
         require_supported(self.mixture, messages, fans_out=asked)
         return asked
 
     def _kept(self, messages: Conversation, proposals: list[Proposal]) -> list[Proposal]:
         """The proposals, remembered where tool turns may follow."""
-        if self.mixture.reuse_proposals and self._tools:
+        if self.mixture.settings.reuse_proposals and self._tools:
             SHARED_MEMORY.keep(self.mixture.drafts_fingerprint, messages, proposals, self._thread)
         return proposals
 
     def _recalled(self, messages: Conversation) -> list[Proposal]:
         """What was proposed for the same user's turn, where it is known."""
-        wanted = self.mixture.reuse_proposals and self._tools
+        wanted = self.mixture.settings.reuse_proposals and self._tools
         mixture, thread = self.mixture.drafts_fingerprint, self._thread
         known = SHARED_MEMORY.recall(mixture, messages, thread) if wanted else []
         self._call.fan_out = "reused" if known else "alone"
@@ -249,13 +249,13 @@ class MoARun:
     def _call(self) -> CallInProgress:
         callbacks = child_callbacks(self.manager, streaming=True)
         run_id = self.manager.run_id if self.manager else None
-        progress = Progress(run_id, callbacks, self.mixture.on_progress)
+        progress = Progress(run_id, callbacks, self.mixture.settings.on_progress)
         return CallInProgress(
             self.mixture,
             progress,
             monotonic() + self.mixture.policy.timeout,
             bindings=self.bindings,
-            advice=advice(self._tools) if self.mixture.describe_tools else None,
+            advice=advice(self._tools) if self.mixture.settings.describe_tools else None,
         )
 
     def _layer_config(self, layer: int, names: tuple[str, ...]) -> RunnableConfig:

@@ -181,7 +181,7 @@ class Turn:
 
     def _tries(self, member: Member, until: float) -> Plan[Result]:
         until = min(until, self.until)
-        retries = 0 if member.retries_itself else self.call.mixture.policy.max_retries
+        retries = 0 if member.retries_itself else self.call.mixture.settings.max_retries
         if not self._may_ask(member):
             return Result(ended="refused", reason="the call's budget does not admit it")
         result = Result(ended="timed_out")
@@ -244,7 +244,7 @@ class Turn:
         try:
             request = self.prepare(member)
         except UnsupportedContentError as error:
-            if self.call.mixture.on_unsupported == "raise":
+            if self.call.mixture.settings.on_unsupported == "raise":
                 raise
             return self._at_once(Result(ended="refused", reason=str(error)))
         except Exception as error:  # noqa: BLE001 - a filter of the user's, say; others may answer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeGuard
 
@@ -135,7 +135,7 @@ def _replaced(
 Bind: TypeAlias = Callable[[BaseChatModel], Runnable[Any, Any]]
 
 
-def chat_model_of(member: Member, use: str) -> BaseChatModel:
+def _chat_model_of(member: Member, use: str) -> BaseChatModel:
     """The chat model of a member that something is bound to.
 
     Raises:
@@ -150,7 +150,7 @@ def chat_model_of(member: Member, use: str) -> BaseChatModel:
     return member.chat_model
 
 
-def binding_of(bind: Bind, model: BaseChatModel, member: Member, use: str) -> Runnable[Any, Any]:
+def _binding_of(bind: Bind, model: BaseChatModel, member: Member, use: str) -> Runnable[Any, Any]:
     """What a member's own method makes of its model.
 
     Raises:
@@ -166,7 +166,7 @@ def binding_of(bind: Bind, model: BaseChatModel, member: Member, use: str) -> Ru
         raise MoAConfigurationError(msg) from error
 
 
-def bound_if_able(bind: Bind, member: Member, use: str) -> Bound | None:
+def _bound_if_able(bind: Bind, member: Member, use: str) -> Bound | None:
     """A reference model's binding, `None` where it has no such method.
 
     Raises:
@@ -186,3 +186,47 @@ def bound_if_able(bind: Bind, member: Member, use: str) -> Bound | None:
             "out with tools_for='aggregator', structured_proposals=False or vote=False."
         )
         raise MoAConfigurationError(msg) from error
+
+
+def bind_members(
+    aggregator: Member,
+    proposers: Sequence[Sequence[Member]],
+    use: str,
+    bind: Bind,
+    propose: Bind | None = None,
+) -> tuple[Runnable[Any, Any], BaseChatModel, Bindings]:
+    """What tools or a schema mean for all members.
+
+    Args:
+        aggregator: The aggregator, whose fallbacks are bound in a form of their own.
+        proposers: The reference models, per layer.
+        use: The chat model's method, for errors.
+        bind: Makes the binding of the aggregator, or a fallback of it.
+        propose: The same for reference models; `None` leaves them alone.
+
+    Returns:
+        The aggregator's own binding, its model, and the bindings of all.
+
+    Raises:
+        MoAConfigurationError: The aggregator has no such method, or a member's method does not
+            take what it is given.
+    """
+    found = [(_chat_model_of(member, use), member) for member in aggregator.candidates]
+    made = [(_binding_of(bind, model, member, use), model) for model, member in found]
+    bindings = Bindings(
+        aggregators=tuple(bound_in(own, model) or Bound(model, model) for own, model in made),
+        proposers={} if propose is None else dict(_bound_proposers(proposers, propose, use)),
+    )
+    return *made[0], bindings
+
+
+def _bound_proposers(
+    proposers: Sequence[Sequence[Member]], bind: Bind, use: str
+) -> Iterator[tuple[tuple[int, int, int], Bound]]:
+    """What the binding is for those reference models that take one; the others write text."""
+    for layer, members in enumerate(proposers, start=1):
+        for index, first in enumerate(members):
+            for place, member in enumerate(first.candidates):
+                bound = _bound_if_able(bind, member, use)
+                if bound is not None:
+                    yield (layer, index, place), bound

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from langchain_core.messages import BaseMessage
+
+from langchain_moa.errors import MoAConfigurationError, shown
+from langchain_moa.settings import is_async
 
 ContextFilter: TypeAlias = (
     Callable[[str, list[BaseMessage]], Sequence[BaseMessage]]
@@ -56,3 +59,19 @@ def _copy(message: BaseMessage) -> BaseMessage:
     """A copy that shares nothing but a tool's artifact, which may be anything and is never sent."""
     own = {name: deepcopy(value) for name, value in vars(message).items() if name != "artifact"}
     return message.model_copy(update=own)
+
+
+def checked_context_filter(given: Any) -> ContextFilter:
+    """The user's filter, found to be one.
+
+    Raises:
+        MoAConfigurationError: It is none, or an async one.
+    """
+    functions = given.values() if isinstance(given, Mapping) else [given]
+    if given is None or all(callable(each) and not is_async(each) for each in functions):
+        return given  # type: ignore[no-any-return]
+    msg = (
+        f"context_filter={shown(given)} is no filter; give a function (not an async one) of a "
+        "model's name and the messages, or a dict of functions of the messages per model name."
+    )
+    raise MoAConfigurationError(msg)

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from langchain_core.messages import AIMessage, BaseMessage
 
+from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.messages.roles import role_of
+from langchain_moa.settings import is_async
 
 FanOut: TypeAlias = str | Callable[[list[BaseMessage]], bool]
 """`"always"`, `"user_turns"`, `"every_<n>"`, `"never"`, or a function of the conversation."""
 
-EVERY: Final = re.compile(r"every_([1-9]\d*)")
+_EVERY: Final = re.compile(r"every_([1-9]\d*)")
 
 
 def fans_out(
@@ -49,7 +51,7 @@ def fans_out(
     if setting == "user_turns":
         ends_on_results = bool(messages) and role_of(messages[-1]) == "tool"
         return not ends_on_results or (tools is not None and not _steps(messages, tools))
-    every = EVERY.fullmatch(setting)
+    every = _EVERY.fullmatch(setting)
     if every is None:
         return setting == "always"
     return _steps(messages, tools or None) % int(every[1]) == 0
@@ -67,3 +69,21 @@ def _called(message: BaseMessage) -> set[str | None]:
     if not isinstance(message, AIMessage):
         return set()
     return {call["name"] for call in (*message.tool_calls, *message.invalid_tool_calls)}
+
+
+def checked_fan_out(given: Any) -> FanOut:
+    """The user's setting, found to be one.
+
+    Raises:
+        MoAConfigurationError: It is none.
+    """
+    if callable(given) and not is_async(given):
+        return given  # type: ignore[no-any-return]
+    known = given in ("always", "user_turns", "never")
+    if known or (isinstance(given, str) and _EVERY.fullmatch(given)):
+        return str(given)
+    msg = (
+        f"fan_out={shown(given)} is unknown; give 'always', 'user_turns', 'never', 'every_2' (or "
+        "any other number), or a function that takes the messages and returns True to fan out."
+    )
+    raise MoAConfigurationError(msg)

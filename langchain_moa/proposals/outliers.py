@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
+from langchain_moa.errors import MoAConfigurationError, shown
+from langchain_moa.proposals.similarity import largest_cluster
+from langchain_moa.settings import is_async
 from langchain_moa.types import Proposal
 
 logger = logging.getLogger(__name__)
@@ -34,3 +37,22 @@ def without_outliers(proposals: Sequence[Proposal], keep: FilterFunction) -> lis
         replace(p, status="outlier", error=reason) if p.usable and p.key not in kept else p
         for p in proposals
     ]
+
+
+def checked_filter(given: Any) -> FilterFunction | None:
+    """The function that a user's filter means.
+
+    Raises:
+        MoAConfigurationError: It is neither `"cluster"` nor a plain function.
+    """
+    if given is None:
+        return None
+    if given == "cluster":
+        return largest_cluster
+    if not callable(given) or is_async(given):
+        msg = (
+            f"proposal_filter={shown(given)} is no filter; give 'cluster', or a function that "
+            "takes a list of texts and returns the indexes of those to keep."
+        )
+        raise MoAConfigurationError(msg)
+    return given  # type: ignore[no-any-return]

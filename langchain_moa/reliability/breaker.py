@@ -11,9 +11,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
-from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.errors import MoAConfigurationError, shown
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,20 @@ class CircuitBreaker:
                 kind = "whole number" if name == "failures" else "number of seconds"
                 msg = f"circuit_breaker.{name}={value!r} must be a {kind} above 0."
                 raise MoAConfigurationError(msg)
+
+
+def checked_breaker(given: Any) -> CircuitBreaker | None:
+    """The user's setting, found to be one.
+
+    Raises:
+        MoAConfigurationError: It is none.
+    """
+    if given is None or isinstance(given, CircuitBreaker):
+        return given
+    msg = (
+        f"circuit_breaker={shown(given)} is none; give CircuitBreaker(failures=5, reset_after=30)."
+    )
+    raise MoAConfigurationError(msg)
 
 
 class Breaker:

@@ -30,6 +30,7 @@ from langchain_moa import (
     MoAConfigurationError,
     create_moa_graph,
 )
+from langchain_moa.engine.reading import tokens_around
 from langchain_moa.testing import ScriptedChatModel
 
 
@@ -267,7 +268,7 @@ def test_room_for_proposals(proposers: Any, fields: Any, kept: int) -> None:
         aggregator=saying("z", profile={"max_input_tokens": 100_000}),
         **fields,
     )
-    around = llm._mixture.tokens_around(len(proposers))
+    around = tokens_around(llm._mixture, len(proposers))
     assert llm.profile == {"max_input_tokens": 90_000 - around - kept}
 
 

@@ -10,9 +10,10 @@ from langchain_core.prompts import PromptTemplate
 from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import SecretStr
 
-from langchain_moa import MoAChatModel, MoAConfigurationError, Proposal
+from langchain_moa import MoAChatModel, MoAConfigurationError, Proposal, create_moa_graph
 from langchain_moa.config.build import build_mixture
-from langchain_moa.config.settings import checked_options
+from langchain_moa.config.settings import MixtureSettings
+from langchain_moa.engine.reading import read_by
 from langchain_moa.mixture import Mixture
 from langchain_moa.testing import ScriptedChatModel
 
@@ -21,7 +22,9 @@ CHAIN: Runnable[Any, Any] = RunnableLambda(lambda _: "fixed")
 
 
 def mixture(reference_models: Any = (A, B), aggregator: Any = C, **options: Any) -> Mixture:
-    return build_mixture(reference_models, aggregator, **options)
+    return build_mixture(
+        MixtureSettings(reference_models=reference_models, aggregator=aggregator, **options)
+    )
 
 
 def models(made: Mixture) -> list[list[str]]:
@@ -76,7 +79,7 @@ def test_a_wrong_mixture_is_an_error(
     reference_models: Any, options: dict[str, Any], told: list[str]
 ) -> None:
     with pytest.raises(MoAConfigurationError) as caught:
-        mixture(reference_models, **checked_options(options))  # as create_moa_graph does
+        create_moa_graph(reference_models, C, **options)
     for part in told:
         assert part in str(caught.value)
 
@@ -209,7 +212,8 @@ def test_runnables_without_a_model_are_members_too() -> None:
 
 def test_defaults() -> None:
     made = mixture()
-    assert (made.placement, made.policy.min_proposals, made.include_proposals) == ("user", 1, False)
+    given = made.settings
+    assert (given.placement, given.min_proposals, given.include_proposals) == ("user", 1, False)
 
 
 def test_the_next_layer_reads_usable_proposals_only() -> None:
@@ -219,7 +223,7 @@ def test_the_next_layer_reads_usable_proposals_only() -> None:
         Proposal(layer=1, index=2, model="c", text="third"),
     ]
     made = mixture(placement="system", aggregator_prompt="Read:\n{proposals}")
-    (system, human), left_out = made.read_by(made.aggregator, [HumanMessage("q")], proposals)
+    (system, human), left_out = read_by(made, made.aggregator, [HumanMessage("q")], proposals)
     assert left_out == []
     assert (system.type, human.text) == ("system", "q")
     assert system.text.startswith("Read:\n")

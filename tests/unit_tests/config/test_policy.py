@@ -9,7 +9,8 @@ from langchain_core.runnables import RunnableLambda
 
 from langchain_moa import CircuitBreaker, MoAChatModel, MoAConfigurationError, create_moa_graph
 from langchain_moa.config.build import build_mixture
-from langchain_moa.reliability.policy import AGGREGATOR_TIMEOUT, PROPOSER_TIMEOUT, TIMEOUT
+from langchain_moa.config.settings import MixtureSettings
+from langchain_moa.mixture import Mixture
 from langchain_moa.reliability.quorum import OPEN
 from langchain_moa.testing import ScriptedChatModel
 
@@ -81,16 +82,16 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"member_concurrency": {"b": True}}, ["member_concurrency['b']=True must be"]),
     # the budget
     *(
-        ({name: value}, [f"{name}={value!r} must be a number above 0", "leave it out for no limit"])
+        ({name: value}, [f"{name}={value!r}: Input should be greater than 0; give a larger"])
         for name in ("max_calls", "max_total_tokens")
         for value in (0, -1)
     ),
     ({"max_calls": 1.5}, ["max_calls=1.5", "give a whole number"]),
     ({"max_calls": "x"}, ["max_calls='x'", "give a whole number"]),
     ({"max_total_tokens": "x"}, ["max_total_tokens='x'", "give a whole number"]),
-    ({"max_cost": 0}, ["max_cost=0", "must be a number above 0"]),
-    ({"max_cost": -0.5}, ["max_cost=-0.5 must be a number above 0"]),
-    ({"max_cost": NAN}, ["max_cost=nan must be a number above 0"]),
+    ({"max_cost": 0}, ["max_cost=0", "Input should be greater than 0; give a larger number"]),
+    ({"max_cost": -0.5}, ["max_cost=-0.5: Input should be greater than 0; give a larger number"]),
+    ({"max_cost": NAN}, ["max_cost=nan: Input should be greater than 0; give a larger number"]),
     ({"max_cost": "x"}, ["max_cost='x'", "give a number"]),
     ({"max_cost": 1.0}, ["max_cost=1 needs the price of every member", "'a' has none"]),
     (
@@ -111,7 +112,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"prices": {"": (1, 1)}}, ["prices[''] is not the name of a model"]),
     ({"prices": 3}, ["prices=3"]),
     # the rest
-    ({"max_input_tokens": 0}, ["max_input_tokens=0 must be a whole number of tokens, 1 or more"]),
+    ({"max_input_tokens": 0}, ["max_input_tokens=0 must be a whole number, 1 or more"]),
     ({"max_input_tokens": 1.5}, ["max_input_tokens=1.5 must be"]),
     ({"max_input_tokens": True}, ["max_input_tokens=True must be"]),
     ({"max_input_tokens": {"a": 0}}, ["max_input_tokens['a']=0 must be"]),
@@ -203,33 +204,34 @@ def test_settings_that_are_possible(make: Any, options: dict[str, Any]) -> None:
     assert made.invoke if make is MoAChatModel else made.nodes
 
 
+def built(reference_models: Any, **settings: Any) -> Mixture:
+    return build_mixture(
+        MixtureSettings(reference_models=reference_models, aggregator=JUDGE, **settings)
+    )
+
+
 def test_the_smallest_layer_bounds_the_quorum() -> None:
     with pytest.raises(MoAConfigurationError, match="quorum=2 must be a count from 1 to 1"):
-        build_mixture([[A, B], [C]], JUDGE, quorum=2)
-    assert build_mixture([[A, B], [C]], JUDGE, quorum=1).policy.quorum == 1
+        built([[A, B], [C]], quorum=2)
+    assert built([[A, B], [C]], quorum=1).settings.quorum == 1
 
 
 def test_times_have_an_end_by_default() -> None:
-    policy = build_mixture([A], JUDGE).policy
-    assert (policy.proposer_timeout, policy.aggregator_timeout, policy.timeout) == (
-        PROPOSER_TIMEOUT,
-        AGGREGATOR_TIMEOUT,
-        TIMEOUT,
-    )
-    assert TIMEOUT < OPEN
-    assert policy.layer_timeout == OPEN
-    assert (policy.quorum, policy.circuit_breaker, policy.hedge_after) == (None, None, OPEN)
+    policy = built([A]).policy
+    limits = (policy.proposer_timeout, policy.aggregator_timeout, policy.timeout)
+    assert limits == (120.0, 300.0, 600.0)
+    assert (policy.layer_timeout, policy.hedge_after) == (OPEN, OPEN)
 
 
 def test_none_is_no_limit() -> None:
     unlimited: Any = dict.fromkeys(TIMES)
-    policy = build_mixture([A], JUDGE, **unlimited).policy
+    policy = built([A], **unlimited).policy
     assert {getattr(policy, name) for name in TIMES} == {OPEN}
 
 
 def test_sequential_is_one_at_a_time() -> None:
-    assert build_mixture([A, B], JUDGE, sequential=True).policy.max_concurrency == 1
-    assert build_mixture([A, B], JUDGE, sequential=False).policy.max_concurrency is None
+    assert built([A, B], sequential=True).policy.max_concurrency == 1
+    assert built([A, B], sequential=False).policy.max_concurrency is None
 
 
 def test_an_assigned_field_is_checked_at_the_next_call() -> None:

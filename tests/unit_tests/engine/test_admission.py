@@ -9,6 +9,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from langchain_moa import BudgetExceededError, MoAChatModel
+from langchain_moa.engine.reading import tokens_around
 from langchain_moa.proposals.fitting import input_tokens
 from langchain_moa.testing import ScriptedChatModel
 
@@ -122,7 +123,7 @@ def test_tokens_of_input_and_the_limits_of_output_count() -> None:
     """Each proposal is written once, and read once by the aggregator."""
     llm = mixture(proposal_max_tokens=100, max_tokens=50)
     own = input_tokens(GO) + 100 + 100
-    reserve = input_tokens(GO) + llm._mixture.tokens_around(3) + 50
+    reserve = input_tokens(GO) + tokens_around(llm._mixture, 3) + 50
     for extra, admitted in ((0, 3), (-1, 2), (-own, 2), (-own - 1, 1), (-3 * own, 0)):
         limited = mixture(
             proposal_max_tokens=100, max_tokens=50, max_total_tokens=reserve + 3 * own + extra

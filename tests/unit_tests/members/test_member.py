@@ -35,6 +35,7 @@ from pydantic import SecretStr
 
 from langchain_moa import MoAChatModel, MoAConfigurationError
 from langchain_moa.config.build import build_mixture
+from langchain_moa.config.settings import MixtureSettings
 from langchain_moa.members.adapters import as_chunk, as_message
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import language_models, model_of, with_arguments
@@ -369,7 +370,9 @@ def test_the_longest_secret_is_redacted_first() -> None:
         short: SecretStr = SecretStr("sk-abc")
         long: SecretStr = SecretStr("sk-abc-def")
 
-    mixture = build_mixture([TwoKeys(script=echo)], model())
+    mixture = build_mixture(
+        MixtureSettings(reference_models=[TwoKeys(script=echo)], aggregator=model())
+    )
     assert mixture.redacted("key sk-abc-def") == "key ***"
 
 

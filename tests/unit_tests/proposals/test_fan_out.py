@@ -16,8 +16,7 @@ from langchain_core.messages import (
 )
 
 from langchain_moa import MoAChatModel, MoAConfigurationError
-from langchain_moa.config.checks import checked_fan_out
-from langchain_moa.proposals.fan_out import fans_out
+from langchain_moa.proposals.fan_out import checked_fan_out, fans_out
 from langchain_moa.testing import ScriptedChatModel
 
 

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from langchain_moa import MoAChatModel, MoAConfigurationError, NotEnoughProposalsError, Proposal
-from langchain_moa.config.checks import checked_filter
-from langchain_moa.proposals.outliers import without_outliers
+from langchain_moa.proposals.outliers import checked_filter, without_outliers
 from langchain_moa.proposals.similarity import largest_cluster
 from langchain_moa.testing import ScriptedChatModel
 from langchain_moa.types import ProposalStatus

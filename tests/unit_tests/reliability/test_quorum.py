@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_moa.reliability.policy import Policy, Quorum
+from langchain_moa.reliability.policy import Policy
 from langchain_moa.reliability.quorum import OPEN, Gate
+from langchain_moa.reliability.settings import Quorum, ReliabilitySettings
 
 
 def counted(gate: Gate, pattern: str) -> Gate:
@@ -88,6 +90,10 @@ def test_members_that_are_left_out_are_not_expected(
     assert counted(gate, pattern).opened.done() is opens
 
 
+def gate(members: int, **settings: Any) -> Gate:
+    return Policy.of(ReliabilitySettings(**settings)).gate(members)
+
+
 @pytest.mark.parametrize(
     ("quorum", "members", "count"),
     [
@@ -101,12 +107,12 @@ def test_members_that_are_left_out_are_not_expected(
     ],
 )
 def test_a_share_is_rounded_up(quorum: Quorum, members: int, count: int | None) -> None:
-    assert Policy(quorum=quorum).gate(members).quorum == count
+    assert gate(members, quorum=quorum).quorum == count
 
 
 def test_the_minimum_is_needed_only_where_less_is_an_error() -> None:
-    assert Policy(min_proposals=2).gate(3).needed == 2
-    assert Policy(min_proposals=2, on_no_proposals="aggregate_alone").gate(3).needed == 0
+    assert gate(3, min_proposals=2).needed == 2
+    assert gate(3, min_proposals=2, on_no_proposals="aggregate_alone").needed == 0
 
 
 @settings(deadline=None, derandomize=True)

@@ -1,0 +1,45 @@
+"""The settings for money."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import AfterValidator, Field, SkipValidation
+
+from langchain_moa.accounting.prices import Prices, checked_prices
+from langchain_moa.settings import Count, SettingsGroup, Usd
+
+OnBudget: TypeAlias = Literal["degrade", "raise"]
+"""What to do with reference models that the budget does not admit: leave them out, or raise."""
+
+
+class AccountingSettings(SettingsGroup):
+    """Money."""
+
+    prices: Annotated[SkipValidation[Prices | None], AfterValidator(checked_prices)] = Field(
+        default=None,
+        description='What tokens cost: `{"model": (USD per million input tokens, USD per million '
+        "output tokens)}`, or a function of a model's name and its usage that gives USD, or `None` "
+        "where it does not know. The record then has the costs.",
+    )
+    max_calls: Count | None = Field(
+        default=None,
+        description="The most requests to members that a call may make, 1 of them the "
+        "aggregator's. What a client repeats by itself, and calls inside a chain, an agent or a "
+        "mixture, are not seen: give a client `max_retries=0`, and an inner mixture a budget of "
+        "its own.",
+    )
+    max_total_tokens: Count | None = Field(
+        default=None,
+        description="The most tokens that a call may use. A request counts with its estimated "
+        "input and its limit of output tokens, where it has one, before it is made.",
+    )
+    max_cost: Usd | None = Field(
+        default=None,
+        description="The most USD that a call may cost, counted likewise; needs `prices` of all.",
+    )
+    on_budget: OnBudget = Field(
+        default="degrade",
+        description="What to do with reference models that the budget does not admit: "
+        '`"degrade"`, go on without them, or `"raise"` `BudgetExceededError`.',
+    )

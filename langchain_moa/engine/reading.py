@@ -1,0 +1,217 @@
+"""What a member reads of a conversation and of proposals, and what it cannot take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, cast
+
+from langchain_core.language_models.model_profile import ModelProfile
+from langchain_core.messages import BaseMessage
+
+from langchain_moa.errors import UnsupportedContentError
+from langchain_moa.members.member import Member
+from langchain_moa.members.profiles import common_profile
+from langchain_moa.messages.content import unsupported, without_content
+from langchain_moa.messages.for_proposers import without_tool_turns
+from langchain_moa.messages.visibility import visible
+from langchain_moa.mixture import Mixture
+from langchain_moa.proposals.fitting import (
+    PROPOSAL_TOKENS,
+    estimated_tokens,
+    input_tokens,
+    shortened,
+)
+from langchain_moa.proposals.prompt import PROPOSALS_VARIABLE, with_proposals
+from langchain_moa.types import Proposal
+
+PROPOSAL_TEXT: Final = "proposal text"
+"""What a member lacks whose proposals were shortened."""
+_FENCE_TOKENS: Final = 40
+"""What stands around one proposal."""
+_SAFE_SHARE: Final = 0.9
+"""Of a context window: tokens are estimated, and by each tokenizer counted otherwise."""
+
+
+def lacks(mixture: Mixture, member: Member, messages: Sequence[BaseMessage]) -> list[str]:
+    """Which kinds of content of a conversation a member cannot take."""
+    return unsupported(mixture.profile_of(member), messages)
+
+
+def require_taken(mixture: Mixture, member: Member, left_out: Sequence[str]) -> None:
+    """Refuse to go on without content that a member cannot take, where that is not wanted.
+
+    Args:
+        mixture: The mixture.
+        member: Who would be asked.
+        left_out: What it would not get, as `read_by` tells; it may lack text of proposals.
+
+    Raises:
+        UnsupportedContentError: There is such content.
+    """
+    kinds = [kind for kind in left_out if kind != PROPOSAL_TEXT]
+    if kinds and mixture.settings.on_unsupported != "drop_content":
+        msg = (
+            f"{member.field}={member.model!r} takes no {', '.join(kinds)}; leave it out, "
+            "give another model, or on_unsupported='drop_content'."
+        )
+        raise UnsupportedContentError(msg)
+
+
+def seen_by(mixture: Mixture, member: Member, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """The caller's messages that a member may see."""
+    names = (member.model, mixture.stand_ins.get(member, member.model))
+    return visible(mixture.settings.context_filter, names, messages)
+
+
+def read_by(
+    mixture: Mixture,
+    member: Member,
+    messages: Sequence[BaseMessage],
+    proposals: Sequence[Proposal],
+) -> tuple[list[BaseMessage], list[str]]:
+    """The conversation as a member reads it, and what it does not get of it.
+
+    Args:
+        mixture: The mixture.
+        member: Who reads it.
+        messages: What it may see of the conversation. It is not changed.
+        proposals: Those that it is to read, if they are usable.
+
+    Returns:
+        The conversation with the proposals in it; kinds of content, and `PROPOSAL_TEXT` where
+        proposals were shortened.
+    """
+    left_out = lacks(mixture, member, messages)
+    taken = without_content(messages, mixture.profile_of(member))
+    texts = [proposal.text for proposal in proposals if proposal.usable]
+    room = _room(mixture, member, taken, len(texts))
+    if room is not None and sum(map(estimated_tokens, texts)) > room:
+        left_out = [*left_out, PROPOSAL_TEXT]
+        # what is left of none is left out; the conversation itself is never cut
+        texts = [text for text in shortened(texts, room) if text]
+    return with_proposals(taken, texts, mixture.prompt, mixture.settings.placement), left_out
+
+
+def room_for_input(mixture: Mixture) -> int | None:
+    """Estimated tokens of the longest conversation that every member takes with proposals.
+
+    `None` where no member has a limit. For a proposal are reckoned as many tokens as its
+    author may write, `PROPOSAL_TOKENS` where that is open, and for all of them together at
+    most half of what a member reads; what is longer will be shortened.
+    """
+    readers = [*mixture.proposers, (mixture.aggregator,)]
+    rooms = [
+        _room_for_input(mixture, candidate, mixture.proposers[:before])
+        for before, members in enumerate(readers)
+        for member in members
+        for candidate in member.candidates
+    ]
+    return _lowest(rooms)
+
+
+def profile_of(mixture: Mixture) -> ModelProfile | None:
+    """What a mixture can as a model, and the most input that fits beside the proposals."""
+    candidates = mixture.aggregator.candidates
+    own = [mixture.profile_of(member) for member in candidates]
+    # of several limits the lowest is the one that holds whoever answers
+    given = mixture.final_arguments.get("max_tokens")
+    outputs = [given or member.max_tokens for member in candidates]
+    limits = {
+        "max_input_tokens": room_for_input(mixture),
+        "max_output_tokens": _lowest([*outputs, *(one.get("max_output_tokens") for one in own)]),
+    }
+    known = {name: limit for name, limit in limits.items() if limit is not None}
+    return cast("ModelProfile", {**common_profile(own), **known}) or None
+
+
+def _lowest(limits: Iterable[int | None]) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def tokens_around(mixture: Mixture, proposals: int) -> int:
+    """Estimated tokens of the prompt and the fences around so many proposals."""
+    prompt = estimated_tokens(mixture.prompt.format(**{PROPOSALS_VARIABLE: ""}))
+    return prompt + proposals * _FENCE_TOKENS
+
+
+def require_supported(mixture: Mixture, messages: Sequence[BaseMessage], *, fans_out: bool) -> None:
+    """Check what of a conversation the members take that will be asked.
+
+    Whether a fallback will be asked is not known yet, so that is left to its own turn.
+
+    Args:
+        mixture: The mixture.
+        messages: The conversation.
+        fans_out: Whether the reference models are asked in this call.
+
+    Raises:
+        UnsupportedContentError: One of them cannot take it and `on_unsupported="raise"`; or with
+            `"skip_member"` no aggregator is left, and no proposal may be the answer.
+    """
+    if mixture.settings.on_unsupported == "raise":
+        asked = [m for layer in mixture.proposers for m in layer] if fans_out else []
+        for member in (*asked, mixture.aggregator):
+            refusal = _refusal(mixture, member, messages)
+            if refusal is not None:
+                raise refusal
+    if (
+        mixture.settings.on_unsupported == "skip_member"
+        and mixture.settings.on_aggregator_failure == "raise"
+    ):
+        candidates = mixture.aggregator.candidates
+        refusals = [r for c in candidates if (r := _refusal(mixture, c, messages)) is not None]
+        if len(refusals) == len(candidates):
+            raise refusals[0]
+
+
+def _room(
+    mixture: Mixture, member: Member, messages: Sequence[BaseMessage], proposals: int
+) -> int | None:
+    """Estimated tokens that a member has left for proposals, `None` where it has no limit."""
+    free = _free(mixture, member, proposals)
+    return None if free is None else max(0, free - input_tokens(messages))
+
+
+def _free(mixture: Mixture, member: Member, proposals: int) -> int | None:
+    """Estimated tokens that a member has for the conversation and so many proposals."""
+    limits = mixture.settings.max_input_tokens
+    own = limits.get(member.model) if isinstance(limits, Mapping) else limits
+    limit = own or mixture.profile_of(member).get("max_input_tokens")
+    if limit is None:
+        return None
+    return int(limit * _SAFE_SHARE) - (tokens_around(mixture, proposals) if proposals else 0)
+
+
+def _room_for_input(
+    mixture: Mixture, member: Member, layers: Sequence[Sequence[Member]]
+) -> int | None:
+    """The longest conversation for one member, which may read the proposals of any layer."""
+    rooms = []
+    for layer in layers or [()]:
+        free = _free(mixture, member, len(layer))
+        if free is None:
+            return None
+        written = sum(_written(mixture, author) for author in layer)
+        rooms.append(free - min(written, free // 2))
+    return max(1, min(rooms))
+
+
+def _written(mixture: Mixture, member: Member) -> int:
+    """How many tokens a proposal may have."""
+    limit: int | None = mixture.proposal_arguments.get("max_tokens")
+    return limit or max(one.max_tokens or PROPOSAL_TOKENS for one in member.candidates)
+
+
+def _refusal(
+    mixture: Mixture, member: Member, messages: Sequence[BaseMessage]
+) -> UnsupportedContentError | None:
+    try:
+        seen = seen_by(mixture, member, messages)
+        if member not in mixture.aggregator.candidates:
+            seen = without_tool_turns(seen)
+        require_taken(mixture, member, lacks(mixture, member, seen))
+    except UnsupportedContentError as error:
+        return error
+    except Exception:  # noqa: BLE001 - the user's filter fails in the member's turn again
+        return None
+    return None
