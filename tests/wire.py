@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from langchain_together import ChatTogether
 from pydantic import SecretStr
@@ -12,6 +12,11 @@ from pydantic import SecretStr
 from langchain_moa import MoAChatModel
 from langchain_moa.testing import BehaviorFunction, LoopbackServer, ModelBehavior
 
+LIMITS: Final = (0.2, 1.0, 5.0)
+"""Seconds that a member has whose time is to run out, and not before it was asked.
+
+A test takes the next one where the machine was too slow for the one before.
+"""
 ALPHA, BETA, GAMMA = "acme/alpha", "acme/beta", "acme/gamma"
 PROPOSERS = (ALPHA, BETA, GAMMA)
 AGGREGATOR = "acme/aggregator"
@@ -43,6 +48,11 @@ def mixture(server: LoopbackServer, **fields: Any) -> MoAChatModel:
         "max_retries": 0,
     }
     return MoAChatModel(**{**defaults, **fields})
+
+
+def asked_for(server: LoopbackServer, *names: str) -> Callable[[], bool]:
+    """Whether the server has been asked for these models: `once` of another one."""
+    return lambda: {*names} <= {request.model for request in server.requests}
 
 
 class Stage:
@@ -95,7 +105,7 @@ def counted(usage: Mapping[str, Any]) -> dict[str, int]:
     return {name: usage[name] for name in ("input_tokens", "output_tokens", "total_tokens")}
 
 
-async def until(condition: Callable[[], object], seconds: float = 10) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait until something becomes true; fails when it does not in time."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - the server is no task of this loop

@@ -82,5 +82,7 @@ class Answer:
     async def _before_token(self, place: int) -> None:
         if place and self._behavior.token_delay:
             await asyncio.sleep(self._behavior.token_delay)
+        if place == self._behavior.once_after:
+            await self._behavior.may_answer()
         if place == self._behavior.drop_after:
             raise ConnectionAbortedError  # the server cuts a response that ends in an error

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from langchain_moa.testing.replies import Reply, assistant_reply
+
+_LOOK_SECONDS: Final = 0.003
+"""Time between two looks at what an answer waits for."""
 
 ReplyFunction = Callable[[Mapping[str, Any]], str | Reply]
 """Answers the body of a chat completions request; requests of other dialects are put so first."""
@@ -23,6 +27,12 @@ class ModelBehavior:
     Attributes:
         reply: A fixed text or reply, or a function of the request's body, which is
             given in the words of chat completions whatever dialect the request came in.
+        once: Answer only when this gives something true; it is asked every few milliseconds in the
+            server's event loop, such as `threading.Event().is_set` or
+            `lambda: server.requests_for("another/model")`. A test then waits for what it is about,
+            and for no duration. A client that leaves before is let go.
+        once_after: How many tokens of a stream come before that; an answer that is not streamed
+            waits with all of it.
         latency: Time before the response begins.
         first_token_delay: Further time before the first token of a stream.
         token_delay: Time before each further token of a stream.
@@ -78,6 +88,8 @@ class ModelBehavior:
     """
 
     reply: str | Reply | ReplyFunction = assistant_reply
+    once: Callable[[], object] | None = None
+    once_after: int = 0
     latency: float = 0.0
     first_token_delay: float = 0.0
     token_delay: float = 0.0
@@ -114,6 +126,15 @@ class ModelBehavior:
         """The reply to a request's body."""
         said = self.reply(body) if callable(self.reply) else self.reply
         return Reply(text=said) if isinstance(said, str) else said
+
+    async def may_answer(self) -> None:
+        """Wait until `once` is true."""
+        if self.once is None:
+            return
+        while True:
+            if self.once():
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def fails(self, earlier: int) -> bool:
         """Whether a request gets the error.

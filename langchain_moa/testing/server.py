@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from itertools import count
 from typing import Any, Final
 
@@ -177,7 +177,7 @@ class LoopbackServer(ServerThread):
         chat_body = dialect.chat_body(body, path)
         if not isinstance(behavior, ModelBehavior):
             behavior = behavior(chat_body, earlier)
-        await _before_any_answer(request, behavior)
+        await _before_any_answer(request, behavior, streams=streams)
         refusal = _failure(behavior, earlier)
         instead = _instead(dialect, behavior, chat_body, refusal, streams=streams)
         if instead is None:
@@ -226,7 +226,9 @@ def _response(
     return Response(answer.document(), media_type="application/json")
 
 
-async def _before_any_answer(request: Request, behavior: ModelBehavior) -> None:
+async def _before_any_answer(request: Request, behavior: ModelBehavior, *, streams: bool) -> None:
+    if behavior.once is not None and not (streams and behavior.once_after):
+        await _unless_gone(request, behavior.may_answer())
     if behavior.latency:
         await asyncio.sleep(behavior.latency)
     if behavior.hang:
@@ -313,6 +315,18 @@ def _error(dialect: Dialect, refusal: Refusal, *, retry_after: float | None = No
     headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
     body = as_json(dialect.error(refusal))
     return Response(body, refusal.status, headers=headers, media_type="application/json")
+
+
+async def _unless_gone(request: Request, awaited: Coroutine[Any, Any, None]) -> None:
+    """Wait for something, or until the client has closed the connection."""
+    gone, done = asyncio.ensure_future(_until_gone(request)), asyncio.ensure_future(awaited)
+    try:
+        await asyncio.wait((gone, done), return_when=asyncio.FIRST_COMPLETED)
+        for ended in filter(asyncio.Future.done, (gone, done)):
+            ended.result()
+    finally:
+        gone.cancel()
+        done.cancel()
 
 
 async def _until_gone(request: Request) -> None:
