@@ -3,13 +3,15 @@ PYTHON ?= python3
 BIN    := .venv/bin
 UV     := $(BIN)/uv
 RUN    := $(UV) run --frozen --all-extras
-TEST   := --no-dev --group test pytest -n auto --dist loadfile
+TEST   := --no-dev --group test pytest -n auto --dist worksteal
+COVER  := --cov --cov-report=json:.coverage.json --cov-report=term
 Q      ?=
+T      ?=
 # the system's certificates, as pip uses them: a network may have its own authority
 export UV_SYSTEM_CERTS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check format readme notebooks bench build lowest pythons lock clean
+.PHONY: help demo test soak lint types check format readme notebooks bench build lowest pythons lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,9 +25,12 @@ demo: $(UV) ## answer a question with four reference models and an aggregator (Q
 	@$(RUN) --no-dev --quiet langchain-moa ask $$(test "$$TOGETHER_API_KEY" || echo --demo) --show-proposals \
 	  --verbose -- "$$QUESTION"
 
-test: $(UV) ## run all tests; fails below 95 % of the core's branches covered
-	$(RUN) $(TEST) --cov --cov-report=json:.coverage.json --cov-report=term
-	@$(RUN) --no-dev --group test python tests/branch_coverage.py .coverage.json
+test: $(UV) ## run all tests, and see 95 % of the core's branches covered; or some (T="tests/unit_tests -k quorum")
+	$(RUN) $(TEST) $(or $(T),$(COVER))
+	@$(if $(T),,$(RUN) --no-dev --group test python tests/branch_coverage.py .coverage.json)
+
+soak: $(UV) ## run the tests that take minutes by their nature
+	$(RUN) $(TEST) -m soak $(T)
 
 lint: $(UV) ## lint, format, import contracts, unused dependencies
 	$(RUN) ruff check
@@ -60,7 +65,7 @@ build: $(UV) ## build the wheel and import it in an empty environment
 lowest: $(UV) ## run the tests with the lowest allowed versions
 	$(UV) venv --quiet --clear .venv-lowest
 	$(UV) pip install --quiet --python .venv-lowest --resolution lowest-direct --group test -e ".[all]"
-	.venv-lowest/bin/pytest -n auto --dist loadfile -q
+	.venv-lowest/bin/pytest -n auto --dist worksteal -q
 
 pythons: $(UV) ## run the tests on every supported Python that is installed
 	@for version in 3.11 3.12 3.13; do \
