@@ -239,7 +239,8 @@ async def test_the_client_ends_what_the_layer_or_the_call_has_no_time_for(
     """A request in a thread can't be ended from outside: its client has to know."""
     server = stage.plays({**MODELS, hanging: HANGS})
     for seconds in LIMITS:
-        llm = stage.mixture(**{limit: seconds})
+        limits: dict[str, Any] = {limit: seconds}
+        llm = stage.mixture(**limits)
         if limit == "timeout":
             with pytest.raises(AggregationError):
                 await invoked(llm)
@@ -378,11 +379,12 @@ async def test_an_inner_mixture_that_nobody_waits_for_asks_nobody_any_more(
         aggregator=patient(server, INNER),
         **options[kind],
     )
-    asked_inside = inner.graph if kind == "graph" else inner
 
     def asks(messages: Any) -> Any:
         try:
-            return asked_inside.invoke(messages if kind != "graph" else {"messages": messages})
+            if kind == "graph":
+                return inner.graph.invoke({"messages": messages})
+            return inner.invoke(messages)
         finally:
             ended.set()
 
