@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,20 +31,25 @@ from langchain_core.runnables import RunnableLambda
 
 from langchain_moa import AggregationError, CircuitBreaker, MoAChatModel
 from langchain_moa.reliability.retries import is_retryable, pause_before_retry
-from langchain_moa.reliability.slots import Slots
 from langchain_moa.reliability.waiting import Result
 from langchain_moa.testing import ScriptedChatModel
+from tests.wire import LIMITS, until
 
 LONG = 20.0
 """Seconds that nothing in these tests takes unless it is broken."""
 WAYS = ("invoke", "ainvoke")
 
 
-def after(value: str) -> ModelError:
+def after(value: str, error: ModelError | None = None) -> ModelError:
     """An error of a provider that asks to wait."""
-    error = ModelRateLimitError("busy")
-    error.response = SimpleNamespace(headers={"retry-after": value})  # type: ignore[attr-defined]
-    return error
+    asks = error or ModelRateLimitError("busy")
+    asks.response = SimpleNamespace(headers={"retry-after": value})  # type: ignore[attr-defined]
+    return asks
+
+
+def now(error: ModelError) -> ModelError:
+    """An error of a provider that may be asked again at once."""
+    return after("0.001", error)
 
 
 def pause(error: Exception | None, attempt: int = 0, *, good: bool = False) -> float | None:
@@ -99,12 +103,6 @@ def hanging() -> Iterator[Hanging]:
     made = Hanging()
     yield made
     made.release()
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses of a few milliseconds."""
-    monkeypatch.setattr("langchain_moa.reliability.retries._FIRST_PAUSE", 0.002)
 
 
 def model(script: Any, name: str = "first") -> ScriptedChatModel:
@@ -222,14 +220,13 @@ def test_what_a_caller_may_try_again(result: Result, *, retryable: bool) -> None
 # --- retries ---
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     "error", [ModelRateLimitError("429"), ModelConnectionError("reset"), ModelTimeoutError("slow")]
 )
-async def test_a_failed_request_is_made_again(way: str, error: Exception) -> None:
+async def test_a_failed_request_is_made_again(way: str, error: ModelError) -> None:
     events: list[Any] = []
-    script = Script(error, error, "4")
+    script = Script(now(error), now(error), "4")
     record = await record_of(mixture(script, on_progress=events.append), way)
     proposal = record["proposals"][0]
     assert (proposal["status"], proposal["attempts"], script.calls) == ("ok", 3, 3)
@@ -239,20 +236,18 @@ async def test_a_failed_request_is_made_again(way: str, error: Exception) -> Non
     told = [e["event"] for e in events if e["model"] == "first"]
     assert told == ["member_started", "member_retried", "member_retried", "member_finished"]
     retried = [e for e in events if e["event"] == "member_retried"]
-    assert all(str(error) in e["error"] and e["seconds"] > 0 for e in retried)
+    assert [str(error) in e["error"] and e["seconds"] > 0 for e in retried] == [True, True]
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("retries", [0, 1, 3])
 async def test_retries_end(way: str, retries: int) -> None:
-    script = Script(ModelAPIError("500"))
+    script = Script(now(ModelAPIError("500")))
     proposal = (await record_of(mixture(script, max_retries=retries), way))["proposals"][0]
     assert (proposal["status"], proposal["attempts"]) == ("failed", retries + 1)
     assert proposal["error"] == "ModelAPIError: 500"
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     "error",
@@ -277,22 +272,20 @@ async def test_an_empty_answer_is_not_asked_for_again(way: str) -> None:
     assert (proposal["status"], script.calls) == ("empty", 1)
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("own", [0, 1, None])
 def test_retries_are_not_multiplied_with_the_clients_own(own: int | None) -> None:
     class Client(ScriptedChatModel):
         max_retries: int | None = None
 
-    script = Script(ModelAPIError("500"))
+    script = Script(now(ModelAPIError("500")))
     client = Client(script=script, model="first", max_retries=own)
     mixture(script, reference_models=[client, model("4", "other")]).invoke("Go")
     assert script.calls == (3 if own == 0 else 1)
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("kind", ["with_retry", "chain", "mixture"])
 def test_members_that_repeat_requests_themselves_are_left_to_it(kind: str) -> None:
-    script = Script(ModelAPIError("500"))
+    script = Script(now(ModelAPIError("500")))
     inner = model(script)
     member: Any = {
         "with_retry": inner.with_retry(stop_after_attempt=2, wait_exponential_jitter=False),
@@ -308,10 +301,10 @@ def test_members_that_repeat_requests_themselves_are_left_to_it(kind: str) -> No
     "limits", [{"proposer_timeout": 30}, {"layer_timeout": 30}, {"timeout": 30}]
 )
 async def test_nobody_pauses_beyond_the_deadline(way: str, limits: dict[str, float]) -> None:
-    script, started = Script(after("3600"), "4"), monotonic()
+    script = Script(after("3600"), "4")
     proposal = (await record_of(mixture(script, **limits), way))["proposals"][0]
     assert (proposal["status"], proposal["attempts"]) == ("failed", 1)
-    assert monotonic() - started < LONG
+    assert proposal["seconds"] < LONG  # of the 30 that it might have waited
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -321,10 +314,9 @@ async def test_a_pause_ends_when_the_layer_goes_on(way: str) -> None:
     assert (proposal["status"], proposal["attempts"]) == ("cut", 1)
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_aggregators_requests_are_made_again_too(way: str) -> None:
-    script = Script(ModelAPIError("500"), "It is 4.")
+    script = Script(now(ModelAPIError("500")), "It is 4.")
     record = await record_of(mixture("4", aggregator=model(script, "judge")), way)
     assert (record["aggregator"]["status"], record["aggregator"]["attempts"]) == ("ok", 2)
     assert record["aggregator"]["error"] is None
@@ -335,19 +327,25 @@ async def test_the_aggregators_requests_are_made_again_too(way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
-    ("limits", "told"),
+    ("limit", "others"),
     [
-        ({"proposer_timeout": 0.05}, "proposer_timeout=0.05 s"),
-        ({"layer_timeout": 0.05}, "layer_timeout=0.05 s"),
-        ({"proposer_timeout": None, "layer_timeout": 0.05}, "layer_timeout=0.05 s"),
+        ("proposer_timeout", {}),
+        ("layer_timeout", {}),
+        ("layer_timeout", {"proposer_timeout": None}),
     ],
 )
 async def test_a_proposer_over_its_time(
-    hanging: Hanging, way: str, limits: dict[str, Any], told: str
+    hanging: Hanging, way: str, limit: str, others: dict[str, Any]
 ) -> None:
-    record = await record_of(mixture(hanging.runnable, **limits), way)
-    late, other = record["proposals"]
-    assert (late["status"], late["error"]) == ("timed_out", f"no answer in time ({told})")
+    for seconds in LIMITS:
+        hanging.begun = hanging.cancelled = 0
+        llm = mixture(hanging.runnable, **{limit: seconds}, **others)
+        record = await record_of(llm, way)
+        late, other = record["proposals"]
+        told = f"no answer in time ({limit}={seconds:g} s)"
+        assert (late["status"], late["error"]) == ("timed_out", told)
+        if (hanging.begun, other["status"]) == (1, "ok"):
+            break
     assert (late["attempts"], other["status"]) == (1, "ok")
     assert record["usage"]["unknown"] == ["hangs"]
     assert hanging.cancelled == (way == "ainvoke")
@@ -355,26 +353,28 @@ async def test_a_proposer_over_its_time(
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_an_aggregator_over_its_time(hanging: Hanging, way: str) -> None:
-    llm = mixture("4", aggregator=hanging.runnable, aggregator_timeout=0.05)
-    with pytest.raises(AggregationError, match=r"aggregator_timeout=0\.05 s") as caught:
-        await record_of(llm, way)
-    assert [p.text for p in caught.value.proposals] == ["4", "4"]
+    for seconds in LIMITS:
+        llm = mixture("4", aggregator=hanging.runnable, aggregator_timeout=seconds)
+        with pytest.raises(AggregationError, match=f"aggregator_timeout={seconds:g} s") as caught:
+            await record_of(llm, way)
+        assert [p.text for p in caught.value.proposals] == ["4", "4"]
+        if hanging.begun:
+            break
     assert hanging.begun == 1
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_whole_calls_time(hanging: Hanging, way: str) -> None:
-    llm = mixture("4", aggregator=[hanging.runnable, model("spare")], timeout=0.2)
-    with pytest.raises(AggregationError, match=r"no answer in time \(timeout=0\.2 s\)"):
+    llm = mixture("4", aggregator=[hanging.runnable, model("spare")], timeout=0.1)
+    with pytest.raises(AggregationError, match=r"no answer in time \(timeout=0\.1 s\)"):
         await record_of(llm, way)
 
 
 # --- fallbacks ---
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("outcome", [ModelNotFoundError("gone"), ModelAPIError("500"), ""])
+@pytest.mark.parametrize("outcome", [ModelNotFoundError("gone"), now(ModelAPIError("500")), ""])
 async def test_a_fallback_answers_for_a_reference_model(way: str, outcome: Any) -> None:
     fallbacks = {"first": [model(Script(ValueError("also")), "second"), model("4", "third")]}
     record = await record_of(mixture(Script(outcome), fallbacks=fallbacks), way)
@@ -401,8 +401,16 @@ async def test_all_failures_are_told_in_order(way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_fallback_answers_for_one_that_takes_too_long(hanging: Hanging, way: str) -> None:
-    llm = mixture(hanging.runnable, proposer_timeout=0.5, fallbacks={"hangs": model("4", "spare")})
-    proposal = (await record_of(llm, way))["proposals"][0]
+    for seconds in LIMITS:
+        llm = mixture(
+            hanging.runnable,
+            proposer_timeout=seconds,
+            fallbacks={"hangs": model("4", "spare")},
+            on_no_proposals="aggregate_alone",
+        )
+        proposal = (await record_of(llm, way))["proposals"][0]
+        if (proposal["status"], proposal["attempts"]) == ("ok", 2):
+            break
     assert (proposal["status"], proposal["model"], proposal["attempts"]) == ("ok", "spare", 2)
 
 
@@ -423,9 +431,19 @@ async def test_aggregators_are_tried_in_order(way: str, outcome: Any) -> None:
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_slow_aggregator_is_followed_by_the_next(hanging: Hanging, way: str) -> None:
     judges = [hanging.runnable, model("It is 4.", "spare")]
-    record = await record_of(mixture("4", aggregator=judges, aggregator_timeout=0.5), way)
-    assert record["aggregator"]["model"] == "spare"
-    assert record["aggregator"]["error"] == "hangs: no answer in time (aggregator_timeout=0.5 s)"
+    for seconds in LIMITS:
+        llm = mixture(
+            "4",
+            aggregator=judges,
+            aggregator_timeout=seconds,
+            on_aggregator_failure="best_proposal",
+        )
+        record = await record_of(llm, way)
+        told = record["aggregator"]
+        if (told["model"], told["attempts"]) == ("spare", 2):
+            break
+    assert (told["status"], told["model"]) == ("ok", "spare")
+    assert told["error"] == f"hangs: no answer in time (aggregator_timeout={seconds:g} s)"
     assert record["usage"]["unknown"] == ["hangs"]
 
 
@@ -522,32 +540,29 @@ async def test_a_hedge_needs_a_place_too(hanging: Hanging, way: str) -> None:
         reference_models=[hanging.runnable],
         hedge_after=0.02,
         sequential=True,
-        proposer_timeout=0.3,
+        proposer_timeout=0.2,
         on_no_proposals="aggregate_alone",
     )
     await record_of(llm, way)
-    assert hanging.begun == 1
-
-
-def has_room(slots: Slots) -> bool:
-    ticket = slots.ask()
-    try:
-        return ticket.done()
-    finally:
-        slots.give_back(ticket)
+    assert hanging.begun <= 1
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_refused_hedge_takes_no_place(hanging: Hanging, way: str) -> None:
     """Nor does it queue for one, which it would get later and keep to the end."""
-    busy = threading.Event()
+    busy, begun = threading.Event(), list[str]()
 
-    async def waits(_: object) -> str:
-        while not busy.is_set():  # noqa: ASYNC110 - threads wait for it, too
-            await asyncio.sleep(0.01)
+    def work(_: object) -> str:
+        begun.append("other")
+        busy.wait(LONG)
         return "4"
 
-    other = RunnableLambda(lambda _: str(busy.wait(LONG)), afunc=waits, name="other")
+    async def awork(_: object) -> str:
+        begun.append("other")
+        await until(busy.is_set)
+        return "4"
+
+    other: Any = RunnableLambda(work, afunc=awork, name="other")
     llm = mixture(
         hanging.runnable,
         reference_models=[hanging.runnable, other],
@@ -555,20 +570,18 @@ async def test_a_refused_hedge_takes_no_place(hanging: Hanging, way: str) -> Non
         hedge_after=0.02,
         quorum=2,
     )
-    (slots,) = llm._mixture.limits(llm._mixture.proposers[0][0])
-    call = asyncio.ensure_future(record_of(llm, way))
-    await asyncio.sleep(0.3)  # both have their places, and both hedges were refused
-    assert (has_room(slots), hanging.begun) == (False, 1)
+    first = asyncio.ensure_future(record_of(llm, way))
+    await until(lambda: hanging.begun and begun)
+    await asyncio.sleep(0.1)  # in which both hedges are refused
+    second = asyncio.ensure_future(record_of(llm, way))  # and gets the place that becomes free
+    assert (hanging.begun, begun) == (1, ["other"])
     busy.set()
-    for _ in range(300):
-        if has_room(slots):
-            break
-        await asyncio.sleep(0.01)
-    assert has_room(slots)
-    assert not call.done()
+    await until(lambda: hanging.begun + len(begun) == 3)
+    assert not first.done()
     hanging.release()
-    call.cancel()
-    await asyncio.wait([call])
+    first.cancel()
+    second.cancel()
+    await asyncio.wait([first, second])
 
 
 # --- limits ---
@@ -624,24 +637,25 @@ async def test_who_waits_for_a_place_until_the_end_made_no_request(
     llm = mixture(
         hanging.runnable,
         reference_models=[hanging.runnable] * 2,
-        layer_timeout=0.1,
         sequential=True,
         on_no_proposals="aggregate_alone",
     )
-    proposals = (await record_of(llm, way))["proposals"]
-    assert sorted((p["attempts"], p["status"]) for p in proposals) == [
-        (0, "timed_out"),
-        (1, "timed_out"),
-    ]
+    for seconds in LIMITS:
+        hanging.begun, llm.layer_timeout = 0, seconds
+        proposals = (await record_of(llm, way))["proposals"]
+        assert [p["status"] for p in proposals] == ["timed_out"] * 2
+        assert proposals[1]["attempts"] == 0
+        if hanging.begun:
+            break
+    assert hanging.begun == proposals[0]["attempts"] == 1
 
 
 # --- the budget ---
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_budget_ends_retries(way: str) -> None:
-    script, events = Script(ModelAPIError("500")), list[Any]()
+    script, events = Script(now(ModelAPIError("500"))), list[Any]()
     llm = mixture(script, max_calls=4, max_retries=5, on_progress=events.append)
     proposal = (await record_of(llm, way))["proposals"][0]
     assert (proposal["status"], proposal["attempts"]) == ("failed", 2)
@@ -659,8 +673,14 @@ async def test_the_budget_ends_fallbacks(way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_budget_forbids_hedges(hanging: Hanging, way: str) -> None:
-    llm = mixture(hanging.runnable, hedge_after=0.01, proposer_timeout=0.1, max_calls=3)
-    proposal = (await record_of(llm, way))["proposals"][0]
+    llm = mixture(
+        hanging.runnable, hedge_after=0.01, max_calls=3, on_no_proposals="aggregate_alone"
+    )
+    for seconds in LIMITS:
+        llm.proposer_timeout = seconds
+        proposal = (await record_of(llm, way))["proposals"][0]
+        if hanging.begun:
+            break
     assert (proposal["status"], proposal["attempts"]) == ("timed_out", 1)
 
 

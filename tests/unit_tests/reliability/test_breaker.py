@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from langchain_core.exceptions import (
 from langchain_core.messages import AIMessage, BaseMessage
 
 from langchain_moa import AggregationError, CircuitBreaker, MoAChatModel, MoAConfigurationError
-from langchain_moa.reliability import breaker as module
+from langchain_moa.members.identity import fingerprint
 from langchain_moa.reliability.breaker import Breaker, shared_breaker
 from langchain_moa.testing import ScriptedChatModel
 
@@ -115,16 +117,21 @@ def test_equal_members_with_equal_settings_share_their_state() -> None:
     assert shared_breaker("member", CircuitBreaker(failures=3, reset_after=10.0)) is not first
 
 
-def test_it_outlives_its_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mixture may be made for each call; only the latest members are remembered."""
-    monkeypatch.setattr(module, "_MOST", 2)
-    shared_breaker("first", SETTING).failed()
+def test_it_outlives_its_users() -> None:
+    """A mixture may be made for each call."""
+    for _ in range(SETTING.failures):
+        shared_breaker("outlived", SETTING).failed()
+        gc.collect()
+    assert shared_breaker("outlived", SETTING).refuses() is not None
+
+
+def test_only_the_latest_members_are_remembered() -> None:
+    used, unused = shared_breaker("used", SETTING), weakref.ref(shared_breaker("unused", SETTING))
+    for place in range(2000):
+        shared_breaker(f"one of many: {place}", SETTING)
+        assert shared_breaker("used", SETTING) is used
     gc.collect()
-    shared_breaker("second", SETTING)
-    shared_breaker("first", SETTING)
-    shared_breaker("third", SETTING)
-    known = [name for name, _ in module._shared]
-    assert known == ["first", "third"]
+    assert unused() is None
 
 
 @pytest.mark.parametrize(
@@ -145,6 +152,22 @@ def test_impossible_settings(fields: dict[str, Any], told: str) -> None:
 
 
 # --- in a mixture ---
+
+LONG = 20.0
+"""Seconds that nothing in these tests takes unless it is broken."""
+BRIEF = CircuitBreaker(failures=1, reset_after=0.05)
+
+
+def is_closed(model: ScriptedChatModel, setting: CircuitBreaker) -> bool:
+    """Whether a member's breaker refuses nobody; an open one lets a probe through now and then."""
+    breaker = shared_breaker(fingerprint([model]), setting)
+    return {breaker.refuses() for _ in range(1000)} == {None}
+
+
+def half_open(model: ScriptedChatModel) -> None:
+    """Open a member's breaker, and let its wait pass: who asks next is the probe."""
+    shared_breaker(fingerprint([model]), BRIEF).failed()
+    sleep(BRIEF.reset_after)
 
 
 class Failing:
@@ -203,7 +226,8 @@ def test_a_member_that_comes_back_is_called_again() -> None:
     llm = mixture(script, circuit_breaker=CircuitBreaker(failures=1, reset_after=0.05))
     assert statuses(llm)[0] == "failed"
     script.error = None
-    threading.Event().wait(0.06)
+    while statuses(llm)[0] == "skipped":
+        sleep(0.01)
     assert [statuses(llm)[0] for _ in range(3)] == ["ok"] * 3
 
 
@@ -230,26 +254,25 @@ def test_a_fallback_answers_while_the_breaker_is_open() -> None:
 
 def test_a_hedge_that_another_member_answers_does_not_speak_for_the_first() -> None:
     """Otherwise a dead member with a quick fallback is called, and paid for, for ever."""
-    release = threading.Event()
+    release, asked = threading.Event(), list[object]()
 
-    def hangs(_: object) -> str:
-        release.wait(10)
+    def hangs(request: object) -> str:
+        asked.append(request)
+        release.wait(LONG)
         return "too late"
 
+    sick = ScriptedChatModel(script=hangs, model="sick")
     llm = mixture(
         hangs,
-        circuit_breaker=CircuitBreaker(failures=1, reset_after=3600),
+        circuit_breaker=BRIEF,
         fallbacks={"sick": ScriptedChatModel.saying("spare", model="spare")},
         hedge_after=0.02,
     )
-    sick = llm._mixture.proposers[0][0]
-    breaker = llm._mixture.breaker(sick)
-    assert breaker is not None
-    breaker.failed()
-    breaker._retry_at = 0.0  # the wait is over, so that the next call is the probe
+    half_open(sick)
     try:
         assert statuses(llm)[0] == "ok"
-        assert breaker.refuses() is not None
+        assert len(asked) == 1
+        assert not is_closed(sick, BRIEF)
     finally:
         release.set()
 
@@ -259,37 +282,36 @@ def test_an_aggregator_that_was_never_asked_has_not_failed(way: str) -> None:
     """A call whose time the reference models used up says nothing of it."""
     judge = ScriptedChatModel.saying("ok", model="judge")
     llm = MoAChatModel(
-        reference_models=[ScriptedChatModel.saying("4", model="slow", seconds=0.5)],
+        reference_models=[ScriptedChatModel.saying("4", model="slow", seconds=LONG)],
         aggregator=judge,
         timeout=0.05,
         on_no_proposals="aggregate_alone",
         circuit_breaker=CircuitBreaker(failures=1, reset_after=3600),
     )
-    breaker = llm._mixture.breaker(llm._mixture.aggregator)
-    assert breaker is not None
     with pytest.raises(AggregationError, match=r"timeout=0\.05"):
         asyncio.run(llm.ainvoke("Go")) if way == "ainvoke" else llm.invoke("Go")
     assert judge.calls == []
-    assert breaker.refuses() is None
+    llm.timeout, llm.proposer_timeout = None, 0.05
+    assert llm.invoke("Go").text == "ok"  # an open breaker would let nobody answer
 
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke"])
 def test_a_fallback_that_answers_as_a_hedge_is_back(way: str) -> None:
+    spare = ScriptedChatModel.saying("4", model=f"spare of {way}")
     llm = MoAChatModel(
-        reference_models=[ScriptedChatModel.saying("late", model="slow", seconds=2)],
+        reference_models=[ScriptedChatModel.saying("late", model="slow", seconds=LONG)],
         aggregator=ScriptedChatModel.saying("ok"),
-        fallbacks={"slow": ScriptedChatModel.saying("4", model=f"spare of {way}")},
+        fallbacks={"slow": spare},
         hedge_after=0.02,
-        circuit_breaker=CircuitBreaker(failures=1, reset_after=3600),
+        circuit_breaker=BRIEF,
     )
-    breaker = llm._mixture.breaker(llm._mixture.proposers[0][0].candidates[1])
-    assert breaker is not None
-    breaker.failed()
-    breaker._retry_at = 0.0  # the wait is over, so that the hedge is the probe
+    half_open(spare)
+    assert not is_closed(spare, BRIEF)
+    half_open(spare)
     answer = asyncio.run(llm.ainvoke("Go")) if way == "ainvoke" else llm.invoke("Go")
     (proposal,) = answer.response_metadata["moa"]["proposals"]
     assert proposal["model"] == f"spare of {way}"
-    assert [breaker.refuses() for _ in range(2)] == [None, None]
+    assert is_closed(spare, BRIEF)
 
 
 def test_a_hedge_that_nobody_waits_for_any_more_tells_nothing() -> None:
@@ -299,33 +321,40 @@ def test_a_hedge_that_nobody_waits_for_any_more_tells_nothing() -> None:
     def fails_late(_: object) -> str:
         asked.append(threading.current_thread())
         begun.set()
-        release.wait(10)
+        release.wait(LONG)
         raise error
 
     def answers_then(_: object) -> str:
-        begun.wait(10)
+        begun.wait(LONG)
         return "4"
 
+    spare = ScriptedChatModel(script=fails_late, model="spare")
+    setting = CircuitBreaker(failures=1, reset_after=3600)
     llm = MoAChatModel(
         reference_models=[ScriptedChatModel(script=answers_then, model="slow")],
         aggregator=ScriptedChatModel.saying("ok"),
-        fallbacks={"slow": ScriptedChatModel(script=fails_late, model="spare")},
+        fallbacks={"slow": spare},
         hedge_after=0.02,
-        circuit_breaker=CircuitBreaker(failures=1, reset_after=3600),
+        circuit_breaker=setting,
     )
     (proposal,) = llm.invoke("Go").response_metadata["moa"]["proposals"]
     release.set()
-    asked[0].join(10)
+    asked[0].join(LONG)
     assert (proposal["model"], proposal["attempts"]) == ("slow", 2)
-    breaker = llm._mixture.breaker(llm._mixture.proposers[0][0].candidates[1])
-    assert breaker is not None
-    assert breaker.refuses() is None
+    assert is_closed(spare, setting)
 
 
 def test_a_fallback_whose_breaker_is_open_is_not_hedged_to() -> None:
     spare = Failing(ModelAPIError("down"))
+
+    def slow(_: object) -> str:
+        while not spare.calls:
+            sleep(0.01)
+        sleep(0.1)  # longer than the time after which a hedge is made
+        return "4"
+
     llm = MoAChatModel(
-        reference_models=[ScriptedChatModel.saying("4", model="slow", seconds=0.3)],
+        reference_models=[ScriptedChatModel(script=slow, model="slow")],
         aggregator=ScriptedChatModel.saying("ok"),
         fallbacks={"slow": ScriptedChatModel(script=spare, model="spare")},
         hedge_after=0.02,

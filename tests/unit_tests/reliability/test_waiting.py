@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Literal
 
 import pytest
@@ -22,6 +22,7 @@ from langchain_moa.reliability.waiting import (
     acarried_out,
     carried_out,
 )
+from tests.wire import until
 
 Way = Literal["threads", "loop"]
 GOOD, OTHER = Result(good=True, value="first"), Result(good=True, value="second")
@@ -38,20 +39,13 @@ def way(request: pytest.FixtureRequest) -> Way:
     return chosen
 
 
-async def eventually(so: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    for _ in range(int(LONG * 1000)):
-        if so():
-            return
-        await asyncio.sleep(0.001)
-
-
 class Field:
     """Makes requests for a race, and keeps what became of them."""
 
     def __init__(self, way: Way) -> None:
         self.way = way
         self.begun: list[str] = []
+        self.given: list[str] = []
         self.cancelled: list[str] = []
         self.discarded: list[Result] = []
         self.free = threading.Event()
@@ -77,17 +71,22 @@ class Field:
 
         return request if self.way == "threads" else arequest
 
-    def giving(self, name: str, result: Result, seconds: float = 0.0) -> Callable[[], Any]:
-        """A request that gives a result after a while."""
+    def giving(
+        self, name: str, result: Result, once: Callable[[], bool] = lambda: True
+    ) -> Callable[[], Any]:
+        """A request that gives a result once something is true."""
 
         def request() -> Result:
             self.begun.append(name)
-            threading.Event().wait(seconds)
+            while not once():
+                sleep(0.001)
+            self.given.append(name)
             return result
 
         async def arequest() -> Result:
             self.begun.append(name)
-            await asyncio.sleep(seconds)
+            await until(once)
+            self.given.append(name)
             return result
 
         return request if self.way == "threads" else arequest
@@ -164,51 +163,53 @@ async def test_no_hedge_starts_before_its_time(field: Field, first: Result) -> N
 
 
 async def test_no_hedge_starts_where_it_may_not(field: Field) -> None:
+    questions: list[str] = []
+
+    def may_hedge() -> bool:
+        questions.append("whether it may")
+        return False
+
     ask = field.ask(
-        field.giving("a", GOOD, 3 * SOON),
+        field.giving("a", GOOD, lambda: bool(questions)),
         field.giving("b", OTHER),
         hedge_at=monotonic() + SOON,
-        may_hedge=lambda: False,
+        may_hedge=may_hedge,
     )
     assert await field.done(ask) is GOOD
     assert field.begun == ["a"]
 
 
 async def test_no_second_hedge_starts(field: Field) -> None:
-    starts = [field.hanging(name) for name in "abc"]
-    ask = field.ask(*starts, hedge_at=monotonic(), until=monotonic() + 4 * SOON)
-    assert (await field.done(ask)).ended == "timed_out"
-    await eventually(lambda: len(field.begun) == 2)
-    assert sorted(field.begun) == ["a", "b"]
+    starts = [field.giving(name, BAD, field.free.is_set) for name in "abc"]
+    asked = asyncio.ensure_future(field.done(field.ask(*starts, hedge_at=monotonic())))
+    await until(lambda: len(field.begun) == 2)
+    await asyncio.sleep(SOON)
+    field.free.set()
+    assert await asked is BAD
+    assert field.begun == ["a", "b"]
 
 
 async def test_a_failed_first_request_waits_for_the_hedge(field: Field) -> None:
-    ask = field.ask(
-        field.giving("a", WORSE, SOON), field.giving("b", GOOD, 3 * SOON), hedge_at=monotonic()
-    )
-    assert await field.done(ask) is GOOD
+    first = field.giving("a", WORSE, lambda: "b" in field.begun)
+    hedge = field.giving("b", GOOD, lambda: "a" in field.given)
+    assert await field.done(field.ask(first, hedge, hedge_at=monotonic())) is GOOD
 
 
 async def test_a_failed_hedge_waits_for_the_first_request(field: Field) -> None:
-    ask = field.ask(
-        field.giving("a", GOOD, 3 * SOON), field.giving("b", WORSE), hedge_at=monotonic()
-    )
-    assert await field.done(ask) is GOOD
+    first, hedge = field.giving("a", GOOD, lambda: "b" in field.given), field.giving("b", WORSE)
+    assert await field.done(field.ask(first, hedge, hedge_at=monotonic())) is GOOD
 
 
 async def test_of_two_failures_the_first_is_told(field: Field) -> None:
-    ask = field.ask(
-        field.giving("a", WORSE, SOON), field.giving("b", BAD, 4 * SOON), hedge_at=monotonic()
-    )
-    assert await field.done(ask) is WORSE
+    first = field.giving("a", WORSE, lambda: "b" in field.begun)
+    hedge = field.giving("b", BAD, lambda: "a" in field.given)
+    assert await field.done(field.ask(first, hedge, hedge_at=monotonic())) is WORSE
 
 
 async def test_of_two_failures_the_first_requests_is_told(field: Field) -> None:
     """Even if the hedge fails earlier: it may be another member's."""
-    ask = field.ask(
-        field.giving("a", WORSE, 4 * SOON), field.giving("b", BAD), hedge_at=monotonic()
-    )
-    assert await field.done(ask) is WORSE
+    first, hedge = field.giving("a", WORSE, lambda: "b" in field.given), field.giving("b", BAD)
+    assert await field.done(field.ask(first, hedge, hedge_at=monotonic())) is WORSE
     assert field.begun == ["a", "b"]
 
 
@@ -231,7 +232,7 @@ async def test_the_loser_of_two_good_results_is_discarded(field: Field) -> None:
     ask = field.ask(meeting(GOOD), meeting(OTHER), hedge_at=monotonic())
     winner = await field.done(ask)
     loser = OTHER if winner is GOOD else GOOD
-    await eventually(lambda: bool(field.discarded))  # its thread may end a little later
+    await until(lambda: bool(field.discarded))  # its thread may end a little later
     assert field.discarded == [loser]
 
 
@@ -255,7 +256,7 @@ async def test_late_results_are_discarded(field: Field) -> None:
     field.free.set()
     if field.way == "threads":
         assert field.ended.acquire(timeout=LONG)
-        await eventually(lambda: bool(field.discarded))
+        await until(lambda: bool(field.discarded))
         assert field.discarded == [GOOD]
     else:  # it was cancelled before it had any
         assert field.discarded == []
@@ -307,7 +308,8 @@ async def test_a_gate_that_was_open_cuts_at_once(field: Field) -> None:
 async def test_who_answers_within_the_grace_is_not_cut(field: Field) -> None:
     gate = Gate(2)
     gate.open("enough", LONG)
-    ask = field.ask(field.giving("a", GOOD, SOON), gate=gate)
+    at = monotonic() + SOON
+    ask = field.ask(field.giving("a", GOOD, lambda: monotonic() >= at), gate=gate)
     assert await field.done(ask) is GOOD
 
 
@@ -349,7 +351,7 @@ async def test_who_waits_sees_the_gate_open_and_then_its_grace_end_early(
 
 async def _is_cut(field: Field, step: Step) -> bool:
     asked = asyncio.ensure_future(field.done(step))
-    done, _ = await asyncio.wait([asked], timeout=1.0)
+    done, _ = await asyncio.wait([asked], timeout=LONG / 2)
     field.free.set()
     asked.cancel()
     ended = await asyncio.gather(asked, return_exceptions=True)
@@ -379,7 +381,7 @@ async def test_a_cancellation_from_outside_cancels_all() -> None:
     asked = asyncio.ensure_future(
         field.ask(field.hanging("a"), field.hanging("b"), hedge_at=monotonic()).ado()
     )
-    await eventually(lambda: len(field.begun) == 2)
+    await until(lambda: len(field.begun) == 2)
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asked
@@ -387,9 +389,8 @@ async def test_a_cancellation_from_outside_cancels_all() -> None:
 
 
 async def test_a_request_that_ignores_its_cancellation_holds_nobody_up(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("langchain_moa.reliability.waiting._LEAVE_SECONDS", SOON)
     ended = asyncio.Event()
 
     async def deaf() -> Result:
