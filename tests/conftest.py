@@ -77,9 +77,11 @@ class Cli:
         self._capsys = capsys
         self.environment = environment
 
-    def __call__(self, *words: str, stdin: str = "") -> Ran:
+    def __call__(self, *words: str, stdin: str | bytes = "", encoding: str = "utf-8") -> Ran:
         self._capsys.readouterr()
-        self.environment.setattr("sys.stdin", io.StringIO(stdin))
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        stream = io.TextIOWrapper(io.BytesIO(given), encoding, errors="surrogateescape")
+        self.environment.setattr("sys.stdin", stream)
         code = main(words)
         out, err = self._capsys.readouterr()
         return Ran(code, out, err)

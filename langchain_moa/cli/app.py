@@ -17,12 +17,14 @@ import click
 
 from langchain_moa.cli.evals.commands import evals
 from langchain_moa.cli.options import MixtureOptions, mixture_options
+from langchain_moa.cli.terminal import open_what_is_closed, printable, terminated_in_order
 
 _DEBUG = "--debug"
 _CODES = (
-    "Exit codes: 0 an answer, 1 something unexpected, 2 usage, 3 no answer, "
-    "4 a model is not served (models), 130 Ctrl-C. Every command takes --debug, "
-    "which shows an error's traceback."
+    "Exit codes: 0 an answer, 1 something unexpected, 2 usage or a key that is refused, "
+    "3 no answer (as of an endpoint that cannot be connected to), 4 a model is not served "
+    "(models), 130 Ctrl-C, 143 SIGTERM. Every command takes --debug, which shows an error's "
+    "traceback."
 )
 
 
@@ -37,6 +39,7 @@ def app() -> None:
 
 _verbose = click.option("--verbose", is_flag=True, help="Totals and warnings on stderr.")
 _system = click.option("--system", metavar="TEXT", help="A system message before the question.")
+_force = click.option("--force", is_flag=True, help="Write over a file that is there.")
 _proposals = click.option("--show-proposals", is_flag=True, help="Print the proposals, too.")
 
 
@@ -87,6 +90,7 @@ def models(options: MixtureOptions) -> int:
 @mixture_options
 @click.option("--mermaid", is_flag=True, help="Print LangGraph's drawing, as Mermaid's text.")
 @click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw a picture.")
+@_force
 def graph(options: MixtureOptions, **given: Any) -> int:
     """Draw the mixture."""
     from langchain_moa.cli.graph import run  # noqa: PLC0415 - imports LangChain
@@ -110,6 +114,7 @@ def presets(name: str | None) -> int:
 @click.option(
     "--write", type=click.Path(dir_okay=False, path_type=Path), help="Write it to a file."
 )
+@_force
 def config(options: MixtureOptions, **given: Any) -> int:
     """Print the mixture that the options mean.
 
@@ -132,12 +137,14 @@ def run(argv: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    open_what_is_closed()
     _write_all_texts()
     end = argv.index("--") if "--" in argv else len(argv)
     debug = _DEBUG in argv[:end]
     words = [*(word for word in argv[:end] if word != _DEBUG), *argv[end:]]
     try:
-        code = app.main(args=words, prog_name="langchain-moa", standalone_mode=False)
+        with terminated_in_order():
+            code = app.main(args=words, prog_name="langchain-moa", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - told in one line
         from langchain_moa.cli.exits import report  # noqa: PLC0415 - imports LangChain
 
@@ -156,7 +163,7 @@ class _OnStderr(logging.Handler):
     """Writes to what stderr is at the time: a live display has it written above itself."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(f"{self.format(record)}\n")
+        sys.stderr.write(f"{printable(self.format(record))}\n")
 
 
 def _log(*, verbose: bool) -> None:

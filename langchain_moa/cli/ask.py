@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from typing import Any
 
 import click
@@ -14,10 +13,12 @@ from rich.console import Console
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.board import console
 from langchain_moa.cli.exits import Exit, code_of, one_line, say
+from langchain_moa.cli.inputs import QUESTION, all_of_stdin
 from langchain_moa.cli.live import AnswerPrinter, Asked, ask, tell
 from langchain_moa.cli.mixture import mixture_for
 from langchain_moa.cli.options import MixtureOptions
-from langchain_moa.cli.terminal import without_echo
+from langchain_moa.cli.terminal import stdin_is_terminal, without_echo, write_data
+from langchain_moa.config.text_files import checked_text, escaped
 from langchain_moa.errors import MoAError
 
 
@@ -42,8 +43,10 @@ def run(
 
     Raises:
         click.UsageError: There is no question.
+        MoAConfigurationError: The question, or the system message, is no text.
     """
     asked = _question(question)
+    system = checked_text(system or "", "--system")
     messages: list[BaseMessage] = [SystemMessage(system)] if system else []
     messages.append(HumanMessage(asked))
     stderr = console(stderr=True)
@@ -53,11 +56,11 @@ def run(
         except MoAError as error:
             if not as_json:
                 raise
-            click.echo(json.dumps(_failed(asked, error), indent=2, ensure_ascii=False))
+            _write_json(_failed(asked, error))
             say(f"error: {one_line(error)}")
             return code_of(error)
     if as_json:
-        click.echo(json.dumps(_as_json(asked, answer), indent=2, ensure_ascii=False))
+        _write_json(_as_json(asked, answer))
     tell(answer, stderr, proposals=show_proposals, totals=verbose)
     return Exit.ANSWER
 
@@ -71,16 +74,15 @@ async def _answered(
     )
 
 
+def _write_json(data: dict[str, Any]) -> None:
+    write_data(f"{escaped(json.dumps(data, indent=2, ensure_ascii=False))}\n")
+
+
 def _question(given: str | None) -> str:
-    if given is None and sys.stdin.isatty():
+    if given is None and stdin_is_terminal():
         msg = "no question; give it as an argument, or on stdin."
         raise click.UsageError(msg)
-    try:
-        question = sys.stdin.read() if given is None or given == "-" else given
-        question.encode()  # bytes that are no text may have come through as halves of surrogates
-    except UnicodeError:
-        msg = "the question is no text."
-        raise click.UsageError(msg) from None
+    question = all_of_stdin() if given in (None, "-") else checked_text(given or "", QUESTION)
     if not question.strip():
         msg = "the question is empty."
         raise click.UsageError(msg)

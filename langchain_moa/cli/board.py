@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.theme import Theme
 
-from langchain_moa.cli.terminal import printable
+from langchain_moa.cli.terminal import on_one_line, printable
 from langchain_moa.types import USABLE, MoARecord, ProgressEvent, ProposalRecord
 
 # Colours of the terminal's own palette, none of which fixes a background: they can be read on dark
@@ -45,6 +45,8 @@ _SDKS_ERROR: Final = re.compile(
     r"Error code: (\d+) - (?:.*?'message': (?:'|\")(.+?)(?:'|\")[,}]|([^{].*))"
 )
 _TYPE: Final = re.compile(r"^\w+(Error|Exception): ")
+_LONGEST_REASON: Final = 500
+"""Characters of an error's text that are shown."""
 _OTHER_COLUMNS: Final = 27
 """Width of the board's columns, and of what stands between, without names and results."""
 _STYLES: Final = {"waiting": "waiting", "asking": "running", "streaming": "running", "done": "done"}
@@ -79,12 +81,13 @@ class _Row:
 
     def result(self) -> str:
         if self.error:
-            return _short(self.error.removeprefix(f"{self.state}: "))
+            return self.error
         return "" if self.tokens is None else f"{self.tokens:,} tokens"
 
 
 def _short(reason: str) -> str:
     """What of an error tells most, for there is little room: not its type, nor braces."""
+    reason = on_one_line(reason, _LONGEST_REASON)
     found = _SDKS_ERROR.search(reason)
     return f"{found[1]}: {found[2] or found[3]}" if found else _TYPE.sub("", reason)
 
@@ -122,8 +125,9 @@ class Board:
                 row.state, row.seconds, row.error = "done", event["seconds"], None
                 row.tokens = event["usage"]["output_tokens"] if event["usage"] else None
             case "member_failed" | "member_cut" as ended:
-                row.state = ended.removeprefix("member_")
-                row.seconds, row.error = event["seconds"], event["error"]
+                row.state, row.seconds = ended.removeprefix("member_"), event["seconds"]
+                # shortened once, not each time that the board is drawn
+                row.error = _short((event["error"] or "").removeprefix(f"{row.state}: "))
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
         """The table of all members."""
@@ -140,7 +144,7 @@ class Board:
             layer_before = layer
             texts = (label, row.model, row.state, row.time(), row.result())
             styles = ("note", "", style, "", "")
-            table.add_row(*map(Text, map(_flat, texts), styles))
+            table.add_row(*map(Text, map(on_one_line, texts), styles))
         yield table
 
     def _fitting(self, height: int) -> Iterator[tuple[int, _Row]]:
@@ -196,21 +200,35 @@ def summary(record: MoARecord, seconds: float) -> str:
 
 
 def losses(record: MoARecord) -> list[str]:
-    """A line for each member that gave nothing usable, with the reason."""
-    lost = [_loss(p) for p in record["proposals"] if p["status"] not in USABLE]
+    """A line for each member that gave nothing usable, with the reason.
+
+    Members of a layer that share a reason share the line.
+    """
+    proposals = record["proposals"]
+    asked = Counter(proposal["layer"] for proposal in proposals)
+    names: dict[tuple[int, str], list[str]] = {}
+    for proposal in proposals:
+        if proposal["status"] not in USABLE:
+            names.setdefault((proposal["layer"], _reason(proposal)), []).append(proposal["model"])
+    lost = [
+        f"layer {layer}, {_named(models, asked[layer])}: {reason}"
+        for (layer, reason), models in names.items()
+    ]
     aggregator = record["aggregator"]
     if aggregator["error"]:
-        lost.append(f"aggregator: {_flat(aggregator['error'])}")
+        lost.append(f"aggregator: {on_one_line(aggregator['error'], _LONGEST_REASON)}")
     return lost
 
 
-def _loss(proposal: ProposalRecord) -> str:
+def _named(models: Sequence[str], asked: int) -> str:
+    if len(models) == asked > 1:
+        return f"all {asked} members"
+    return ", ".join(map(on_one_line, models))
+
+
+def _reason(proposal: ProposalRecord) -> str:
     reason = f"{proposal['status']}: {proposal['error']}" if proposal["error"] else None
-    return f"layer {proposal['layer']}, {proposal['model']}: {_flat(reason or proposal['status'])}"
-
-
-def _flat(text: str) -> str:
-    return printable(" ".join(text.split()))
+    return on_one_line(reason or proposal["status"], _LONGEST_REASON)
 
 
 def usage_table(totals: Mapping[str, Mapping[str, Any]], unknown: Sequence[str]) -> Table:
@@ -229,10 +247,10 @@ def usage_table(totals: Mapping[str, Mapping[str, Any]], unknown: Sequence[str])
     table.add_column(width=1, no_wrap=True)
     for model, usage in totals.items():
         counts = (f"{usage[kind]:,}" for kind in sums)
-        table.add_row(Text(_flat(model)), *counts, "*" if model in unknown else "")
+        table.add_row(Text(on_one_line(model)), *counts, "*" if model in unknown else "")
     for model in unknown:
         if model not in totals:
-            table.add_row(Text(_flat(model)), "", "", "*")
+            table.add_row(Text(on_one_line(model)), "", "", "*")
     if unknown:
         table.caption = "* and requests that did not say what they used"
     return table

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import WordCompleter
@@ -18,14 +18,18 @@ from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.board import console, usage_table, write
 from langchain_moa.cli.conversation import Conversation
 from langchain_moa.cli.exits import Exit, code_of, one_line
+from langchain_moa.cli.inputs import QUESTION, lines_of_stdin, may_be_written
 from langchain_moa.cli.live import AnswerPrinter, Asked, ask, show_proposals, tell
 from langchain_moa.cli.mixture import member_names, mixture_for
 from langchain_moa.cli.options import MixtureOptions
-from langchain_moa.cli.terminal import without_echo
-from langchain_moa.errors import MoAError
+from langchain_moa.cli.terminal import on_one_line, stdin_is_terminal, without_echo
+from langchain_moa.config.text_files import checked_text
+from langchain_moa.errors import MoAConfigurationError, MoAError
 from langchain_moa.presets import DEFAULT_PRESET, get_preset
 
 Value = TypeVar("Value")
+Unreadable: TypeAlias = MoAConfigurationError
+"""Why a line is no question."""
 
 _COMMANDS: Final = {
     "/help": "show this",
@@ -33,7 +37,7 @@ _COMMANDS: Final = {
     "/layers": "show how many layers there are",
     "/proposals": "show the proposals of the last answer",
     "/usage": "show the tokens of this conversation",
-    "/save FILE": "save the conversation",
+    "/save FILE": "save the conversation (--force FILE: over a file)",
     "/load FILE": "go on with a saved one",
     "/retry": "ask the last question again",
     "/reset": "forget the conversation",
@@ -67,7 +71,8 @@ def run(
     Returns:
         The exit code: without a terminal it tells whether all questions were answered.
     """
-    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    interactive = stdin_is_terminal() and sys.stdout.isatty()
+    system = checked_text(system or "", "--system")
     if interactive and not yes and not (options.preset or options.config or options.demo):
         with mixture_for(options):  # what is wrong or missing is told before anything is asked
             pass
@@ -78,7 +83,7 @@ def run(
     with mixture_for(options, include_proposals=True) as llm, asyncio.Runner() as runner:
         conversation = Conversation(system, multi_turn=multi_turn)
         chat = Chat(llm, conversation, runner, proposals=proposals, totals=interactive or verbose)
-        return chat.talk(_typed()) if interactive else chat.answer(sys.stdin)
+        return chat.talk(_typed()) if interactive else chat.answer(lines_of_stdin())
 
 
 def _asked_options(options: MixtureOptions) -> MixtureOptions:
@@ -142,10 +147,10 @@ def _typed() -> Iterator[str]:
             return
 
 
-def _until_left(lines: Iterable[str]) -> Iterator[str]:
+def _until_left(lines: Iterable[str | Unreadable]) -> Iterator[str | Unreadable]:
     """What there is to do, line by line, until one says to leave."""
     for line in lines:
-        text = line.strip()
+        text = line if isinstance(line, MoAError) else line.strip()
         if text in _LEAVE:
             return
         if text:
@@ -192,7 +197,7 @@ class Chat:
             "/reset": self._reset,
         }
 
-    def talk(self, lines: Iterable[str]) -> int:
+    def talk(self, lines: Iterable[str | Unreadable]) -> int:
         """Answer each line that a user types, or do what it commands.
 
         Returns:
@@ -209,7 +214,7 @@ class Chat:
                 self._error(error)
         return Exit.ANSWER
 
-    def answer(self, lines: Iterable[str]) -> int:
+    def answer(self, lines: Iterable[str | Unreadable]) -> int:
         """Answer each line of a pipe, or do what it commands; Ctrl-C ends it.
 
         Returns:
@@ -224,7 +229,10 @@ class Chat:
                 code = code_of(error)
         return code
 
-    def _do(self, text: str) -> None:
+    def _do(self, text: str | Unreadable) -> None:
+        if isinstance(text, MoAError):
+            raise text
+        text = checked_text(text, QUESTION)
         word, _, argument = text.partition(" ")
         if not word.startswith("/") or word.startswith("//") or "\n" in word:
             self._answer(text.removeprefix("/") if text.startswith("//") else text)
@@ -255,7 +263,7 @@ class Chat:
         write(self._about, f"error: {one_line(error)}", "lost")
 
     def _note(self, text: str) -> None:
-        write(self._about, text, "note")
+        write(self._about, on_one_line(text), "note")
 
     def _help(self, _: str) -> None:
         for command, meaning in _COMMANDS.items():
@@ -267,8 +275,8 @@ class Chat:
         for number, models in enumerate(layers, start=1):
             for place, model in enumerate(models):
                 label = f"layer {number}" if place == 0 else ""
-                write(self._console, f"{label:11}{model}")
-        write(self._console, f"{'aggregator':11}{aggregators[0]}")
+                write(self._console, f"{label:11}{on_one_line(model)}")
+        write(self._console, f"{'aggregator':11}{on_one_line(aggregators[0])}")
 
     def _layers(self, _: str) -> None:
         layers = self._llm.num_layers
@@ -290,7 +298,15 @@ class Chat:
             self._note("no tokens yet.")
 
     def _save(self, argument: str) -> None:
-        self._with_file("/save", argument, self._conversation.save, "saved to")
+        word, _, rest = argument.partition(" ")
+        force = word == "--force"
+        name = rest.strip() if force else argument
+
+        def save(path: Path) -> None:
+            may_be_written(path, force=force, mend="/save --force FILE is the way")
+            self._conversation.save(path)
+
+        self._with_file("/save", name, save, "saved to")
 
     def _load(self, argument: str) -> None:
         self._with_file("/load", argument, self._conversation.load, "loaded from")
@@ -301,7 +317,12 @@ class Chat:
         if not argument:
             self._note(f"{command} needs a file's name.")
             return
-        action(Path(argument).expanduser())
+        try:
+            path = Path(argument).expanduser()
+        except RuntimeError:
+            msg = f"{argument}: there is no such user here."
+            raise MoAConfigurationError(msg) from None
+        action(path)
         count = len(self._conversation)
         self._note(f"{count} {'turn' if count == 1 else 'turns'} {done} {argument}.")
 

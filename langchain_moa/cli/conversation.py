@@ -17,6 +17,7 @@ from langchain_core.messages import (
 )
 from langchain_core.messages.ai import UsageMetadata, add_usage
 
+from langchain_moa.config.text_files import escaped, read_text, write_text
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.types import RECORD_KEY, MoARecord, ProgressEvent
 
@@ -99,20 +100,15 @@ class Conversation:
         return totals, sorted(unknown)
 
     def save(self, path: Path) -> None:
-        """Write the conversation to a JSON file; it holds no key.
+        """Write the conversation to a JSON file that nobody else may read; it holds no key.
 
         Raises:
             MoAConfigurationError: The file can't be written.
         """
         turns = [message for turn in self._turns for message in turn]
         kept = {"format": _FORMAT, "messages": messages_to_dict([*self._system, *turns])}
-        text = json.dumps(kept, indent=2, ensure_ascii=False)
-        try:
-            # half of a surrogate pair, which a model may write, is escaped as JSON has it
-            path.write_text(text, "utf-8", errors="backslashreplace")
-        except OSError as error:
-            msg = f"{path}: {error.strerror}."
-            raise MoAConfigurationError(msg) from None
+        text = escaped(json.dumps(kept, indent=2, ensure_ascii=False))
+        write_text(path, text, private=True, half_characters=True)
 
     def load(self, path: Path) -> None:
         """Go on with a conversation that was saved, in place of this one.
@@ -120,11 +116,9 @@ class Conversation:
         Raises:
             MoAConfigurationError: The file can't be read, or is no saved conversation.
         """
+        text = read_text(path)
         try:
-            system, turns = _parsed(json.loads(path.read_text("utf-8")))
-        except OSError as error:
-            msg = f"{path}: {error.strerror}."
-            raise MoAConfigurationError(msg) from None
+            system, turns = _parsed(json.loads(text))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             msg = f"{path} is no conversation that /save wrote."
             raise MoAConfigurationError(msg) from None

@@ -6,11 +6,15 @@ import os
 import sys
 import traceback
 from enum import IntEnum
+from typing import Final
 
 import click
 
 from langchain_moa.cli.extra import says_extra_is_missing
-from langchain_moa.cli.terminal import printable
+from langchain_moa.cli.terminal import on_one_line, printable
+
+_LONGEST: Final = 4000
+"""Characters of an error that are shown; it may name each of many members."""
 
 
 class Exit(IntEnum):
@@ -21,13 +25,16 @@ class Exit(IntEnum):
     BROKEN = 1
     """Something unexpected failed."""
     USAGE = 2
-    """An option, a configuration, a key or an extra is wrong or missing."""
+    """An option, a configuration, a key or an extra is wrong or missing; every member, or the
+    aggregator, refused its key."""
     NO_ANSWER = 3
-    """The models gave no answer."""
+    """The models gave no answer, or could not be connected to."""
     NOT_SERVED = 4
     """`models`: the endpoint does not serve a configured model."""
     INTERRUPTED = 130
     """Ctrl-C."""
+    TERMINATED = 143
+    """SIGTERM."""
 
 
 def code_of(error: BaseException) -> Exit:
@@ -42,9 +49,22 @@ def code_of(error: BaseException) -> Exit:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return Exit.INTERRUPTED
     usage = MoAConfigurationError | MissingExtraError | click.ClickException
-    if isinstance(error, usage) or says_extra_is_missing(error):
+    if isinstance(error, usage) or says_extra_is_missing(error) or _says_key_is_refused(error):
         return Exit.USAGE
     return Exit.NO_ANSWER if isinstance(error, MoAError) else Exit.BROKEN
+
+
+def _says_key_is_refused(error: BaseException) -> bool:
+    """Whether each member that gave nothing, or the aggregator, was refused for its key."""
+    from langchain_moa.errors import AggregationError, NotEnoughProposalsError  # noqa: PLC0415
+    from langchain_moa.reliability.causes import KEY_REFUSED  # noqa: PLC0415
+
+    if isinstance(error, AggregationError):
+        return KEY_REFUSED in str(error)
+    if not isinstance(error, NotEnoughProposalsError):
+        return False
+    reasons = [proposal.reason for proposal in error.proposals if not proposal.usable]
+    return bool(reasons) and all(KEY_REFUSED in reason for reason in reasons)
 
 
 def report(error: BaseException, *, debug: bool) -> int:
@@ -59,7 +79,7 @@ def report(error: BaseException, *, debug: bool) -> int:
         return Exit.BROKEN
     code = code_of(error)
     if debug:
-        traceback.print_exception(error)
+        say("".join(traceback.format_exception(error)).rstrip())
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
     elif isinstance(error, click.ClickException):
@@ -77,10 +97,10 @@ def _with_hint(error: click.ClickException) -> str:
 
 
 def say(text: str) -> None:
-    """Print a line to stderr."""
+    """Print lines to stderr."""
     click.echo(printable(text), err=True)
 
 
 def one_line(error: BaseException) -> str:
     """An error's message on one line, or its type where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return on_one_line(str(error), _LONGEST) or type(error).__name__

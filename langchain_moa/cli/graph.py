@@ -7,18 +7,21 @@ from pathlib import Path
 import click
 
 from langchain_moa.cli.exits import say
+from langchain_moa.cli.inputs import may_be_written
 from langchain_moa.cli.mixture import member_names, mixture_for
 from langchain_moa.cli.options import MixtureOptions
 from langchain_moa.cli.picture import draw_png
+from langchain_moa.cli.terminal import on_one_line, printable, write_data
 
 
-def run(options: MixtureOptions, *, mermaid: bool, png: Path | None) -> int:
+def run(options: MixtureOptions, *, mermaid: bool, png: Path | None, force: bool) -> int:
     """Draw the mixture to stdout, or to a file.
 
     Args:
         options: Which mixture.
         mermaid: Whether to print LangGraph's own drawing as Mermaid's text.
         png: A file for a picture.
+        force: Whether it may be written over a file that is there.
 
     Raises:
         click.UsageError: Both are given.
@@ -29,10 +32,11 @@ def run(options: MixtureOptions, *, mermaid: bool, png: Path | None) -> int:
     with mixture_for(options, asks=False) as llm:
         names = member_names(llm)
         if png is not None:
+            may_be_written(png, force=force, mend="give --force")
             draw_png(names, png)
             say(f"drawn to {png}.")
         elif mermaid:
-            click.echo(llm.graph.get_graph(xray=1).draw_mermaid(), nl=False)
+            write_data(printable(llm.graph.get_graph(xray=1).draw_mermaid()))
         else:
             click.echo(drawn(names))
     return 0
@@ -59,7 +63,7 @@ def drawn(names: list[list[str]]) -> str:
            v
         answer
     """
-    *layers, aggregator = names
+    *layers, aggregator = [[on_one_line(name) for name in layer] for layer in names]
     lines = ["question", "   |"]
     for number, models in enumerate(layers, start=1):
         lines += [f"   +-- layer {number}", *(f"   |     +-- {name}" for name in models), "   |"]

@@ -10,6 +10,7 @@ import click
 
 from langchain_moa.cli.exits import say
 from langchain_moa.cli.options import MixtureOptions
+from langchain_moa.cli.terminal import write_data
 from langchain_moa.presets import get_preset, preset_names
 
 _WIDTH: Final = 80
@@ -35,11 +36,13 @@ def presets(name: str | None) -> int:
     for note in notes:
         click.echo(fill(note, _WIDTH, initial_indent="# ", subsequent_indent="# "))
     click.echo()
-    click.echo(settings_text(preset.settings, ".toml"), nl=False)
+    write_data(settings_text(preset.settings, ".toml"))
     return 0
 
 
-def config(options: MixtureOptions, *, form: str, every: bool, write: Path | None) -> int:
+def config(
+    options: MixtureOptions, *, form: str, every: bool, write: Path | None, force: bool
+) -> int:
     """Print the mixture that options mean, or write it to a file.
 
     Args:
@@ -47,11 +50,13 @@ def config(options: MixtureOptions, *, form: str, every: bool, write: Path | Non
         form: `toml`, `yaml` or `json`.
         every: Whether settings that have their default are printed, too.
         write: The file, whose suffix says the format.
+        force: Whether it may be written over a file that is there.
 
     Raises:
         MoAConfigurationError: The mixture or the file is wrong.
     """
-    from langchain_moa.cli.mixture import mixture_for  # noqa: PLC0415 - slow to import
+    from langchain_moa.cli.inputs import may_be_written  # noqa: PLC0415 - slow to import
+    from langchain_moa.cli.mixture import mixture_for  # noqa: PLC0415
     from langchain_moa.config.data import config_of  # noqa: PLC0415
     from langchain_moa.config.files import settings_text, write_settings  # noqa: PLC0415
 
@@ -60,8 +65,9 @@ def config(options: MixtureOptions, *, form: str, every: bool, write: Path | Non
     if options.demo:  # its server is gone by now
         del settings["base_url"]
     if write is None:
-        click.echo(settings_text(settings, f".{form}"), nl=False)
+        write_data(settings_text(settings, f".{form}"))
         return 0
+    may_be_written(write, force=force, mend="give --force")
     write_settings(settings, write)
     say(f"written to {write}.")
     return 0

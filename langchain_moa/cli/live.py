@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, TypeAlias, cast
+from typing import TypeAlias, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.markdown import Markdown
-from rich.segment import Segment
 
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.board import Board, losses, summary, write
+from langchain_moa.cli.markdown import GrowingMarkdown, Paragraphs, Part
 from langchain_moa.cli.mixture import member_names
 from langchain_moa.cli.terminal import printable
 from langchain_moa.tracing.progress import OnProgress
@@ -25,7 +23,6 @@ from langchain_moa.types import MoARecord, ProgressEvent
 
 Chunks: TypeAlias = AsyncGenerator[AIMessageChunk, None]
 
-_FENCE: Final = re.compile(r"(`{3,}|~{3,})(.*)")
 _REFRESH = 10
 """How often a second the display is drawn anew."""
 
@@ -57,8 +54,9 @@ def _live(console: Console, shown: RenderableType = "") -> Live:
 class AnswerPrinter:
     """Prints a growing answer.
 
-    On a terminal it is rendered as Markdown: paragraphs that are finished are printed for good, and
-    only the last one is drawn anew as it grows, so that long answers scroll as any text.
+    On a terminal it is rendered as Markdown: what is finished is printed for good, and only the
+    last paragraph, or the end of it, is drawn anew as it grows, so that long answers scroll as any
+    text, and each piece costs the same however long the answer is.
 
     Args:
         console: Where to print.
@@ -66,23 +64,20 @@ class AnswerPrinter:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._pending = ""
+        self._plain: list[str] = []
+        self._growing = GrowingMarkdown()
         self._live: Live | None = None
 
     def feed(self, text: str) -> None:
         """Take the answer's next piece."""
         if not self._console.is_terminal:
-            self._pending += text
+            self._plain.append(text)
             return
-        self._pending += printable(text)
         if self._live is None:
-            self._live = _live(self._console)
+            self._live = _live(self._console, Paragraphs(self._growing))
             self._live.start()
-        finished, self._pending = finished_paragraphs(self._pending)
-        self._live.update(_Paragraphs(self._pending, tail=True))
-        if finished:
-            self._console.print(_Paragraphs(finished))
-            self._console.print()
+        for part in self._growing.feed(printable(text)):
+            self._print(part)
 
     def refresh(self) -> None:
         """Show what has come."""
@@ -95,67 +90,19 @@ class AnswerPrinter:
         Args:
             complete: Whether it is the whole answer; a part of one is shown on a terminal only.
         """
-        if self._live is None:
-            if complete:
-                self._console.out(self._pending, highlight=False)
-        else:
+        if self._live is not None:
             self._live.update("")
             self._live.stop()
-            if self._pending.strip():
-                self._console.print(_Paragraphs(self._pending))
-        self._pending, self._live = "", None
+            self._print(Part(self._growing.pending, gap=0))
+        elif complete:
+            self._console.out("".join(self._plain), highlight=False)
+        self._plain, self._growing, self._live = [], GrowingMarkdown(), None
 
-
-class _Paragraphs:
-    """Markdown without the empty lines that its renderer puts around some kinds of blocks.
-
-    Args:
-        text: The Markdown.
-        tail: Whether only the end is shown of what is higher than the screen.
-    """
-
-    def __init__(self, text: str, *, tail: bool = False) -> None:
-        self._text = text
-        self._tail = tail
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        # parsed when it is drawn, which is less often than tokens come
-        markdown = Markdown(self._text, code_theme="ansi_dark", hyperlinks=False)
-        lines = console.render_lines(markdown, options, pad=False)
-        written = [i for i, line in enumerate(lines) if "".join(s.text for s in line).strip()]
-        shown = lines[written[0] : written[-1] + 1] if written else []
-        for line in shown[-max(1, options.max_height - 1) :] if self._tail else shown:
-            yield from line
-            yield Segment.line()
-
-
-def finished_paragraphs(text: str) -> tuple[str, str]:
-    """Split growing Markdown at the last empty line outside a code block and a list's item.
-
-    Returns:
-        What cannot change any more, and the rest.
-    """
-    fence, after_empty, split, place = "", False, 0, 0
-    for line in text.splitlines(keepends=True):
-        if after_empty and not fence and not line[0].isspace():
-            split = place
-        fence = _fence_after(line.strip(), fence)
-        after_empty = not line.strip()
-        place += len(line)
-    return text[:split].strip("\n"), text[split:]
-
-
-def _fence_after(line: str, fence: str) -> str:
-    """The fence of the code block that goes on after a line; empty outside of one.
-
-    Only a fence of the same kind, as long at least and with nothing behind it, ends a block.
-    """
-    found = _FENCE.match(line)
-    if found is None:
-        return fence
-    if not fence:
-        return found[1]
-    return "" if not found[2] and found[1].startswith(fence) else fence
+    def _print(self, part: Part) -> None:
+        if part.text.strip():
+            self._console.print(Paragraphs(part.text))
+        if part.gap:
+            self._console.print("\n" * (part.gap - 1))
 
 
 async def ask(
@@ -199,7 +146,7 @@ class _Asking:
 
     async def run(self, llm: MoAChatModel, messages: list[BaseMessage]) -> Asked:
         started = time.perf_counter()
-        whole: AIMessageChunk | None = None
+        received: list[AIMessageChunk] = []
         complete = False
         if self._live:
             self._live.start()
@@ -207,15 +154,16 @@ class _Asking:
         try:
             async with aclosing(cast("Chunks", llm.astream(messages))) as chunks:
                 async for chunk in chunks:
-                    whole = chunk if whole is None else whole + chunk
+                    received.append(chunk)
                     self._show(chunk.text)
             complete = True
         finally:
             refreshing.cancel()
             self._hide_members()
-            if whole is not None and self._printer:
+            if received and self._printer:
                 self._printer.end(complete=complete)
-        message = cast("AIMessage", message_chunk_to_message(whole or AIMessageChunk(content="")))
+        first, *others = received or [AIMessageChunk(content="")]
+        message = cast("AIMessage", message_chunk_to_message(first + others))  # in one step
         seconds = time.perf_counter() - started
         return Asked(message=message, record=message.response_metadata["moa"], seconds=seconds)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -12,12 +14,14 @@ from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.exits import Exit, one_line, say
 from langchain_moa.cli.mixture import mixture_for
 from langchain_moa.cli.options import MixtureOptions
-from langchain_moa.cli.terminal import printable
+from langchain_moa.cli.terminal import on_one_line
 from langchain_moa.errors import MoAError
 from langchain_moa.members.runnables import language_models, model_of
 
-_TIMEOUT: Final = 30.0
-"""Seconds that an endpoint has to give its list."""
+TIMEOUT: Final = 30.0
+"""Seconds that an endpoint has to give its whole list."""
+LONGEST: Final = 1 << 25
+"""Bytes that a list may have; Together's has some 200 kB."""
 _CHAT: Final = ("chat", "language", "code", None)
 """Kinds of models, as Together names them, that answer questions; others tell no kind."""
 
@@ -56,10 +60,10 @@ def _listed(address: str, models: list[Any]) -> list[str]:
     ours = {model_of(model) for model in models}
     for name, kind in sorted(served.items()):
         if kind in _CHAT or name in ours:
-            click.echo(printable(f"{'*' if name in ours else ' '} {name}"))
+            click.echo(f"{'*' if name in ours else ' '} {on_one_line(name)}")
     missing = sorted(ours - served.keys())
     for name in missing:
-        click.echo(f"! {name}")
+        click.echo(f"! {on_one_line(name)}")
     marks = "* in the mixture, ! in the mixture but not served"
     say(f"{_shown(address)} serves {len(served)} models ({marks}).")
     return missing
@@ -72,33 +76,51 @@ def _shown(address: str) -> str:
     return f"{scheme}{colon}{host.rpartition('@')[2]}{slash}{path}"
 
 
-def served_models(address: str, key: str) -> Mapping[str, str | None]:
+def served_models(
+    address: str, key: str, *, timeout: float = TIMEOUT, longest: int = LONGEST
+) -> Mapping[str, str | None]:
     """The models that an endpoint serves, with their kinds where it tells them.
 
     Args:
         address: The base URL, to which `/models` is added.
         key: The endpoint's key.
+        timeout: Seconds that it has to give its whole list.
+        longest: Bytes that the list may have.
 
     Raises:
         MoAError: It gives no list.
     """
     shown = _shown(address)
     try:
-        answer = httpx.get(
-            f"{address.rstrip('/')}/models",
-            headers={"Authorization": f"Bearer {key}"},
-            timeout=_TIMEOUT,
-        )
-        answer.raise_for_status()
-        found = answer.json()
+        found = json.loads(asyncio.run(_answer(address, key, timeout, longest)))
         # Together gives a list, others as OpenAI an object that holds one
         items = found["data"] if isinstance(found, dict) else found
         return {str(item["id"]): item.get("type") for item in items}
     except httpx.HTTPStatusError as error:
         response = error.response
         msg = f"{shown} gives no list of models: {response.status_code} {response.reason_phrase}."
+    except TimeoutError:
+        msg = f"{shown} gives no list of models within {timeout:g} s."
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         msg = f"{shown} gives no list of models: {one_line(error).rstrip('.')}."
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         msg = f"{shown} gives no list of models that can be read."
     raise MoAError(msg)
+
+
+async def _answer(address: str, key: str, seconds: float, longest: int) -> bytes:
+    """What an endpoint answers, if all of it comes in time and has a size that a list may have."""
+    received = bytearray()
+    headers = {"Authorization": f"Bearer {key}"}
+    async with (
+        asyncio.timeout(seconds),
+        httpx.AsyncClient(timeout=None) as client,  # noqa: S113 - the line above is the limit
+        client.stream("GET", f"{address.rstrip('/')}/models", headers=headers) as answer,
+    ):
+        answer.raise_for_status()
+        async for piece in answer.aiter_bytes():
+            received += piece
+            if len(received) > longest:
+                msg = "it is longer than a list of models"
+                raise ValueError(msg)
+    return bytes(received)

@@ -31,6 +31,9 @@ class MixtureOptions:
         num_proc: How many member calls may run at the same time.
         quorum: So many usable proposals of a layer are enough.
         timeout: Seconds that a whole call has.
+        proposer_timeout: Seconds that each reference model has.
+        layer_timeout: Seconds that each layer of reference models has.
+        grace: Seconds that the others still have once a quorum is there.
         base_url: Address of an endpoint that speaks Together's API.
         trust_host: Hosts named by the configuration that may get keys.
         sequential: Whether one member is called after the other.
@@ -48,6 +51,9 @@ class MixtureOptions:
     num_proc: int | None = None
     quorum: float | None = None
     timeout: float | None = None
+    proposer_timeout: float | None = None
+    layer_timeout: float | None = None
+    grace: float | None = None
     base_url: str | None = None
     trust_host: tuple[str, ...] = ()
     sequential: bool = False
@@ -86,6 +92,9 @@ def overrides_of(options: MixtureOptions) -> dict[str, Any]:
         "max_concurrency": options.num_proc,
         "quorum": _whole(options.quorum),
         "timeout": options.timeout,
+        "proposer_timeout": options.proposer_timeout,
+        "layer_timeout": options.layer_timeout,
+        "grace": options.grace,
         "base_url": options.base_url,
         "sequential": options.sequential or None,
     }
@@ -106,6 +115,13 @@ def _split(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
 
 
 _NUMBER: Final = "NUMBER"
+
+
+def _seconds(name: str, meaning: str, *, none: bool = False) -> Callable[[Any], Any]:
+    """An option that takes a time; with `none` it may be 0."""
+    kind = click.FloatRange(min=0, min_open=not none)
+    return click.option(name, type=kind, metavar="SECONDS", help=meaning)
+
 
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
@@ -166,12 +182,10 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         metavar=_NUMBER,
         help="So many proposals (or such a share, as 0.5) are enough.",
     ),
-    click.option(
-        "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
-        metavar="SECONDS",
-        help="Seconds that a whole call has.",
-    ),
+    _seconds("--timeout", "Seconds that a whole call has."),
+    _seconds("--proposer-timeout", "Seconds that each reference model has."),
+    _seconds("--layer-timeout", "Seconds that each layer of reference models has."),
+    _seconds("--grace", "Seconds for the others once a quorum is there.", none=True),
     click.option("--base-url", metavar="URL", help="An endpoint that speaks Together's API."),
     click.option(
         "--trust-host",

@@ -12,7 +12,7 @@ from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
-from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.config.text_files import write_file
 
 _SIZE: Final = 22
 _PAD, _GAP, _RISE, _MARGIN = 16, 28, 84, 40
@@ -51,11 +51,7 @@ def draw_png(names: Sequence[Sequence[str]], path: Path) -> None:
         for box, text in zip(row, texts, strict=True):
             draw.rounded_rectangle(box, 10, _FILLS[kind], _LINE, 2)
             draw.text((_middle(box), (box[1] + box[3]) / 2), text, _INK, font, anchor="mm")
-    try:
-        image.save(path, "PNG")
-    except OSError as error:
-        msg = f"{path}: {error.strerror or error}."
-        raise MoAConfigurationError(msg) from None
+    write_file(path, lambda beside: image.save(beside, "PNG"))
 
 
 def _row(widths: Sequence[float], left: float, place: int) -> list[Box]:

@@ -1,23 +1,90 @@
-"""The terminal itself: what is typed while an answer is on its way must not break into it."""
+"""The terminal itself: what may be written to it, and the state in which it is left."""
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from types import FrameType
+from typing import Final, NoReturn
+
+import click
 
 _POSIX: Final = sys.platform != "win32"
 if _POSIX:
     import termios
 
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# C0 but for tabs and line ends, DEL and C1, which terminals obey as they obey escape sequences,
+# and the controls that show text in another order than it has (https://trojansource.codes)
+_COMMANDS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_ORDER_MARKS: Final = re.compile("[\u061c\u200e\u200f]")
+_LONGEST_LINE: Final = 1000
 
 
 def printable(text: str) -> str:
-    """Text without control characters, by which a model could command the terminal."""
-    return _CONTROL.sub("", text)
+    """Text by which nobody can command the terminal, nor show words in another order.
+
+    Tabs and line ends stay, and so do the marks that texts of several directions need.
+    """
+    return _COMMANDS.sub("", text)
+
+
+def on_one_line(text: str, longest: int = _LONGEST_LINE) -> str:
+    """A name, or a reason, as one printable line.
+
+    Args:
+        text: The text; it may be of any length.
+        longest: The most characters that are shown.
+    """
+    begin = text[: 4 * longest]  # more than that is not looked at
+    line = _ORDER_MARKS.sub("", printable(" ".join(begin.split())))
+    shortened = len(line) > longest or len(text) > len(begin)
+    return f"{line[: longest - 1]}…" if shortened else line
+
+
+def write_data(text: str) -> None:
+    """Write what programs read: in UTF-8, whatever the terminal's encoding is."""
+    click.echo(text.encode(errors="replace"), nl=False)
+
+
+def stdin_is_terminal() -> bool:
+    """Whether somebody may answer questions."""
+    return sys.stdin.isatty()
+
+
+def open_what_is_closed() -> None:
+    """Give the program its three streams, should whoever started it have closed some.
+
+    Else the next connection would get the number of a closed one, and what is written to that
+    would go to a model.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            mode = "r" if number == 0 else "w"
+            descriptor = os.open(os.devnull, os.O_RDWR)  # gets the number of the closed one
+            setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8"))
+
+
+@contextmanager
+def terminated_in_order() -> Iterator[None]:
+    """Let SIGTERM end the program as Ctrl-C does: with the terminal as it was before."""
+    if not _POSIX or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminated(number: int, _: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
+    raise SystemExit(128 + number)
 
 
 @contextmanager

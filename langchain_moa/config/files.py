@@ -11,7 +11,15 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
+from langchain_moa.config.text_files import escaped, needs_escapes, read_text, write_text
 from langchain_moa.errors import MoAConfigurationError
+
+_MERGE: Final = "tag:yaml.org,2002:merge"
+_NUMBERS: Final = [f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp")]
+_LONGEST_NUMBER: Final = 400
+"""Characters of a number; the greatest float has 309 digits."""
+_MOST_VALUES: Final = 100_000
+"""Values of a document, that of each alias counted wherever it stands."""
 
 
 class Format(NamedTuple):
@@ -37,9 +45,10 @@ def read_settings(path: Path) -> dict[str, Any]:
             a key twice, or is no table of settings.
     """
     format_ = format_of(path)
+    text = read_text(path)
     try:
-        settings = format_.loads(path.read_text("utf-8-sig"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        settings = format_.loads(text)
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         msg = f"{path}: {_reason(error)}."
         raise MoAConfigurationError(msg) from None
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
@@ -49,25 +58,18 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def write_settings(settings: Mapping[str, Any], path: Path) -> None:
-    """Write settings to a file, in the format that its suffix names.
+    """Write settings to a file, in the format that its suffix names, over what is there.
 
     Raises:
         MoAConfigurationError: The format can't hold them, or the file can't be written.
     """
     format_of(path)
-    text = settings_text(settings, path.suffix)
-    try:
-        path.write_text(text, "utf-8")
-    except (OSError, ValueError) as error:  # half of a surrogate pair is no text
-        msg = f"{path}: {_reason(error)}."
-        raise MoAConfigurationError(msg) from None
+    write_text(path, settings_text(settings, path.suffix))
 
 
 def _reason(error: Exception) -> str:
-    """Why a file can't be read or written, in one line, with the line of the file."""
+    """Why a file's text is not valid, in one line, with the line of the file."""
     text = str(error)
-    if isinstance(error, OSError):
-        text = error.strerror or text
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         text = f"{error.problem} (at line {mark.line + 1}, column {mark.column + 1})"
@@ -77,7 +79,7 @@ def _reason(error: Exception) -> str:
 
 
 def settings_text(settings: Mapping[str, Any], suffix: str) -> str:
-    """Settings as the text of a file.
+    """Settings as the text of a file, which commands no terminal whatever names it holds.
 
     Args:
         settings: Plain data: what JSON can hold.
@@ -108,29 +110,75 @@ def format_of(path: Path) -> Format:
 
 def _once(pairs: list[tuple[Hashable, Any]]) -> dict[Hashable, Any]:
     """A dict of pairs, none of whose keys stands there twice."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        msg = f"{twice!r} stands there twice"
-        raise ValueError(msg)
+    made: dict[Hashable, Any] = {}
+    for key, value in pairs:
+        if key in made:
+            msg = f"{key!r} stands there twice"
+            raise ValueError(msg)
+        made[key] = value
     return made
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Plain YAML, without repeated keys."""
+    """Plain YAML, without repeated keys, and of a size that follows from the file's."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        """The document, before anything is made of it."""
+        node = super().get_single_node()
+        if node is not None:
+            _size_of(node, {})
+        return node
+
+
+def _size_of(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """How many values a part of a document is, each alias counted as what it stands for.
+
+    Args:
+        node: The part.
+        sizes: What is known of others; 0 is a part that is being counted.
+    """
+    known = sizes.get(id(node))
+    if known:
+        return known
+    if known == 0:
+        raise _problem(node, "an alias stands within what it names")
+    sizes[id(node)] = 0
+    if isinstance(node, yaml.ScalarNode):
+        if node.tag in _NUMBERS and len(node.value) > _LONGEST_NUMBER:
+            raise _problem(node, f"a number has more than {_LONGEST_NUMBER} characters")
+        size = 1
+    else:
+        pairs = isinstance(node, yaml.MappingNode)
+        parts = [part for pair in node.value for part in pair] if pairs else node.value
+        size = 1 + sum(_size_of(part, sizes) for part in parts)
+    if size > _MOST_VALUES:
+        raise _problem(node, f"with its aliases it is more than {_MOST_VALUES:,} values")
+    sizes[id(node)] = size
+    return size
+
+
+def _problem(node: yaml.Node, problem: str) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Hashable, Any]:
-    loader.flatten_mapping(node)
-    pairs = [tuple(loader.construct_object(part, deep=True) for part in p) for p in node.value]
+    """A table; what it says itself goes over what `<<` merges into it (https://yaml.org/type/merge)."""
     try:
-        return _once(pairs)
+        own = [key for key, _ in node.value if key.tag != _MERGE]
+        _once([(loader.construct_object(key, deep=True), None) for key in own])
+        loader.flatten_mapping(node)
+        made = {}
+        for key, value in node.value:
+            made[loader.construct_object(key, deep=True)] = loader.construct_object(
+                value, deep=True
+            )
     except ValueError as error:
         problem = str(error)
     except TypeError:
         problem = "a list or a table can't be a key"
-    raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+    else:
+        return made
+    raise _problem(node, problem)
 
 
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
@@ -139,7 +187,7 @@ _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _m
 def _toml(settings: Mapping[str, Any]) -> str:
     import tomli_w  # noqa: PLC0415 - most programs write no TOML
 
-    return tomli_w.dumps(_without_null(settings))
+    return escaped(tomli_w.dumps(_without_null(settings)))
 
 
 def _without_null(value: Any) -> Any:
@@ -159,7 +207,8 @@ def _without_null(value: Any) -> Any:
 
 
 def _json(settings: Mapping[str, Any]) -> str:
-    return f"{json.dumps(settings, indent=2, ensure_ascii=False, allow_nan=False)}\n"
+    text = json.dumps(settings, indent=2, ensure_ascii=False, allow_nan=False)
+    return f"{escaped(text)}\n"
 
 
 class _Dumper(yaml.SafeDumper):
@@ -168,7 +217,7 @@ class _Dumper(yaml.SafeDumper):
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     # PyYAML folds these as it folds its own line breaks, unless they are escaped
-    style = '"' if _LINE_BREAKS.intersection(text) else None
+    style = '"' if _LINE_BREAKS.intersection(text) or needs_escapes(text) else None
     return dumper.represent_scalar(yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG, text, style)
 
 
@@ -177,7 +226,8 @@ _Dumper.add_representer(str, _text)
 
 
 def _yaml(settings: Mapping[str, Any]) -> str:
-    return yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    text = yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return escaped(text)  # what is to be escaped stands between double quotes
 
 
 _YAML: Final = Format(lambda text: yaml.load(text, _StrictLoader), _yaml)  # noqa: S506 - is a SafeLoader

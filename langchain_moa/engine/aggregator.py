@@ -24,7 +24,7 @@ from langchain_moa.engine.call import CallInProgress, shown_proposals
 from langchain_moa.engine.reading import read_by, require_taken, seen_by
 from langchain_moa.engine.request import MemberCall, prepare_call
 from langchain_moa.engine.stream import aclose_late, aopened, close_late, opened
-from langchain_moa.engine.turn import Turn
+from langchain_moa.engine.turn import Turn, said
 from langchain_moa.errors import AggregationError, UnsupportedContentError
 from langchain_moa.members.adapters import as_chunk, as_message
 from langchain_moa.members.member import Member
@@ -265,7 +265,7 @@ class _Watch:
             return error
         if not isinstance(error, Exception) or isinstance(error, _NOT_OURS):
             return None
-        return self._final.error(self._turn, f"{type(error).__name__}: {error}", error)
+        return self._final.error(self._turn, said(error, self._turn.member), error)
 
     def _outcome(self, error: AggregationError | None) -> tuple[EventName, dict[str, Any]]:
         if error is not None:

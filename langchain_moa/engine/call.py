@@ -12,6 +12,7 @@ from langchain_moa.accounting.budget import Ledger
 from langchain_moa.errors import NotEnoughProposalsError
 from langchain_moa.members.bindings import Bindings
 from langchain_moa.mixture import Mixture
+from langchain_moa.reliability.causes import told_once
 from langchain_moa.reliability.quorum import OPEN, Gate
 from langchain_moa.tracing.progress import Progress
 from langchain_moa.types import FanOutDecision, Proposal, proposals_from_state
@@ -116,7 +117,7 @@ def require_enough(
     usable = [p for p in proposals if p.usable]
     if len(usable) >= needed or not call.mixture.policy.raises_below_minimum:
         return
-    failures = "; ".join(f"{p.model}: {p.reason}" for p in proposals if not p.usable)
+    failures = told_once((p.model, p.reason) for p in proposals if not p.usable)
     layer = proposals[0].layer if proposals else 1
     msg = (
         f"layer {layer} gave {len(usable)} usable of {len(proposals)} proposals, "

@@ -27,6 +27,7 @@ from langchain_moa.engine.call import CallInProgress
 from langchain_moa.engine.request import MemberCall, asking, is_given_up
 from langchain_moa.errors import UnsupportedContentError
 from langchain_moa.members.member import Member
+from langchain_moa.reliability.causes import key_variables, reason_of
 from langchain_moa.reliability.quorum import OPEN, Gate
 from langchain_moa.reliability.retries import pause_before_retry
 from langchain_moa.reliability.slots import Places
@@ -248,7 +249,7 @@ class Turn:
                 raise
             return self._at_once(Result(ended="refused", reason=str(error)))
         except Exception as error:  # noqa: BLE001 - a filter of the user's, say; others may answer
-            return self._at_once(Result(ended="raised", error=error, reason=_said(error)))
+            return self._at_once(Result(ended="raised", error=error, reason=said(error, member)))
         if places.given_up or is_given_up():  # meanwhile, or by whom all of this is done for
             return self._at_once(Result(ended="refused", reason="nobody waits for it any more"))
         self.requests.append(request)
@@ -334,12 +335,13 @@ def _raised(request: MemberCall, error: Exception) -> Result:
     return Result(
         ended="timed_out" if timed_out else "raised",
         error=error,
-        reason=_said(error),
+        reason=said(error, request.member),
         request=request,
     )
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception, member: Member) -> str:
+    """What an error says of why a member gave no answer; it may quote the member's key."""
     if isinstance(error, KeyError) and "__pregel" in str(error):
         return "the member called interrupt() or another function of LangGraph's context"
-    return f"{type(error).__name__}: {error}"
+    return reason_of(error, model=member.model, variables=key_variables(member.chat_model))

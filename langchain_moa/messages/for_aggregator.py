@@ -211,18 +211,22 @@ class _Round(NamedTuple):
 
 
 def _rounds(messages: Sequence[BaseMessage]) -> Iterator[_Round]:
+    roles = [role_of(message) for message in messages]
+    last = max((place for place, role in enumerate(roles) if role == "assistant"), default=-1)
     for place, message in enumerate(messages):
         if isinstance(message, AIMessage) and calls_tools(message):
-            results = list(takewhile(lambda m: isinstance(m, ToolMessage), messages[place + 1 :]))
-            ids = [m.tool_call_id for m in results if isinstance(m, ToolMessage)]
-            end = place + 1 + len(results)
-            later = [role_of(m) for m in messages[end:]]
+            after = takewhile(
+                lambda m: isinstance(m, ToolMessage),
+                (messages[later] for later in range(place + 1, len(messages))),
+            )
+            ids = [m.tool_call_id for m in after if isinstance(m, ToolMessage)]
+            end = place + 1 + len(ids)
             yield _Round(
                 answer=message,
                 places=range(place, end),
                 results=ids,
-                then=next(iter(later), None),
-                is_last="assistant" not in later,
+                then=roles[end] if end < len(roles) else None,
+                is_last=last < end,
             )
 
 

@@ -14,7 +14,8 @@ from rich.console import Console, RenderableType
 from langchain_moa import MoAConfigurationError
 from langchain_moa.cli.board import THEME, Board, usage_table
 from langchain_moa.cli.conversation import Conversation
-from langchain_moa.cli.live import AnswerPrinter, finished_paragraphs
+from langchain_moa.cli.live import AnswerPrinter
+from langchain_moa.cli.markdown import GrowingMarkdown
 from langchain_moa.cli.terminal import printable
 from langchain_moa.tracing.progress import progress_event
 from langchain_moa.types import EventName
@@ -37,12 +38,17 @@ from langchain_moa.types import EventName
         ("", ""),
     ],
 )
-def test_finished_paragraphs_cannot_change_any_more(text: str, finished: str) -> None:
-    done, rest = finished_paragraphs(text)
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_finished_paragraphs_cannot_change_any_more(text: str, finished: str, size: int) -> None:
+    growing = GrowingMarkdown()
+    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+    parts = [part for piece in pieces for part in growing.feed(piece)]
+    done, rest = "\n\n".join(part.text for part in parts), growing.pending
     assert done == finished
     assert text.startswith(done)
     assert text.endswith(rest)
     assert len(done) + len(rest) + 2 >= len(text)  # nothing but empty lines is lost
+    assert all(part.gap == 1 for part in parts)
 
 
 @pytest.mark.parametrize("text", ["\x1b[2Jgone", "\x9b31mred", "a\x07\x08b\rc\x00"])

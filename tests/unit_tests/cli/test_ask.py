@@ -136,9 +136,12 @@ def test_too_few_proposals_are_exit_code_3_and_each_has_its_reason(
     ran = cli("ask", QUESTION, *MIXTURE)
     assert (ran.code, ran.out) == (3, "")
     assert ran.err.count("\n") == 1
-    assert ALPHA in ran.err
-    assert BETA in ran.err
+    assert ran.err.count("no such luck (all 2 members)") == 1
     assert AGGREGATOR not in asked_models(server)
+    server.models[ALPHA] = ModelBehavior(status=400, error="much too long")
+    ran = cli("ask", QUESTION, *MIXTURE)
+    for name, reason in ((ALPHA, "much too long"), (BETA, "no such luck")):
+        assert f"{name}: failed: OpenAIInvalidRequestError: Error code: 400 - {reason}" in ran.err
 
 
 @pytest.mark.parametrize("fault", [{}, {"status": 500}])
@@ -171,9 +174,9 @@ def test_half_of_a_character_costs_no_answer(
 
 
 def test_bytes_that_are_no_text_are_no_question(cli: Cli, server: LoopbackServer) -> None:
-    ran = cli("ask", "-", *MIXTURE, stdin="\udcff")
+    ran = cli("ask", "-", *MIXTURE, stdin=b"\xff")
     assert (ran.code, ran.out) == (2, "")
-    assert "the question is no text" in ran.err
+    assert "the question is not text in UTF-8" in ran.err
     assert not server.requests
 
 

@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import tomllib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 from PIL import Image
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 
-from langchain_moa import MoAChatModel
+from langchain_moa import MoAChatModel, MoAError
+from langchain_moa.cli.models import served_models
 from langchain_moa.presets import get_preset, preset_names
 from langchain_moa.testing import LoopbackServer
+from langchain_moa.testing.serving import ServerThread
 from tests.commands import KEY, MIXTURE, MODELS
 from tests.conftest import Cli
 from tests.wire import AGGREGATOR, ALPHA, BETA, GAMMA
+
+
+@contextmanager
+def lists(body: Any) -> Iterator[str]:
+    """The address of an endpoint that answers with a text, with pieces, or not for a while."""
+
+    async def answer(_: Request) -> Response:
+        if isinstance(body, str):
+            return Response(body)
+        if hasattr(body, "__aiter__"):
+            return StreamingResponse(body)
+        await body
+        return Response()
+
+    with ServerThread(Starlette(routes=[Route("/v1/models", answer)])) as server:
+        yield f"{server.url}/v1"
+
 
 # --- models -----------------------------------------------------------------------------------
 
@@ -68,23 +93,41 @@ def test_models_of_other_providers_are_not_looked_for(cli: Cli, server: Loopback
     ],
 )
 def test_models_reads_both_forms_of_lists(listing: Any, shown: list[str], cli: Cli) -> None:
-    def answer(*_: Any, **__: Any) -> httpx.Response:
-        return httpx.Response(200, json=listing, request=httpx.Request("GET", "http://x"))
-
-    cli.environment.setattr(httpx, "get", answer)
-    ran = cli("models", "--reference-models", ALPHA, "--model", ALPHA, "--base-url", "http://x/v1")
+    with lists(json.dumps(listing)) as address:
+        ran = cli("models", "--reference-models", ALPHA, "--model", ALPHA, "--base-url", address)
     assert (ran.code, ran.out.splitlines()) == (0, shown)
 
 
-@pytest.mark.parametrize("listing", ["no list", [1], {"data": None}, [{"name": "x"}]])
-def test_models_says_when_it_cannot_read_a_list(listing: Any, cli: Cli) -> None:
-    def answer(*_: Any, **__: Any) -> httpx.Response:
-        return httpx.Response(200, json=listing, request=httpx.Request("GET", "http://x"))
-
-    cli.environment.setattr(httpx, "get", answer)
-    ran = cli("models", "--base-url", "http://x/v1")
+@pytest.mark.parametrize(
+    "listing", ['"no list"', "[1]", '{"data": null}', '[{"name": "x"}]', "<html>", "[" * 100_000]
+)
+def test_models_says_when_it_cannot_read_a_list(listing: str, cli: Cli) -> None:
+    with lists(listing) as address:
+        ran = cli("models", "--base-url", address)
     assert (ran.code, ran.out) == (3, "")
-    assert ran.err == "error: http://x/v1 gives no list of models that can be read.\n"
+    assert ran.err == f"error: {address} gives no list of models that can be read.\n"
+
+
+def test_a_list_of_models_has_a_limit_of_time() -> None:
+    """Whether the endpoint is silent, or always about to say more."""
+
+    async def drips() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.05)
+
+    for body in (drips(), asyncio.sleep(3600)):
+        with lists(body) as address, pytest.raises(MoAError, match=r"within 0\.5 s\."):
+            served_models(address, KEY, timeout=0.5)
+
+
+def test_a_list_of_models_has_a_limit_of_size() -> None:
+    async def pours() -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * 1000
+
+    with lists(pours()) as address, pytest.raises(MoAError, match="no list of models that can be"):
+        served_models(address, KEY, longest=100_000)
 
 
 def test_models_without_an_endpoint(cli: Cli, server: LoopbackServer) -> None:

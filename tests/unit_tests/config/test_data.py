@@ -414,7 +414,7 @@ def test_repeated_keys_are_refused(name: str, text: str, tmp_path: Path) -> None
         ("x.yaml", b"[a]: 2\n", "can't be a key (at line 1"),
         ("x.yaml", b"a: !!python/object:os.system {}\n", "could not determine a constructor"),
         ("x.json", b"[" * 100_000, "nested too deeply"),
-        ("x.toml", b"name = '\xff'", "utf-8"),
+        ("x.toml", b"name = '\xff'", "UTF-8"),
     ],
 )
 def test_files_that_hold_no_settings(
