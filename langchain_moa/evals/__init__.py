@@ -2,11 +2,12 @@
 
 Each step is a function over plain records and can be used alone; `docs/evaluation.md` tells of all.
 
-    from langchain_moa.evals import answer, compare, get_suite, judge, judging_of, row_scores
+    from langchain_moa.evals import answer, get_suite, judge, judging_of, row_scores
 
-    rows = get_suite("mt_bench").rows()
-    answers = answer(rows, [mixture, member])
-    judgments = judge(rows, answers, judging_of("mt_bench"), "openai:gpt-5")
+    suite = get_suite("mt_bench")
+    answers = answer(suite.rows(), [mixture, member])
+    judging = judging_of(suite, answers[0]["model"])
+    judgments = judge(suite.rows(), answers, judging, "openai:gpt-5")
 
 Nothing is imported before it is used; most of it needs the extra `evals`.
 """

@@ -13,6 +13,7 @@ from typing import Final, TypeVar, cast
 
 from langchain_moa.evals.parsing import skill_scores
 from langchain_moa.evals.reading import DataFileError, Record, field, read_records
+from langchain_moa.evals.scores.mt_bench import FAILED
 from langchain_moa.evals.upstream_types import (
     Annotation,
     PairJudgment,
@@ -64,7 +65,7 @@ def read_annotations(path: Path) -> list[Annotation]:
 
 
 def read_single_judgments(path: Path) -> list[SingleJudgment]:
-    """MT-Bench's ratings (`gpt-4_single.jsonl`).
+    """MT-Bench's ratings (`gpt-4_single.jsonl`); a score that is `null` is a failed one.
 
     Args:
         path: The file.
@@ -77,6 +78,9 @@ def read_single_judgments(path: Path) -> list[SingleJudgment]:
         field(record, "question_id", int, path, number)
         field(record, "model", str, path, number)
         _judge(record, path, number)
+        score = record.get("score", FAILED)
+        if score is None or (isinstance(score, float) and math.isnan(score)):
+            record["score"] = FAILED
         field(record, "score", float, path, number)
         if field(record, "turn", int, path, number) not in (1, 2):
             raise DataFileError(path, f"row {number}: field 'turn' must be 1 or 2.")

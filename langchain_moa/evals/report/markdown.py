@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from langchain_moa.evals.comparison import RESAMPLES, Estimate
@@ -35,7 +36,8 @@ def _section(
     summary: Summary, scores: Sequence[Mapping[str, Any]], pictures: Sequence[str]
 ) -> list[str]:
     by = summary.run["metric"] or (f"judged by {summary.judge}" if summary.judge else "not judged")
-    parts = [f"## {_escaped(summary.run['source'])}, {_escaped(by)}", "", summary.headline, ""]
+    name = Path(summary.run["source"]).name
+    parts = [f"## {_escaped(name)}, {_escaped(by)}", "", summary.headline, ""]
     parts += [_picture(name) for name in pictures if name.endswith(".png")]
     parts += _ceiling(summary)
     parts += ["### Models", "", *_models(summary), ""]
@@ -207,7 +209,10 @@ def _how(summary: Summary) -> list[str]:
     run = summary.run
     judge = run["judge"]
     lines = [f"- Run: `{summary.folder}`, started {run['started']}, ended {run['finished'] or '-'}"]
-    lines += [f"- Rows: {run['rows']}" + (f" (limit {run['limit']})" if run["limit"] else "")]
+    lines += [
+        f"- Rows: {run['rows']} of `{run['source']}`"
+        + (f" (limit {run['limit']})" if run["limit"] else "")
+    ]
     if summary.judge is None:
         lines += ["- Nobody has judged the answers yet."]
     elif run["metric"]:

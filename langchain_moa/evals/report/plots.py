@@ -61,6 +61,7 @@ def bars(summary: Summary) -> Figure | None:
     models = [model for model in summary.models if model.score is not None]
     if not models:
         return None
+    models.reverse()  # the first one on top of its equals
     models.sort(key=lambda model: model.score.mean if model.score else -math.inf)
     figure, axes = _figure(len(models))
     for place, model in enumerate(models):
@@ -157,7 +158,8 @@ def _room_for_values(axes: Axes, ends: Sequence[float], summary: Summary) -> Non
     """Leave room for the numbers behind the bars, whatever the scale ends at."""
     measure = summary.measure
     end = max([*ends, measure.low])
-    axes.set_xlim(measure.low, measure.low + (end - measure.low) * 1.12 + 1e-9 or measure.high)
+    width = (end - measure.low) * 1.12 or measure.high - measure.low
+    axes.set_xlim(measure.low, measure.low + width)
 
 
 def _legend(axes: Axes, roles: Sequence[str]) -> None:
@@ -197,7 +199,9 @@ def cost(summary: Summary) -> Figure | None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, linewidth=0.4, color="#dddddd")
     axes.set_axisbelow(True)
+    end = 1.06 * max(usd for _, usd, _ in points) or 1.0
     line = pareto([(usd, score) for _, usd, score in points])
+    line.append((end, line[-1][1]))
     axes.step(
         [usd for usd, _ in line],
         [score for _, score in line],
@@ -226,7 +230,7 @@ def cost(summary: Summary) -> Figure | None:
     axes.set_ylabel(f"Win rate{against} (%)" if summary.pairwise else summary.measure.title)
     axes.set_title(_title(summary), loc="left", fontsize="medium", color=_INK)
     figure.legend(loc="outside lower right", ncols=4, frameon=False, fontsize="small")
-    axes.set_xlim(0, 1.06 * max(usd for _, usd, _ in points) or 1)
+    axes.set_xlim(0, end)
     axes.margins(y=0.15)
     _name_points(figure, axes, points)
     return figure
@@ -365,8 +369,15 @@ def shortened(name: str) -> str:
 
 
 def _title(summary: Summary) -> str:
-    judge = f"judge: {shortened(summary.judge)}" if summary.judge else "not judged"
-    return f"{summary.run['source']}  ·  {summary.run['rows']} rows  ·  {judge}"
+    name = Path(summary.run["source"]).name
+    return f"{name}  ·  {summary.run['rows']} rows  ·  {judged_by(summary)}"
+
+
+def judged_by(summary: Summary) -> str:
+    """Who judged, for titles."""
+    if summary.run["metric"]:
+        return f"metric: {shortened(summary.run['metric'].removeprefix('metric:'))}"
+    return f"judge: {shortened(summary.judge)}" if summary.judge else "not judged"
 
 
 def saved(figure: Figure, folder: Path, stem: str) -> list[str]:

@@ -129,7 +129,7 @@ def row_id(text: str) -> str:
         >>> row_id("What is the capital of France?")
         '115049a298532be2'
     """
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def file_hash(path: Path) -> str:

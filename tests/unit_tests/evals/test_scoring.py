@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,12 @@ def test_files_of_pairs_and_of_ratings(tmp_path: Path) -> None:
         "acme/other",
     ]
     assert unscored(scores) == 1
+
+
+def test_ratings_that_are_none_have_failed(tmp_path: Path) -> None:
+    rows = [judgment(81, 1, 8), {**judgment(81, 2, 0), "score": None}, judgment(82, 1, math.nan)]
+    [result] = score_files("mt_bench", [as_lines(tmp_path / "a.jsonl", rows)])["results"]
+    assert (result["average"], result["n_failed"], result["n_unscored"]) == (8, 2, 2)
 
 
 def test_reviews_name_their_model_or_the_file_does(tmp_path: Path) -> None:
