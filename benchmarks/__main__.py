@@ -7,6 +7,7 @@ D: heavy tails, hanging and failing proposers: wall seconds and lost calls.
 E: memory per call under way, of 1,000.
 F: growth of CPU with proposers, layers, length of proposals and history.
 G: time of importing, size installed.
+H: CPU of judging an answer in an evaluation, against a plain batch of the same prompts.
 soak: thousands of calls among random faults; only where it is asked for.
 """
 
@@ -46,7 +47,7 @@ def main() -> int:
         "--scenario", choices=SCENARIOS, action="append", help="default: all but soak"
     )
     parser.add_argument(
-        "--repetitions", type=_count, default=15, help="of A, C and G; of B, E and F a fifth"
+        "--repetitions", type=_count, default=15, help="of A, C and G; of B, E, F and H a fifth"
     )
     parser.add_argument(
         "--calls", type=_count, help=f"of D (default {TAIL_CALLS}) and soak (default {CALLS})"

@@ -14,6 +14,7 @@ from typing import Any, Final
 from benchmarks.crew import Crew
 from benchmarks.growth import growth_ratios, growth_table, run_growth
 from benchmarks.imports import imports_ratios, run_imports
+from benchmarks.judging import judging_ratios, judging_table, run_judging
 from benchmarks.load import load_ratios, load_table, run_load
 from benchmarks.machine import described
 from benchmarks.memory import memory_ratios, memory_table, run_memory
@@ -92,6 +93,12 @@ class Run:
         found = run_imports(self.repetitions)
         return {"imports": found}, imports_ratios(found), ""
 
+    async def judging(self) -> Found:
+        """Scenario H."""
+        found = await run_judging(self.few, quick=self.quick)
+        kept = {"judging": [it.as_json() for it in found]}
+        return kept, judging_ratios(found), judging_table(found)
+
     async def soak(self) -> Found:
         """The soak."""
         calls = self.calls or (QUICK_SOAK if self.quick else CALLS)
@@ -107,6 +114,7 @@ _SCENARIOS: Final[dict[str, Callable[[Run], Awaitable[Found]]]] = {
     "E": Run.memory,
     "F": Run.growth,
     "G": Run.imports,
+    "H": Run.judging,
     "soak": Run.soak,
 }
 SCENARIOS: Final = tuple(_SCENARIOS)

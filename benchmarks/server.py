@@ -20,12 +20,13 @@ from benchmarks import faults
 from benchmarks.machine import raise_file_limit
 from benchmarks.roster import Job
 from langchain_moa.proposals.prompt import AGGREGATOR_PROMPT
-from langchain_moa.testing import BehaviorFunction, LoopbackServer, ModelBehavior
+from langchain_moa.testing import BehaviorFunction, LoopbackServer, ModelBehavior, Reply
 
 LATENCY, QUICK_LATENCY = 0.2, 0.05
 """Seconds that each model thinks before it answers."""
 SHORT, LONG = 1, 500
 """Tokens of the two streamed answers; their difference is what a token costs."""
+JUDGE: Final = "bench/judge"
 PROPOSERS: Final = tuple(f"bench/proposer-{number}" for number in range(4))
 AGGREGATOR, SHORT_STREAM, LONG_STREAM = "bench/aggregator", "bench/short", "bench/long"
 LENGTHS: Final = (100, LONG, 1_000, 5_000, 20_000)
@@ -85,12 +86,21 @@ def models(latency: float = LATENCY) -> Models:
     }
 
 
+def judge() -> Models:
+    """A judge that prefers the second output, with log-probabilities as OpenAI gives them."""
+    tops = [{"token": "M", "logprob": -0.25}, {"token": "m", "logprob": -1.5}]
+    logprobs = {"content": [{"token": "M", "logprob": -0.25, "top_logprobs": tops}]}
+    said = Reply(text="M", finish_reason="length", logprobs=logprobs)
+    return {JUDGE: ModelBehavior(reply=said)}
+
+
 SERVED: Final[dict[str, Callable[[], Models]]] = {
     "steady": models,
     "quick": partial(models, QUICK_LATENCY),
     "tails": faults.tails,
     "quick tails": faults.quick_tails,
     "soak": faults.soak,
+    "judge": judge,
 }
 
 

@@ -25,7 +25,7 @@ from langchain_core.messages import BaseMessage, convert_to_messages
 
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.errors import MoAConfigurationError
-from langchain_moa.evals.contestants import Contestant, contestant
+from langchain_moa.evals.contestants import Contestant, contestant, with_different_names
 from langchain_moa.evals.records import (
     RecordFile,
     RunFolder,
@@ -294,7 +294,8 @@ def answer(
     Args:
         rows: The rows, as a suite gives them.
         who: A mixture, a chat model, a runnable that takes messages, or a list of such, or of what
-            `contestants` gives.
+            `contestants` gives. The second one of a name gets a number; `contestant(model, "name")`
+            gives it another name.
         settings: Gives a row's temperature and limit of tokens; by default the suite's own.
         folder: A folder to record the answers in: what it holds is not asked for again.
         concurrency: How many rows are answered at the same time.
@@ -332,7 +333,7 @@ async def aanswer(
 ) -> list[Answer]:
     """The async twin of `answer`."""
     given = who if isinstance(who, list | tuple) else [who]
-    named = [contestant(each) for each in given]
+    named = with_different_names([contestant(each) for each in given])
     with ExitStack() as stack:
         if folder is None:
             records = RecordFile(None, answer_key, answer_subject)

@@ -186,7 +186,7 @@ def contestant(model: Any, name: str = "") -> Contestant:
 def members_of(llm: MoAChatModel) -> list[Contestant]:
     """Every member of a mixture alone, each once, under the name that it is asked for by."""
     found = [alone(model, role="member", like=llm) for model in _firsts(llm)]
-    return _with_different_names(_different(found))
+    return with_different_names(_different(found))
 
 
 def self_moa_of(llm: MoAChatModel, model: Any = None) -> Contestant:
@@ -226,7 +226,7 @@ def contestants(llm: Any, against: Sequence[Against] = (), *, name: str = "") ->
         else:
             like = first.model if isinstance(other, str) else None
             found.append(alone(other, like=like))
-    return _with_different_names(_different(found))
+    return with_different_names(_different(found))
 
 
 def _compared(first: Contestant, wanted: str) -> list[Contestant]:
@@ -245,7 +245,7 @@ def _different(found: Iterable[Contestant]) -> list[Contestant]:
     return list(first.values())
 
 
-def _with_different_names(found: Iterable[Contestant]) -> list[Contestant]:
+def with_different_names(found: Iterable[Contestant]) -> list[Contestant]:
     """Contestants, of whom the second and later ones of a name get a number."""
     seen: dict[str, int] = {}
     named = []

@@ -142,3 +142,12 @@ def test_a_mixture_without_an_answer_keeps_its_proposals() -> None:
     moa: Any = found["moa"]
     assert "the aggregator is down" in (found["error"] or "")
     assert [proposal["text"] for proposal in moa["proposals"]] == ["3"]
+
+
+def test_two_models_of_one_name_are_two() -> None:
+    models = [ScriptedChatModel.saying("3"), ScriptedChatModel.saying("4")]
+    found = answer([row("1")], models)
+    assert [(a["model"], a["output"]) for a in found] == [
+        ("scripted", "3"),
+        ("scripted #2", "4"),
+    ]
