@@ -3,7 +3,7 @@ r"""Files of records: JSON lists and JSONL, read strictly, with errors that name
 Example:
     >>> import tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "rows.jsonl"
-    >>> _ = path.write_text('{"id": 1}\\n{"id": 2}\\n')
+    >>> _ = path.write_text('{"id": 1}\n{"id": 2}\n')
     >>> read_records(path)
     [{'id': 1}, {'id': 2}]
 """

@@ -360,7 +360,7 @@ def shortened(name: str) -> str:
 
     Example:
         >>> shortened("deepseek-ai/DeepSeek-V4-Pro-Instruct-2026-10")
-        'deepseek-ai/DeepS…nstruct-2026-10'
+        'deepseek-ai/DeepS…Instruct-2026-10'
     """
     if len(name) <= _LONGEST:
         return name
