@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.messages.ai import AIMessage, UsageMetadata, add_usage
@@ -22,23 +22,74 @@ def sum_usage(usages: Iterable[UsageMetadata | None]) -> UsageMetadata | None:
     return total
 
 
+_COUNTS: Final = ("input_tokens", "output_tokens", "total_tokens")
+_MOST: Final = 2**53
+"""A count above is none: nobody has read so many tokens, and JSON readers would round it."""
+
+
+def known_usage(usage: Mapping[str, Any] | None) -> UsageMetadata | None:
+    """The usage that a provider reports; `None` where it is not in whole numbers of tokens.
+
+    Details that are no such numbers are left out. What LangChain's cache puts in its place, a cost
+    of zero, is kept.
+
+    Example:
+        >>> known_usage({"input_tokens": 1.5, "output_tokens": 2, "total_tokens": 3.5}) is None
+        True
+    """
+    if not isinstance(usage, Mapping):
+        return None
+    if usage.get("total_cost") == 0 and not any(name in usage for name in _COUNTS):
+        return cast("UsageMetadata", usage)
+    counts = {name: _count(usage.get(name)) for name in _COUNTS}
+    if None in counts.values():
+        return None
+    known: dict[str, Any] = {**usage, **counts}
+    for name, value in usage.items():
+        if isinstance(value, Mapping):
+            counted = {key: _count(number) for key, number in value.items()}
+            known[name] = {key: n for key, n in counted.items() if n is not None}
+        elif name != "total_cost" and _count(value) is None:
+            known.pop(name)
+    return cast("UsageMetadata", known)
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens; JSON tells 12 and 12.0 not apart."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST:
+        return None
+    return int(value) if value == int(value) else None
+
+
 class UsageMeter(UsageMetadataCallbackHandler):
     """Adds up the tokens of all model calls below a run, those from a cache left out."""
 
     run_inline = True  # in an event loop, a handler that is not inline costs a thread switch
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.unknown: set[str | None] = set()
+        """The models that answered and did not say what they used, as far as they have names."""
+
     @override
     def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
         for generation in response.generations[0][:1]:
             message = getattr(generation, "message", None)
-            if isinstance(message, AIMessage) and not is_cached(message):
-                super().on_llm_end(response, **kwargs)
+            if not isinstance(message, AIMessage) or is_cached(message):
+                continue
+            name, usage = answering_model(message), known_usage(message.usage_metadata)
+            if name and usage:
+                with self._lock:
+                    total = add_usage(self.usage_metadata.get(name), usage)
+                    self.usage_metadata[name] = total
+            else:
+                self.unknown.add(name)
 
 
 def is_cached(message: AIMessage) -> bool:
     """Whether an answer came from LangChain's LLM cache, which sets its cost to zero."""
-    usage: Mapping[str, Any] = message.usage_metadata or {}
-    return usage.get("total_cost") == 0
+    usage: Any = message.usage_metadata
+    return isinstance(usage, Mapping) and usage.get("total_cost") == 0
 
 
 def usage_of_message(message: AIMessage, model: str) -> dict[str, UsageMetadata]:
@@ -48,9 +99,10 @@ def usage_of_message(message: AIMessage, model: str) -> dict[str, UsageMetadata]
         message: The model's answer; one from a cache has used nothing.
         model: Name asked for, used where the answer names no model.
     """
-    if message.usage_metadata is None or is_cached(message):
+    usage = known_usage(message.usage_metadata)
+    if usage is None or is_cached(message):
         return {}
-    return {answering_model(message) or model: message.usage_metadata}
+    return {answering_model(message) or model: usage}
 
 
 def answering_model(message: AIMessage) -> str | None:

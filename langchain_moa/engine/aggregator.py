@@ -30,7 +30,8 @@ from langchain_moa.members.adapters import as_chunk, as_message
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import model_and_arguments
 from langchain_moa.messages.for_aggregator import history_for_aggregator
-from langchain_moa.messages.verdicts import judge_answer
+from langchain_moa.messages.verdicts import judge
+from langchain_moa.reliability.provider_errors import provider_error
 from langchain_moa.reliability.waiting import Result, acarried_out, carried_out
 from langchain_moa.tracing.callbacks import deaf_handlers, isolated
 from langchain_moa.types import RECORD_KEY, EventName, Proposal
@@ -213,10 +214,10 @@ def _scope(request: MemberCall) -> AbstractContextManager[None]:
 
 
 def _judged(request: MemberCall, output: Any) -> Result:
-    message = as_message(output)
+    message = as_message(output, request.input)
     request.answered(message)
-    reason = judge_answer(message)
-    return Result(good=reason is None, value=message, reason=reason, request=request)
+    verdict = request.judged(judge(message, for_caller=True))
+    return Result(good=verdict.usable, value=message, reason=verdict.reason, request=request)
 
 
 class _Watch:
@@ -265,6 +266,7 @@ class _Watch:
             return error
         if not isinstance(error, Exception) or isinstance(error, _NOT_OURS):
             return None
+        error = provider_error(error)
         return self._final.error(self._turn, said(error, self._turn.member), error)
 
     def _outcome(self, error: AggregationError | None) -> tuple[EventName, dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from langchain_core.exceptions import ModelAPIError
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 
@@ -15,6 +16,7 @@ from langchain_moa.engine.record import call_record
 from langchain_moa.engine.request import MemberCall
 from langchain_moa.engine.turn import Turn
 from langchain_moa.messages.tools import tells_of_calls
+from langchain_moa.messages.verdicts import AnswerSoFar
 from langchain_moa.proposals.similarity import most_central
 from langchain_moa.proposals.voting import permitted, structured_answer
 from langchain_moa.types import (
@@ -128,9 +130,11 @@ class AnswerStream:
         self._usage: list[UsageMetadata | None] = []
         self._metadata: dict[str, Any] = {}
         self._last: AIMessageChunk | None = None
+        self._answer = AnswerSoFar()
 
     def passed_on(self, chunk: AIMessageChunk) -> AIMessageChunk | None:
         """The chunk to yield now; nothing when it is kept for the end."""
+        self._answer.take(chunk)
         self._usage.append(chunk.usage_metadata)
         metadata = chunk.response_metadata
         self._metadata.update(metadata)
@@ -148,13 +152,17 @@ class AnswerStream:
 
         Raises:
             ModelConnectionError: The stream was cut off.
+            ModelAPIError: What was sent is no answer, or the provider could not finish it.
         """
         kept = self._last or AIMessageChunk(content="")
         whole = AIMessage(
             "", response_metadata=self._metadata, usage_metadata=sum_usage(self._usage)
         )
-        self._request.require_end(whole)
+        self._request.require_end(self._answer, whole)
         self._request.answered(whole)
+        verdict = self._request.judged(self._answer.judged(whole))
+        if not verdict.usable:
+            raise ModelAPIError(verdict.reason)
         finished = finished_answer(self._turn, self._request, whole, self._proposals)
         added = {RECORD_KEY: finished.response_metadata[RECORD_KEY]}
         if not self._metadata.get("model_name"):

@@ -33,7 +33,7 @@ from langchain_moa.members.runnables import with_arguments
 from langchain_moa.messages.for_proposers import ending_on_user, history_for_proposers
 from langchain_moa.messages.reasoning import strip_reasoning
 from langchain_moa.messages.tools import arguments_text, calls_as_text, with_advice
-from langchain_moa.messages.verdicts import judge
+from langchain_moa.messages.verdicts import AnswerSoFar, judge
 from langchain_moa.reliability.retries import is_retryable
 from langchain_moa.reliability.waiting import Ending, Result, acarried_out, carried_out
 from langchain_moa.tracing.callbacks import deaf_handlers, isolated, proposer_config
@@ -100,10 +100,10 @@ class Proposing:
         return self._proposal(turn, result)
 
     def _ask(self, request: MemberCall) -> Result:
-        return self._judged(request, as_message(self._answer(request)))
+        return self._judged(request, as_message(self._answer(request), request.input))
 
     async def _aask(self, request: MemberCall) -> Result:
-        return self._judged(request, as_message(await self._aanswer(request)))
+        return self._judged(request, as_message(await self._aanswer(request), request.input))
 
     def _answer(self, request: MemberCall) -> Any:
         if not self._streams:
@@ -231,14 +231,13 @@ class Proposing:
             filter(None, [strip_reasoning(message.text), self._calls(request, message)])
         )
         text = written.encode(errors="replace").decode()
-        status, error = judge(message, text)
-        good = status in ("ok", "cached")
+        verdict = request.judged(judge(message, text))
         value = {
             "model_name": request.model_name(message),
-            "status": status,
-            "text": text if good else "",
+            "status": verdict.status,
+            "text": text if verdict.usable else "",
         }
-        return Result(good=good, value=value, reason=error, request=request)
+        return Result(good=verdict.usable, value=value, reason=verdict.reason, request=request)
 
     def _calls(self, request: MemberCall, message: AIMessage) -> str:
         """The calls of a reference model that tools or a schema were bound to, as text."""
@@ -306,11 +305,13 @@ class _StreamedProposal:
     def __init__(self, request: MemberCall) -> None:
         self._request = request
         self._chunks: list[AIMessageChunk] = []
+        self._answer = AnswerSoFar()
         self._begun = False
 
     def take(self, chunk: AIMessageChunk) -> Iterator[_Outcome]:
         """Keep a piece; gives the events to tell."""
         self._chunks.append(chunk)
+        self._answer.take(chunk)
         if not chunk.text:
             return
         if not self._begun:
@@ -322,5 +323,5 @@ class _StreamedProposal:
         """All pieces as one message."""
         first, *others = self._chunks or [AIMessageChunk(content="")]
         whole = add_ai_message_chunks(first, *others)
-        self._request.require_end(whole)
+        self._request.require_end(self._answer, whole)
         return whole

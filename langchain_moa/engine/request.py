@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Final
 
-from langchain_core.exceptions import ModelConnectionError
+from langchain_core.exceptions import ModelAPIError, ModelConnectionError
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -18,7 +18,7 @@ from langchain_moa.accounting.usage import UsageMeter, answering_model, is_cache
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import model_of
-from langchain_moa.messages.verdicts import is_cut_off
+from langchain_moa.messages.verdicts import AnswerSoFar, Verdict
 from langchain_moa.tracing.callbacks import Setting, has_handlers, with_handler
 from langchain_moa.tracing.handlers import OpenRuns
 from langchain_moa.types import RECORD_KEY
@@ -96,15 +96,29 @@ class MemberCall:
         """Seconds since the call was made ready, to the microsecond."""
         return round(perf_counter() - self.started, 6)
 
-    def require_end(self, whole: AIMessage) -> None:
+    def require_end(self, answer: AnswerSoFar, end: AIMessage) -> None:
         """Refuse a stream that was cut off, which some clients take for a whole one.
+
+        Args:
+            answer: What came.
+            end: What the last pieces say of the whole answer.
 
         Raises:
             ModelConnectionError: It lacks the end mark that the provider always gives.
         """
-        if self.member.marks_end and is_cut_off(whole):
+        if self.member.marks_end and answer.is_cut_off(end):
             msg = "the stream ended without its end mark"
             raise ModelConnectionError(msg)
+
+    def judged(self, verdict: Verdict) -> Verdict:
+        """The verdict on the answer, unless it is one to ask again for.
+
+        Raises:
+            ModelAPIError: The provider could not finish the answer.
+        """
+        if verdict.status == "failed":
+            raise ModelAPIError(verdict.reason)
+        return verdict
 
     async def cancelled(self, error: BaseException) -> None:
         """Close what the cancelled call leaves open in traces."""
@@ -131,11 +145,12 @@ class MemberCall:
             self.used = usage_of_message(message, self.model)
         else:
             self.used = dict(self.meter.usage_metadata)
+            self.lacking = sorted({name or self.model for name in self.meter.unknown})
         record = message.response_metadata.get(RECORD_KEY)
         if record is not None and self.meter is not None:  # a mixture's, as one member
             self.degraded, self.lacking = record["degraded"], record["usage"]["unknown"]
         elif not self.used and not self.free:
-            self.lacking = [self.model]
+            self.lacking = self.lacking or [self.model]
         self.ended_well = True
 
     def model_name(self, message: AIMessage) -> str | None:

@@ -1,7 +1,8 @@
-"""The aggregator's stream: opened up to its first token, then read on with a deadline.
+"""The aggregator's stream: opened up to the start of its answer, then read on with a deadline.
 
-Until the first token a stream may be given up for another one. After that what was sent stays
-valid, and a failure is an error after the partial text.
+Reasoning and blanks are held back, for they are no answer: until there is something that can be
+one, a stream may be given up for another one. After that what was sent stays valid, and a failure
+is an error after the partial text.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from langchain_core.messages.ai import add_ai_message_chunks
 
 from langchain_moa.engine.request import MemberCall
 from langchain_moa.members.adapters import as_chunk
-from langchain_moa.messages.verdicts import judge_answer
+from langchain_moa.messages.verdicts import AnswerSoFar, judge
 from langchain_moa.reliability.quorum import OPEN
 from langchain_moa.reliability.threads import Worker
 from langchain_moa.reliability.waiting import Result
@@ -159,29 +160,29 @@ class _Watchdog:
 
 
 def opened(request: MemberCall) -> Result:
-    """Make a request, up to the first token of its answer."""
+    """Make a request, up to the first piece that can be an answer; what came before is kept."""
     pieces = stepped(_pieces(request), _scope(request))
-    head: list[AIMessageChunk] = []
+    head, answer = list[AIMessageChunk](), AnswerSoFar()
     for piece in pieces:
         head.append(as_chunk(piece))
-        if _has_begun(head[-1]):
+        if answer.take(head[-1]):
             return Result(good=True, value=OpenedStream(head, pieces), request=request)
-    return _nothing(request, head)
+    return _all(request, answer, OpenedStream(head, pieces))
 
 
 async def aopened(request: MemberCall) -> Result:
     """The async twin of `opened`."""
     pieces = astepped(_apieces(request), _scope(request))
-    head: list[AIMessageChunk] = []
+    head, answer = list[AIMessageChunk](), AnswerSoFar()
     try:
         async for piece in pieces:
             head.append(as_chunk(piece))
-            if _has_begun(head[-1]):
+            if answer.take(head[-1]):
                 return Result(good=True, value=AsyncOpenedStream(head, pieces), request=request)
     except asyncio.CancelledError:
         await pieces.aclose()
         raise
-    return _nothing(request, head)
+    return _all(request, answer, AsyncOpenedStream(head, pieces))
 
 
 def close_late(result: Result) -> None:
@@ -200,16 +201,16 @@ def _scope(request: MemberCall) -> Any:
     return partial(isolated, deaf_handlers(request.config))
 
 
-def _has_begun(chunk: AIMessageChunk) -> bool:
-    """Whether a chunk has anything in it that a reader would see."""
-    return bool(chunk.content or chunk.tool_call_chunks or chunk.additional_kwargs)
-
-
-def _nothing(request: MemberCall, head: list[AIMessageChunk]) -> Result:
-    first, *others = head or [AIMessageChunk(content="")]
+def _all(
+    request: MemberCall, answer: AnswerSoFar, opened: OpenedStream | AsyncOpenedStream
+) -> Result:
+    """What came of a stream that has ended before there was an answer in it."""
+    first, *others = opened.head or [AIMessageChunk(content="")]
     message = cast("AIMessage", message_chunk_to_message(add_ai_message_chunks(first, *others)))
+    request.require_end(answer, message)
     request.answered(message)
-    return Result(reason=judge_answer(message) or "no text", request=request)
+    verdict = request.judged(judge(message, for_caller=True))
+    return Result(good=verdict.usable, value=opened, reason=verdict.reason, request=request)
 
 
 def _pieces(call: MemberCall) -> Iterator[Any]:

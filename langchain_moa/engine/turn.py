@@ -28,6 +28,7 @@ from langchain_moa.engine.request import MemberCall, asking, is_given_up
 from langchain_moa.errors import UnsupportedContentError
 from langchain_moa.members.member import Member
 from langchain_moa.reliability.causes import key_variables, reason_of
+from langchain_moa.reliability.provider_errors import provider_error
 from langchain_moa.reliability.quorum import OPEN, Gate
 from langchain_moa.reliability.retries import pause_before_retry
 from langchain_moa.reliability.slots import Places
@@ -331,6 +332,7 @@ async def _awaitable(result: Result) -> Result:
 
 
 def _raised(request: MemberCall, error: Exception) -> Result:
+    error = provider_error(error)
     timed_out = isinstance(error, TimeoutError | ModelTimeoutError)
     return Result(
         ended="timed_out" if timed_out else "raised",

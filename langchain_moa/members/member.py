@@ -18,8 +18,8 @@ from langchain_core.runnables import (
 from langchain_core.runnables.base import RunnableBindingBase
 from pydantic import SecretStr
 
-from langchain_moa.members.adapters import Conversation, adapter_of
 from langchain_moa.members.identity import fingerprint
+from langchain_moa.members.prompts import Conversation, adapter_of
 from langchain_moa.members.runnables import (
     counting,
     holds_graph,

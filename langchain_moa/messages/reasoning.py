@@ -117,6 +117,52 @@ def _unwrapped(text: str, around: tuple[str, str]) -> str:
     return inner[: -len(end)] if inner[-len(end) :].lower() == end else inner
 
 
+_TAGS: Final = ("<think>", "<thinking>", "</think>", "</thinking>")
+_LONGEST_TAG: Final = max(map(len, _TAGS))
+_OPENING: Final = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
+
+
+class ReasoningAhead:
+    """Tells of a text that comes in pieces whether it has got past the reasoning at its start.
+
+    Example:
+        >>> ahead = ReasoningAhead()
+        >>> [ahead.is_past(piece) for piece in ("<th", "ink>2+2", "</think>", " ", "4")]
+        [False, False, False, False, True]
+    """
+
+    def __init__(self) -> None:
+        self._rest = ""  # what is not yet known to be reasoning, or not
+        self._inside = False
+        self._past = False
+
+    def is_past(self, piece: str) -> bool:
+        """Whether, with this piece, text has come that is no reasoning."""
+        if self._past:
+            return True
+        self._rest += piece
+        while self._cut():
+            pass
+        if self._inside:
+            self._rest = self._rest[-_LONGEST_TAG:]  # half a closing tag, at most
+            return False
+        rest = self._rest.lower()
+        self._past = bool(rest) and not any(tag.startswith(rest) for tag in _TAGS)
+        return self._past
+
+    def _cut(self) -> bool:
+        """Cut the next tag, and what is known to be reasoning with it; whether there was one."""
+        if not self._inside:
+            self._rest = self._rest.lstrip()
+        tag = _CLOSING.search(self._rest) if self._inside else _OPENING.match(self._rest)
+        tag = tag or _CLOSING.match(self._rest)
+        if tag is None:
+            return False
+        self._rest = self._rest[tag.end() :]
+        self._inside = not self._inside and _OPENING.fullmatch(tag.group()) is not None
+        return True
+
+
 def is_reasoning(block: object) -> bool:
     """Whether a content block holds reasoning, in the words of any provider."""
     return isinstance(block, dict) and block.get("type") in REASONING_BLOCKS

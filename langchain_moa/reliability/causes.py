@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 from langchain_core.exceptions import ModelConnectionError
 
+from langchain_moa.reliability.provider_errors import text_of
+
 KEY_REFUSED: Final = "the key was refused"
 """What stands in the reason of a request that failed for its key alone."""
 _DEEPEST: Final = 20
@@ -35,7 +37,7 @@ def reason_of(error: BaseException, *, model: str, variables: Iterable[str] = ()
         model: The model that was asked.
         variables: The environment's variables that hold the model's key.
     """
-    said = f"{type(error).__name__}: {error}"
+    said = f"{type(error).__name__}: {text_of(error)}"
     response = _first(error, "response")
     status = getattr(response, "status_code", None)
     where = _address(error)

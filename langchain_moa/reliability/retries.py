@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import random
-from email.utils import parsedate_to_datetime
-from time import time
 from typing import Final
 
+from langchain_moa.reliability.provider_errors import retry_after
 from langchain_moa.reliability.waiting import Result
 
 _FIRST_PAUSE: Final = 0.5
@@ -27,27 +25,8 @@ def pause_before_retry(result: Result, attempt: int) -> float | None:
     """Seconds to wait before the next attempt; `None` where none is worth it."""
     if result.good or not getattr(result.error, "is_retryable", False):
         return None
-    asked_for = _retry_after(result.error)
+    asked_for = retry_after(result.error)
     if asked_for is not None:
         return asked_for * random.uniform(1.0, 1.1)  # noqa: S311 - not for secrets
     longest: float = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - as above
-
-
-def _retry_after(error: Exception | None) -> float | None:
-    """Seconds that the provider asks to wait, from the response's `Retry-After` header."""
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    value = str(headers.get("retry-after", ""))
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = _seconds_until(value)
-    return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def _seconds_until(date: str) -> float:
-    """Seconds until an HTTP date; not a number where it is none."""
-    try:
-        return float(parsedate_to_datetime(date).timestamp()) - time()
-    except (ValueError, OverflowError):
-        return math.nan

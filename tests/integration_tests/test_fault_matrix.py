@@ -53,10 +53,12 @@ class Fault:
         reason: A pattern of the error that the record names.
         streamed_reason: The same where the answer is streamed; by default `reason`.
         requests: How often it is asked, the one retry counted.
+        streamed_requests: The same where the answer is streamed; by default `requests`.
         known: Whether what it used is known.
         late: Whether it takes too long.
         in_streams: Whether whole answers don't have it, so that they must be streamed.
         passes: Text that comes before it in a stream, which can't be taken back.
+        harmless: Whether the answer is one, of which only the tokens are not known.
         answers: Whether a caller gets it as the answer, for it to judge.
         recovers: Whether the retry succeeds.
         pause: Seconds for which it asks to wait.
@@ -67,11 +69,13 @@ class Fault:
     reason: str = ""
     streamed_reason: str = ""
     requests: int = 1
+    streamed_requests: int = 0
     known: bool = False
     late: bool = False
     in_streams: bool = False
     passes: str = ""
     answers: bool = False
+    harmless: bool = False
     recovers: bool = False
     pause: float = 0.0
 
@@ -143,6 +147,50 @@ FAULTS: Final = {
         behavior=always(content_type="text/html"),
         reason="Unexpected response type.*Bad gateway",
         streamed_reason="No generation chunks were returned",
+        streamed_requests=2,
+    ),
+    "error in a 200": Fault(
+        behavior=always(status=429, error_in="answer", error="slow down"),
+        reason="ModelRateLimitError.*slow down",
+        streamed_reason="No generation chunks were returned",
+        requests=2,
+    ),
+    "error in a 200, not to be retried": Fault(
+        behavior=always(status=401, error_in="event", error="who are you"),
+        reason="ModelAuthenticationError.*who are you",
+    ),
+    "error event": Fault(
+        behavior=always(status=502, error_in="event", error="upstream lost"),
+        reason="ModelAPIError.*upstream lost",
+        requests=2,
+    ),
+    "error event after some text": Fault(
+        behavior=always(status=502, error_in="event", error="upstream lost", error_after=2),
+        reason="ModelAPIError.*upstream lost",
+        requests=2,
+        passes="It is",
+    ),
+    "finish_reason error": Fault(
+        behavior=always(status=502, error_in="choice", error_after=2),
+        reason="ModelAPIError.*finish_reason is error",
+        requests=2,
+        known=True,
+        passes="It is",
+    ),
+    "stream of nothing": Fault(
+        behavior=always(reply=Reply(text="<think>Paris, or</think>\n")),
+        status="reasoning_only",
+        reason="holds only reasoning",
+        known=True,
+    ),
+    "stream of blanks": Fault(
+        behavior=always(reply=Reply(text=" \n\n")), status="empty", reason=NO_TEXT, known=True
+    ),
+    "usage of any type": Fault(
+        behavior=always(
+            usage={"prompt_tokens": 1.5, "completion_tokens": 2, "total_tokens": 3.5}
+        ),
+        harmless=True,
     ),
     "context overflow": Fault(
         behavior=always(status=400, error=FULL, error_code="context_length_exceeded"),
@@ -213,7 +261,15 @@ class Cell:
     def lost(self) -> bool:
         """Whether the faulty members give nothing to go on with."""
         answers = self.fault.answers and not self.place.proposes
-        return not (self.fault.recovers or answers)
+        return not (self.fault.recovers or self.fault.harmless or answers)
+
+    @property
+    def passes(self) -> str:
+        return self.fault.passes if self.streams else ""
+
+    @property
+    def requests(self) -> int:
+        return (self.streams and self.fault.streamed_requests) or self.fault.requests
 
     @property
     def reason(self) -> str:
@@ -226,7 +282,7 @@ class Cell:
         if self.place.proposes:
             return NotEnoughProposalsError if self.place.faulty == PROPOSERS else None
         # what was sent of a stream can't be taken back for a fallback's answer
-        saved = len(self.place.aggregators) > 1 and not self.fault.passes
+        saved = len(self.place.aggregators) > 1 and not self.passes
         return None if saved else AggregationError
 
     @property
@@ -238,7 +294,7 @@ class Cell:
     def answer(self) -> str:
         if self.error is not None:
             shown = self.error is AggregationError and "stream" in self.way
-            return self.fault.passes if shown else ""
+            return self.passes if shown else ""
         if self.fault.answers and not self.place.proposes:
             return "I was about to"
         return ANSWERS[self.answering]
@@ -346,7 +402,8 @@ def assert_proposals(cell: Cell, proposals: Sequence[Any]) -> None:
             assert proposal["status"] == cell.fault.status, proposal
             assert re.search(cell.reason, proposal["error"], re.DOTALL), proposal
             assert proposal["text"] == ""
-            assert proposal["model_name"] == (model if cell.fault.known else None)
+            named = cell.fault.known and cell.fault.status != "failed"
+            assert proposal["model_name"] == (model if named else None)
         else:
             assert (proposal["status"], proposal["error"]) == ("ok", None)
             assert (proposal["text"], proposal["model_name"]) == (ANSWERS[model], model)
@@ -356,8 +413,8 @@ def assert_proposals(cell: Cell, proposals: Sequence[Any]) -> None:
 def requests_of(cell: Cell, model: str) -> int:
     """How often a member has to be asked."""
     if model in cell.place.faulty:
-        sent = cell.fault.passes and not cell.place.proposes  # and so not asked for again
-        return 1 if sent else cell.fault.requests
+        sent = cell.passes and not cell.place.proposes  # and so not asked for again
+        return 1 if sent else cell.requests
     if model == AGGREGATOR:
         return int(cell.error is not NotEnoughProposalsError)
     if model == SECOND:

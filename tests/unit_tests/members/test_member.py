@@ -8,7 +8,6 @@ import pytest
 from langchain_core.language_models import BaseChatModel, FakeListChatModel, FakeListLLM
 from langchain_core.messages import (
     AIMessage,
-    AIMessageChunk,
     BaseMessage,
     HumanMessage,
     SystemMessage,
@@ -155,48 +154,6 @@ def test_a_prompt_that_cannot_be_filled_is_an_error_at_once(
 
 
 CALL = ToolCall(name="f", args={"x": 1}, id="1", type="tool_call")
-CHUNK = AIMessageChunk(content="a")
-
-
-@pytest.mark.parametrize(
-    ("output", "message"),
-    [
-        (AIMessage("a", id="7"), AIMessage("a", id="7")),
-        (AIMessageChunk(content="a", id="7"), AIMessage("a", id="7")),
-        (HumanMessage("a"), AIMessage("a")),
-        (HumanMessage([{"type": "text", "text": "a"}]), AIMessage("a")),
-        ("a", AIMessage("a")),
-        ({"messages": [HumanMessage("q"), AIMessage("a")]}, AIMessage("a")),
-    ],
-)
-def test_outputs_become_messages(output: Any, message: AIMessage) -> None:
-    read = as_message(output)
-    assert type(read) is AIMessage
-    assert read == message
-
-
-@pytest.mark.parametrize(
-    ("output", "kind"),
-    [(None, "NoneType"), (3, "int"), ({"answer": "a"}, "dict")],
-)
-def test_other_outputs_are_refused(output: Any, kind: str) -> None:
-    with pytest.raises(TypeError, match=f"must return a message or a string, not {kind}"):
-        as_message(output)
-
-
-@pytest.mark.parametrize("messages", [[], [HumanMessage("the question")]])
-def test_a_graph_that_adds_nothing_has_said_nothing(messages: list[BaseMessage]) -> None:
-    assert as_message({"messages": messages}).text == ""
-
-
-def test_an_interrupted_graph_is_refused() -> None:
-    with pytest.raises(TypeError, match="asked for a person's input"):
-        as_message({"messages": [AIMessage("half")], "__interrupt__": ["?"]})
-
-
-@pytest.mark.parametrize("output", ["a", AIMessage("a"), CHUNK, HumanMessage("a")])
-def test_outputs_become_chunks(output: Any) -> None:
-    assert as_chunk(output) == CHUNK
 
 
 def test_a_chunk_keeps_tool_calls_and_usage() -> None:
