@@ -117,9 +117,9 @@ def _unwrapped(text: str, around: tuple[str, str]) -> str:
     return inner[: -len(end)] if inner[-len(end) :].lower() == end else inner
 
 
-_TAGS: Final = ("<think>", "<thinking>", "</think>", "</thinking>")
-_LONGEST_TAG: Final = max(map(len, _TAGS))
-_OPENING: Final = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
+_OPENINGS: Final = {tag: tags for tags in _TAGS for tag in tags.opening}
+_CLOSINGS: Final = tuple(tag for tags in _TAGS for tag in tags.closing)
+_LONGEST_TAG: Final = max(map(len, (*_OPENINGS, *_CLOSINGS)))
 
 
 class ReasoningAhead:
@@ -132,34 +132,37 @@ class ReasoningAhead:
     """
 
     def __init__(self) -> None:
-        self._rest = ""  # what is not yet known to be reasoning, or not
-        self._inside = False
+        self._rest = ""  # in lower case: what is not yet known to be reasoning, or not
+        self._inside: _Tags | None = None
         self._past = False
 
     def is_past(self, piece: str) -> bool:
         """Whether, with this piece, text has come that is no reasoning."""
         if self._past:
             return True
-        self._rest += piece
+        self._rest += piece.lower()
         while self._cut():
             pass
-        if self._inside:
+        if self._inside is not None:
             self._rest = self._rest[-_LONGEST_TAG:]  # half a closing tag, at most
             return False
-        rest = self._rest.lower()
-        self._past = bool(rest) and not any(tag.startswith(rest) for tag in _TAGS)
+        may_open = (tag.startswith(self._rest) for tag in (*_OPENINGS, *_CLOSINGS))
+        self._past = bool(self._rest) and not any(may_open)
         return self._past
 
     def _cut(self) -> bool:
         """Cut the next tag, and what is known to be reasoning with it; whether there was one."""
-        if not self._inside:
-            self._rest = self._rest.lstrip()
-        tag = _CLOSING.search(self._rest) if self._inside else _OPENING.match(self._rest)
-        tag = tag or _CLOSING.match(self._rest)
+        if self._inside is not None:
+            closing = _patterns(self._inside).closing.search(self._rest)
+            if closing is None:
+                return False
+            self._rest, self._inside = self._rest[closing.end() :], None
+            return True
+        self._rest = self._rest.lstrip()
+        tag = next(filter(self._rest.startswith, (*_OPENINGS, *_CLOSINGS)), None)
         if tag is None:
             return False
-        self._rest = self._rest[tag.end() :]
-        self._inside = not self._inside and _OPENING.fullmatch(tag.group()) is not None
+        self._rest, self._inside = self._rest[len(tag) :], _OPENINGS.get(tag)
         return True
 
 

@@ -187,9 +187,7 @@ FAULTS: Final = {
         behavior=always(reply=Reply(text=" \n\n")), status="empty", reason=NO_TEXT, known=True
     ),
     "usage of any type": Fault(
-        behavior=always(
-            usage={"prompt_tokens": 1.5, "completion_tokens": 2, "total_tokens": 3.5}
-        ),
+        behavior=always(usage={"prompt_tokens": 1.5, "completion_tokens": 2, "total_tokens": 3.5}),
         harmless=True,
     ),
     "context overflow": Fault(
