@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any, Final, TypeVar, cast
 
 from langchain_core.messages import (
@@ -17,7 +17,6 @@ from langchain_core.messages import (
 )
 from langchain_core.outputs import Generation
 from pydantic import BaseModel
-from pydantic_core import to_json
 
 from langchain_moa.accounting.usage import known_usage
 
@@ -214,7 +213,16 @@ def _is_plain(value: Any) -> bool:
 
 
 def _as_json(value: Any) -> str:
-    return to_json(value, fallback=str, inf_nan_mode="constants").decode(errors="replace")
+    """The values of a schema as text; what JSON has no form for is shown as it prints."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    return str(value)
 
 
 _Read = TypeVar("_Read", AIMessage, AIMessageChunk)
