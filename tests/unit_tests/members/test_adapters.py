@@ -90,7 +90,7 @@ class Town:
         ({"role": "assistant", "content": "a"}, "a"),
         ({"type": "ai", "content": [{"type": "text", "text": "a"}]}, "a"),
         (("ai", "a"), "a"),
-        (ChatMessage("a", role="assistant"), "a"),
+        (ChatMessage(content="a", role="assistant"), "a"),
         ([HumanMessage("q"), AIMessage("a")], "a"),
         ([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "a"),
         (ChatGeneration(message=AIMessage("a")), "a"),
@@ -147,8 +147,9 @@ def test_a_tools_message_that_was_there_before_is_no_answer() -> None:
 
 @pytest.mark.parametrize("usage", [{"input_tokens": 1.5}, {"input_tokens": math.nan}, {}])
 def test_usage_that_cannot_be_counted_is_unknown(usage: Any) -> None:
+    told: Any = {"output_tokens": 1, "total_tokens": 1, **usage}
     odd = AIMessage("a")
-    odd.usage_metadata = {"output_tokens": 1, "total_tokens": 1, **usage}
+    odd.usage_metadata = told
     chunk = AIMessageChunk(content="a")
     chunk.usage_metadata = odd.usage_metadata
     assert as_message(odd).usage_metadata is None

@@ -11,6 +11,7 @@ import google.genai.types
 import openai.types.chat.chat_completion
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata
 
 from langchain_moa.messages.finish_reasons import ENDINGS
 from langchain_moa.messages.verdicts import AnswerSoFar, Verdict, finish_reason_of, judge
@@ -23,7 +24,7 @@ THINKING = {"type": "thinking", "thinking": "hm", "signature": "x"}
 REASONING: dict[str, Any] = {"type": "reasoning", "reasoning": "hm"}
 BEDROCK = {"type": "reasoning_content", "reasoning_content": {"text": "hm", "signature": "x"}}
 REFUSAL = {"type": "refusal", "refusal": "I can't"}
-CALL_CHUNK = {"name": "f", "args": "{", "id": "1", "index": 0}
+CALL_CHUNK: Any = {"name": "f", "args": "{", "id": "1", "index": 0}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
 
 
@@ -211,7 +212,7 @@ def test_where_an_answer_begins(pieces: list[AIMessageChunk], begins: int | None
 
 
 def test_a_stream_is_not_cut_off_where_its_tokens_are_counted_at_the_end() -> None:
-    usage = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+    usage = UsageMetadata(input_tokens=1, output_tokens=1, total_tokens=2)
     with_usage = AIMessageChunk(content="", usage_metadata=usage)
     counted, cut = AnswerSoFar(), AnswerSoFar()
     for piece in (*chunks("4"), with_usage, *chunks("")):

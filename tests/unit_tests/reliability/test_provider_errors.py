@@ -32,7 +32,8 @@ def status_error(status: int, **headers: str) -> Exception:
 
 
 def event_error(body: Any, message: str = "no") -> Exception:
-    return openai.APIError(message, request=REQUEST, body=body)
+    request: Any = REQUEST  # of the library that this version of the SDK happens to use
+    return openai.APIError(message, request=request, body=body)
 
 
 class AmazonError(Exception):
