@@ -125,6 +125,7 @@ _MENDS: Final = {
     "finite_number": "give a finite number",
     "bool_parsing": "give True or False",
     "string_type": "give a string",
+    "less_than_equal": "give a smaller number, or leave it out",
     "greater_than": "give a larger number",
     "greater_than_equal": "give a larger number",
 }

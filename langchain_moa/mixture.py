@@ -20,6 +20,7 @@ from langchain_moa.members.identity import fingerprint
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import with_arguments
 from langchain_moa.members.settings import AnswerSettings
+from langchain_moa.messages.characters import whole_characters
 from langchain_moa.messages.settings import MessageSettings
 from langchain_moa.proposals.outliers import FilterFunction, checked_filter
 from langchain_moa.proposals.prompt import parse_prompt
@@ -243,7 +244,7 @@ class Mixture:
         """The text without any key of any member; providers quote keys in their errors."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return text
+        return whole_characters(text)
 
 
 def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:

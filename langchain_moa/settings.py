@@ -29,7 +29,10 @@ def _no_switch(value: Any, info: ValidationInfo) -> Any:
     return value
 
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+LONGEST: Final = 31_536_000
+"""Seconds that a limit of time may be at most: a year. Clocks and locks refuse numbers without end,
+and `None` is no limit at all."""
+Seconds = Annotated[float, Field(gt=0, le=LONGEST, allow_inf_nan=False)]
 Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(gt=0), BeforeValidator(_no_switch)]
 Usd = Annotated[float, Field(gt=0), BeforeValidator(_no_switch)]

@@ -30,6 +30,7 @@ from langchain_moa.members.adapters import as_chunk, as_message
 from langchain_moa.members.bindings import Bound
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import with_arguments
+from langchain_moa.messages.characters import WholeCharacters, whole_characters
 from langchain_moa.messages.for_proposers import ending_on_user, history_for_proposers
 from langchain_moa.messages.reasoning import strip_reasoning
 from langchain_moa.messages.tools import arguments_text, calls_as_text, with_advice
@@ -226,11 +227,10 @@ class Proposing:
 
     def _judged(self, request: MemberCall, message: AIMessage) -> Result:
         request.answered(message)
-        # half a surrogate pair, which a model may write as an escape, can be sent to nobody
-        written = "\n".join(
-            filter(None, [strip_reasoning(message.text), self._calls(request, message)])
+        # half a character, which a model may write as an escape, can be sent to nobody
+        text = whole_characters(
+            "\n".join(filter(None, [strip_reasoning(message.text), self._calls(request, message)]))
         )
-        text = written.encode(errors="replace").decode()
         verdict = request.judged(judge(message, text))
         value = {
             "model_name": request.model_name(message),
@@ -279,7 +279,7 @@ class Proposing:
 def _log(proposal: Proposal) -> None:
     if not proposal.usable:
         logger.warning(
-            "layer %d, reference model %d (%s) gave no usable proposal: %s",
+            "layer %d, index %d (%s) gave no usable proposal: %s",
             proposal.layer,
             proposal.index,
             proposal.model,
@@ -307,9 +307,11 @@ class _StreamedProposal:
         self._chunks: list[AIMessageChunk] = []
         self._answer = AnswerSoFar()
         self._begun = False
+        self._characters = WholeCharacters()
 
     def take(self, chunk: AIMessageChunk) -> Iterator[_Outcome]:
         """Keep a piece; gives the events to tell."""
+        chunk = self._characters.passed_on(chunk)
         self._chunks.append(chunk)
         self._answer.take(chunk)
         if not chunk.text:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from typing import Final
 
 from langchain_moa.accounting.prices import MemberCost, cost_of, cost_report
 from langchain_moa.accounting.usage import sum_usage, usage_report
@@ -10,6 +12,10 @@ from langchain_moa.engine.call import CallInProgress
 from langchain_moa.engine.turn import Accounts
 from langchain_moa.mixture import Mixture
 from langchain_moa.types import AggregatorRecord, CostReport, MoARecord, Proposal, ProposalRecord
+
+logger = logging.getLogger(__name__)
+_SUSPICIOUS: Final = 3
+"""So many names for one model are no aliases."""
 
 
 def call_record(
@@ -30,6 +36,7 @@ def call_record(
         nested: Whether the aggregator is a mixture whose own answer is degraded.
     """
     mixture = call.mixture
+    _warn_of_one_model(proposals)
     records = [_proposal_record(mixture, p) for p in proposals]
     return {
         "layers": mixture.layers,
@@ -42,6 +49,27 @@ def call_record(
         "best_proposal": None,
         "cached": False,
     }
+
+
+def _warn_of_one_model(proposals: Sequence[Proposal]) -> None:
+    """Warn where several reference models turn out to be one.
+
+    A server with one loaded model answers under every name, so that what looks like a mixture
+    is one model asked several times. Two names may be a name and its alias.
+    """
+    asked: dict[str, set[str]] = {}
+    for proposal in proposals:
+        if proposal.usable and proposal.model_name:
+            asked.setdefault(proposal.model_name, set()).add(proposal.model)
+    for answered, names in asked.items():
+        if len(names) >= _SUSPICIOUS:
+            logger.warning(
+                "%d reference models (%s) were answered by one model, %s; "
+                "does the endpoint serve one model under every name?",
+                len(names),
+                ", ".join(sorted(names)),
+                answered,
+            )
 
 
 def _cost(

@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any, Final
 
 from langchain_moa.errors import MoAConfigurationError, shown
+from langchain_moa.settings import LONGEST
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class CircuitBreaker:
             when it succeeds, and starts the wait anew when it fails.
 
     Raises:
-        MoAConfigurationError: A value is not above zero.
+        MoAConfigurationError: A value is not above zero, or the wait is longer than a year.
 
     Example:
         >>> from langchain_moa import CircuitBreaker, MoAChatModel
@@ -53,6 +54,9 @@ class CircuitBreaker:
                 kind = "whole number" if name == "failures" else "number of seconds"
                 msg = f"circuit_breaker.{name}={value!r} must be a {kind} above 0."
                 raise MoAConfigurationError(msg)
+        if self.reset_after > LONGEST:
+            msg = f"circuit_breaker.reset_after={self.reset_after!r} must be at most {LONGEST} s."
+            raise MoAConfigurationError(msg)
 
 
 def checked_breaker(given: Any) -> CircuitBreaker | None:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, SkipValidation
 
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.reliability.breaker import CircuitBreaker, checked_breaker
-from langchain_moa.settings import Count, Retries, Seconds, SettingsGroup, checked_limits
+from langchain_moa.settings import LONGEST, Count, Retries, Seconds, SettingsGroup, checked_limits
 
 OnNoProposals: TypeAlias = Literal["raise", "aggregate_alone"]
 """What to do when a layer gives fewer than `min_proposals`."""
@@ -17,7 +17,7 @@ OnAggregatorFailure: TypeAlias = Literal["raise", "best_proposal"]
 """What to do when no aggregator answers."""
 Quorum: TypeAlias = int | float | None
 """A count of proposals, or a share of a layer's reference models."""
-Grace = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Grace = Annotated[float, Field(ge=0, le=LONGEST, allow_inf_nan=False)]
 MemberConcurrency: TypeAlias = int | dict[str, int] | None
 """A limit for each member, or one per model name."""
 

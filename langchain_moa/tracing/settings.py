@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SkipValidation
+from typing import Annotated, Any
 
+from pydantic import AfterValidator, Field, SkipValidation
+
+from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.settings import SettingsGroup
 from langchain_moa.tracing.progress import OnProgress
+
+
+def _checked_on_progress(given: Any) -> Any:
+    """What is called with each step, found to be callable."""
+    if given is None or callable(given):
+        return given
+    msg = f"on_progress={shown(given)} cannot be called; give a function of a ProgressEvent."
+    raise MoAConfigurationError(msg)
 
 
 class TracingSettings(SettingsGroup):
@@ -20,7 +31,9 @@ class TracingSettings(SettingsGroup):
         description="Whether proposers stream too: their tokens come as `token` events, see "
         "`ProgressEvent`, and never mix with the answer's.",
     )
-    on_progress: SkipValidation[OnProgress | None] = Field(
+    on_progress: Annotated[
+        SkipValidation[OnProgress | None], AfterValidator(_checked_on_progress)
+    ] = Field(
         default=None,
         description="Called with a `ProgressEvent` at each step of a call, in the thread or task "
         "where it happens. The same events come on LangGraph's `custom` stream, and as "

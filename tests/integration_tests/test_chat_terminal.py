@@ -242,7 +242,7 @@ def test_warnings_stand_above_the_display(chat: Chat, server: LoopbackServer) ->
     server.models[BETA] = says("A draft.", latency=1.5)
     terminal = chat(*MIXTURE, "--yes", "--verbose")
     terminal.types("Well?")
-    terminal.until("WARNING layer 1, reference model 0 (acme/alpha)")
+    terminal.until("WARNING layer 1, index 0 (acme/alpha)")
     terminal.until(lambda: "400: no such luck" in terminal.screen)
     assert terminal.text.count("layer 1 acme/alpha") == 1
     terminal.until(PROMPT, count=2)

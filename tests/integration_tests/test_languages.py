@@ -1,0 +1,162 @@
+"""Characters of any script, whole or in halves, from any member, in every way to call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk
+
+from langchain_moa import MoAChatModel
+from langchain_moa.cli.conversation import Conversation
+from langchain_moa.messages.characters import WholeCharacters, whole_characters
+from langchain_moa.testing import LoopbackServer, ModelBehavior, ScriptedChatModel
+from tests.growth import LINEAR, growth
+from tests.wire import AGGREGATOR, ALPHA, BETA, GAMMA, Stage, bodies, says
+
+PAIR = "\ud83d\udc4d"
+"""The two halves of 👍 as Python joins them: to no character."""
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        (["a \ud83d", "\udc4d b"], "a 👍 b"),
+        (["\ud83d", "", "\udc4d"], "👍"),
+        ([f"{PAIR}{PAIR}"], "👍👍"),
+        (["\ud83d", "x"], "\ufffdx"),
+        (["x", "\udc4d"], "x\ufffd"),
+        (["\ud83d", "\ud83d", "\udc4d"], "\ufffd👍"),
+        (["a", "\ud83d"], "a\ufffd"),
+        (["👍", " plain"], "👍 plain"),
+    ],
+)
+def test_halves_of_characters_are_joined(pieces: list[str], text: str) -> None:
+    assert whole_characters("".join(pieces)) == text
+    for blocks in (False, True):
+        stream = WholeCharacters()
+        out: list[str] = []
+        for place, piece in enumerate(pieces):
+            content: Any = [{"type": "text", "text": piece, "index": 0}] if blocks else piece
+            chunk = AIMessageChunk(content=content)
+            if place + 1 == len(pieces):
+                chunk.chunk_position = "last"
+            passed = stream.passed_on(chunk)
+            out.append(passed.text)
+            passed.text.encode()  # each piece by itself is text
+        assert "".join(out) + stream.rest() == text
+
+
+def test_what_has_no_halves_is_passed_on_as_it_is() -> None:
+    stream = WholeCharacters()
+    for content in ("plain", "Grüße 👍", [{"type": "text", "text": "né"}], ""):
+        chunk = AIMessageChunk(content=content)  # type: ignore[arg-type]
+        assert stream.passed_on(chunk) is chunk
+
+
+def test_joining_halves_costs_no_more_than_the_text() -> None:
+    def work(size: int) -> Callable[[], object]:
+        pieces = [AIMessageChunk(content=half) for _ in range(size) for half in PAIR]
+        stream = WholeCharacters()
+        return lambda: [stream.passed_on(piece) for piece in pieces]
+
+    assert growth(work, 500) < LINEAR
+
+
+class Halves(ScriptedChatModel):
+    """A model whose stream cuts each character beyond U+FFFF in halves."""
+
+    def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+        for chunk in super()._stream(*args, **kwargs):
+            units = chunk.text.encode("utf-16-be", "surrogatepass")
+            for at in range(0, len(units), 2):
+                half = units[at : at + 2].decode("utf-16-be", "surrogatepass")
+                yield ChatGenerationChunk(message=AIMessageChunk(content=half))
+            rest = chunk.message.model_copy(update={"content": ""})
+            yield ChatGenerationChunk(message=rest)
+
+
+ANSWER = "Grüße 👍, 世界 🌍; ไทย; مرحبا; क्षि 𠮷"
+
+
+async def all_ways(llm: MoAChatModel) -> dict[str, tuple[str, Any]]:
+    """The text and the record of an answer, in each way to call."""
+    found: dict[str, tuple[str, Any]] = {}
+    for way, message in (("invoke", llm.invoke("Hi")), ("ainvoke", await llm.ainvoke("Hi"))):
+        found[way] = (message.text, message.response_metadata["moa"])
+    chunks = {
+        "stream": list(llm.stream("Hi")),
+        "astream": [chunk async for chunk in llm.astream("Hi")],
+    }
+    for way, pieces in chunks.items():
+        for piece in pieces:
+            piece.text.encode()
+        whole = pieces[0] + pieces[1:]
+        found[way] = (whole.text, whole.response_metadata["moa"])
+    return found
+
+
+async def test_halves_that_come_in_two_deltas_are_one_character() -> None:
+    heard: list[str] = []
+
+    def listen(event: Any) -> None:
+        if event["event"] == "token":
+            heard.append(event["text"])
+
+    member = Halves.saying(ANSWER)
+    llm = MoAChatModel(
+        reference_models=[member, member],
+        aggregator=member,
+        stream_proposals=True,
+        include_proposals=True,
+        on_progress=listen,
+    )
+    for way, (text, record) in (await all_ways(llm)).items():
+        assert text == ANSWER, way
+        assert [proposal["text"] for proposal in record["proposals"]] == [ANSWER] * 2
+    assert "👍," in "".join(heard)
+    assert json.dumps(heard, ensure_ascii=False).encode()
+
+
+async def test_halves_that_stay_alone_break_nothing_that_comes_after(tmp_path: Path) -> None:
+    models = {
+        ALPHA: says("It is \ud800 blue."),
+        BETA: ModelBehavior(status=400, error="half \ud83d of it"),
+        AGGREGATOR: says("So \udc4d it is."),
+    }
+    with LoopbackServer(models) as server:
+        llm = Stage(server, models).mixture(include_proposals=True)
+        for way, (text, record) in (await all_ways(llm)).items():
+            assert text == "So \ufffd it is.", way
+            assert record["proposals"][0]["text"] == "It is \ufffd blue."
+            json.dumps(record, ensure_ascii=False).encode()
+        sent = json.dumps(bodies(server, AGGREGATOR), ensure_ascii=False)
+        assert "It is \ufffd blue." in sent
+        conversation = Conversation()
+        llm.invoke(conversation.with_question("One?"))
+        answer = llm.invoke("One?")
+        assert isinstance(answer, AIMessage)
+        conversation.answered(answer)
+        conversation.save(tmp_path / "talk.json")
+        again = Conversation()
+        again.load(tmp_path / "talk.json")
+        assert llm.invoke(again.with_question("Two?")).text == "So \ufffd it is."
+
+
+def test_one_model_under_every_name_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    models = {"*": says("loaded", answers_as="qwen.gguf")}
+    names = (ALPHA, BETA, GAMMA)
+    with LoopbackServer(models) as server:
+        stage = Stage(server, [*names, AGGREGATOR])
+        record = stage.mixture(names).invoke("Hi").response_metadata["moa"]
+        told = [(p["model"], p["model_name"]) for p in record["proposals"]]
+        assert told == [(name, "qwen.gguf") for name in names]
+        assert record["aggregator"]["model_name"] == "qwen.gguf"
+        assert f"3 reference models ({', '.join(names)}) were answered by one model" in caplog.text
+        caplog.clear()
+        stage.mixture(names[:2]).invoke("Hi")
+        assert "answered by one model" not in caplog.text
