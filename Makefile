@@ -11,7 +11,7 @@ T      ?=
 export UV_SYSTEM_CERTS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint types check format readme notebooks bench build lowest pythons lock clean
+.PHONY: help demo test soak lint types check format readme notebooks bench build lowest newest pythons lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -66,6 +66,11 @@ lowest: $(UV) ## run the tests with the lowest allowed versions
 	$(UV) venv --quiet --clear .venv-lowest
 	$(UV) pip install --quiet --python .venv-lowest --resolution lowest-direct --group test -e ".[all]"
 	.venv-lowest/bin/pytest -n auto --dist worksteal -q
+
+newest: $(UV) ## run the tests with the newest versions that resolve
+	$(UV) venv --quiet --clear .venv-newest
+	$(UV) pip install --quiet --python .venv-newest --resolution highest --group test -e ".[all]"
+	.venv-newest/bin/pytest -n auto --dist worksteal -q
 
 pythons: $(UV) ## run the tests on every supported Python that is installed
 	@for version in 3.11 3.12 3.13; do \

@@ -22,6 +22,7 @@ from langchain_core.messages import AnyMessage, BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
+from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 from pydantic import Field, SkipValidation
 
@@ -39,6 +40,7 @@ from langchain_moa.engine.call import (
     own_proposals,
     require_enough,
 )
+from langchain_moa.engine.drawing import drawn
 from langchain_moa.engine.layer import CompiledGraph, Node, layer_graph, shape_of
 from langchain_moa.engine.reading import require_supported
 from langchain_moa.engine.request import require_no_recursion
@@ -51,6 +53,7 @@ from langchain_moa.types import FanOutDecision
 _MOST_LAYERS: Final = 4096
 AGGREGATOR_NODE: Final = "aggregator"
 GATE_NODE: Final = "gate"
+_LAYER: Final = "layer_"
 
 
 def _add_copies(left: Any, right: Any) -> Any:
@@ -58,6 +61,32 @@ def _add_copies(left: Any, right: Any) -> Any:
     given = right if isinstance(right, list) else [right]
     copies = [m.model_copy() if isinstance(m, BaseMessage) else m for m in given]
     return add_messages(left, copies)
+
+
+class MoAGraph(CompiledStateGraph[Any, Any, Any, Any]):
+    """A mixture's compiled graph; a notebook shows it as text.
+
+    LangGraph's own graphs are shown as a picture that a web service draws: to look at one would
+    send the members' names away.
+    """
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """What a notebook shows, made here: the drawing that `langchain-moa graph` prints."""
+        layers = [
+            [name for name in getattr(spec.runnable, "nodes", {}) if not name.startswith("__")]
+            for node, spec in self.builder.nodes.items()
+            if node.startswith(_LAYER)
+        ]
+        return {"text/plain": drawn([*layers, [AGGREGATOR_NODE]])}
+
+
+class _MoAStateGraph(StateGraph[Any, Any, Any, Any]):
+    """The builder of a mixture's graph, for it to be one whenever it is compiled."""
+
+    def compile(self, *args: Any, **kwargs: Any) -> MoAGraph:
+        """Compile the graph, with a checkpointer for one; see `StateGraph.compile`."""
+        compiled = super().compile(*args, **kwargs)
+        return MoAGraph(**{k: v for k, v in vars(compiled).items() if k != "__orig_class__"})
 
 
 class MoAInput(TypedDict):
@@ -155,10 +184,10 @@ def create_moa_graph(settings: _GraphSettings) -> CompiledGraph:
 def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
     """The public graph of a checked mixture."""
     resolve = _LayerCalls(mixture)
-    graph = StateGraph(MoAState, input_schema=MoAInput, output_schema=MoAInput)
+    graph = _MoAStateGraph(MoAState, input_schema=MoAInput, output_schema=MoAInput)
     before = _entrance(graph, mixture)
     for layer in range(1, mixture.layers):
-        node = f"layer_{layer}"
+        node = f"{_LAYER}{layer}"
         names = mixture.names[layer - 1]
         subgraph = layer_graph(resolve, layer, shape_of(mixture, layer), checkpointer=None)
         # LangGraph sizes its pool by the machine's cores, but members only wait
@@ -168,7 +197,7 @@ def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
             graph.add_edge(before, node)
         before = node
     graph.add_node(AGGREGATOR_NODE, _aggregator_node(mixture))
-    graph.add_edge(f"layer_{mixture.layers - 1}", AGGREGATOR_NODE)
+    graph.add_edge(f"{_LAYER}{mixture.layers - 1}", AGGREGATOR_NODE)
     graph.add_edge(AGGREGATOR_NODE, END)
     return graph.compile(name=name)
 

@@ -11,7 +11,8 @@ from langchain_moa.cli.inputs import may_be_written
 from langchain_moa.cli.mixture import member_names, mixture_for
 from langchain_moa.cli.options import MixtureOptions
 from langchain_moa.cli.picture import draw_png
-from langchain_moa.cli.terminal import on_one_line, printable, write_data
+from langchain_moa.cli.terminal import printable, write_data
+from langchain_moa.engine.drawing import drawn
 
 
 def run(options: MixtureOptions, *, mermaid: bool, png: Path | None, force: bool) -> int:
@@ -40,32 +41,3 @@ def run(options: MixtureOptions, *, mermaid: bool, png: Path | None, force: bool
         else:
             click.echo(drawn(names))
     return 0
-
-
-def drawn(names: list[list[str]]) -> str:
-    """The mixture as text: one line a member, so that it fits into any terminal.
-
-    LangChain's own drawing in ASCII puts a layer's members side by side, wider than terminals are.
-
-    Args:
-        names: The members' names layer by layer, the aggregator's layer last.
-
-    Example:
-        >>> print(drawn([["a", "b"], ["c"]]))
-        question
-           |
-           +-- layer 1
-           |     +-- a
-           |     +-- b
-           |
-           +-- aggregator
-           |     +-- c
-           v
-        answer
-    """
-    *layers, aggregator = [[on_one_line(name) for name in layer] for layer in names]
-    lines = ["question", "   |"]
-    for number, models in enumerate(layers, start=1):
-        lines += [f"   +-- layer {number}", *(f"   |     +-- {name}" for name in models), "   |"]
-    lines += ["   +-- aggregator", *(f"   |     +-- {name}" for name in aggregator)]
-    return "\n".join([*lines, "   v", "answer"])

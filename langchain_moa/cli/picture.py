@@ -10,12 +10,15 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Final
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from langchain_moa.cli.fonts import Run, runs_of
+from langchain_moa.cli.terminal import on_one_line
 from langchain_moa.config.text_files import write_file
 
 _SIZE: Final = 22
 _PAD, _GAP, _RISE, _MARGIN = 16, 28, 84, 40
+_LONGEST_NAME: Final = 60
 _INK, _LINE, _PAPER = "#1f2328", "#8c959f", "#ffffff"
 _FILLS: Final = {"end": "#f6f8fa", "proposer": "#ddf4ff", "aggregator": "#dafbe1"}
 
@@ -30,11 +33,11 @@ def draw_png(names: Sequence[Sequence[str]], path: Path) -> None:
         path: The file.
 
     Raises:
-        MoAConfigurationError: The file can't be written.
+        MoAConfigurationError: The file can't be written, or no font here has a name's characters.
     """
     rows = [["question"], *([_short(name) for name in layer] for layer in names), ["answer"]]
-    font = ImageFont.load_default(_SIZE)
-    widths = [[font.getlength(text) + 2 * _PAD for text in row] for row in rows]
+    labels = [[runs_of(text, _SIZE) for text in row] for row in rows]
+    widths = [[_length(label) + 2 * _PAD for label in row] for row in labels]
     lengths = [sum(row) + _GAP * (len(row) - 1) for row in widths]
     size = (int(max(lengths)) + 2 * _MARGIN, _RISE * (len(rows) - 1) + _SIZE + _PAD + _MARGIN)
     image = Image.new("RGB", size, _PAPER)
@@ -47,11 +50,22 @@ def draw_png(names: Sequence[Sequence[str]], path: Path) -> None:
         for one, other in product(above, below):
             draw.line((_middle(one), one[3], _middle(other), other[1]), _LINE, 2)
     kinds = ["end", *["proposer"] * (len(names) - 1), "aggregator", "end"]
-    for row, texts, kind in zip(boxes, rows, kinds, strict=True):
-        for box, text in zip(row, texts, strict=True):
+    for row, texts, kind in zip(boxes, labels, kinds, strict=True):
+        for box, label in zip(row, texts, strict=True):
             draw.rounded_rectangle(box, 10, _FILLS[kind], _LINE, 2)
-            draw.text((_middle(box), (box[1] + box[3]) / 2), text, _INK, font, anchor="mm")
+            _write(draw, box, label)
     write_file(path, lambda beside: image.save(beside, "PNG"))
+
+
+def _length(label: Sequence[Run]) -> float:
+    return sum(font.getlength(text) for text, font in label)
+
+
+def _write(draw: ImageDraw.ImageDraw, box: Box, label: Sequence[Run]) -> None:
+    left, middle = box[0] + _PAD, (box[1] + box[3]) / 2
+    for text, font in label:
+        draw.text((left, middle), text, _INK, font, anchor="lm")
+        left += font.getlength(text)
 
 
 def _row(widths: Sequence[float], left: float, place: int) -> list[Box]:
@@ -69,4 +83,4 @@ def _middle(box: Box) -> float:
 
 def _short(name: str) -> str:
     """A model's name without its owner, as the graph's nodes have it."""
-    return name.rpartition("/")[2]
+    return on_one_line(name.rpartition("/")[2], _LONGEST_NAME)
