@@ -19,7 +19,7 @@ from typing import Annotated, Any, Final, ParamSpec, TypeVar
 
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import AnyMessage, BaseMessage
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
@@ -44,6 +44,7 @@ from langchain_moa.engine.drawing import drawn
 from langchain_moa.engine.layer import CompiledGraph, Node, layer_graph, shape_of
 from langchain_moa.engine.reading import require_supported
 from langchain_moa.engine.request import require_no_recursion
+from langchain_moa.members.member import Member
 from langchain_moa.mixture import Mixture
 from langchain_moa.proposals.fan_out import fans_out
 from langchain_moa.tracing.callbacks import aggregator_config
@@ -188,11 +189,9 @@ def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
     before = _entrance(graph, mixture)
     for layer in range(1, mixture.layers):
         node = f"{_LAYER}{layer}"
-        names = mixture.names[layer - 1]
-        subgraph = layer_graph(resolve, layer, shape_of(mixture, layer), checkpointer=None)
-        # LangGraph sizes its pool by the machine's cores, but members only wait
-        settings = RunnableConfig(metadata={"moa_layer": layer}, max_concurrency=len(names))
-        graph.add_node(node, subgraph.with_config(settings))
+        graph.add_node(
+            node, layer_graph(resolve, layer, shape_of(mixture, layer), checkpointer=None)
+        )
         if before is not None:
             graph.add_edge(before, node)
         before = node
@@ -271,25 +270,28 @@ def _node_call(mixture: Mixture, config: RunnableConfig) -> CallInProgress:
 
 
 def _aggregator_node(mixture: Mixture) -> Node:
-    candidates = mixture.aggregator.candidates
     called = {
-        in_thread: {m: mixture.aggregating(m, {}, in_thread=in_thread) for m in candidates}
+        (member, in_thread): mixture.aggregating(member, {}, in_thread=in_thread)
+        for member in mixture.aggregator.candidates
         for in_thread in (True, False)
     }
 
-    def start(state: Any, config: RunnableConfig, *, in_thread: bool) -> FinalCall:
+    def aggregating(member: Member, *, in_thread: bool) -> Runnable[Any, Any]:
+        return called[member, in_thread]
+
+    def start(state: Any, config: RunnableConfig) -> FinalCall:
         call = _node_call(mixture, config)
         proposals = own_proposals(mixture, state.get("moa_proposals", {}))
         if _is_gated(mixture) and state.get("moa_fan_out") == "alone":
             call.fan_out, proposals = "alone", []
         require_enough(call, [p for p in proposals if p.layer == mixture.layers - 1], proposals)
         own = aggregator_config(config, mixture.layers)
-        return FinalCall(call, state["messages"], proposals, own, called[in_thread].__getitem__)
+        return FinalCall(call, state["messages"], proposals, own, aggregating)
 
     def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        return {"messages": [start(state, config, in_thread=True).invoke()]}
+        return {"messages": [start(state, config).invoke()]}
 
     async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        return {"messages": [await start(state, config, in_thread=False).ainvoke()]}
+        return {"messages": [await start(state, config).ainvoke()]}
 
     return Node(AGGREGATOR_NODE, run, arun)

@@ -6,7 +6,7 @@ most its limit of tokens, and nothing where there is no such limit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from langchain_core.messages import BaseMessage
@@ -23,6 +23,31 @@ from langchain_moa.proposals.fitting import input_tokens
 from langchain_moa.types import Proposal
 
 _KEPT: Final = "the error's .proposals holds what was paid for"
+
+
+class Allowance:
+    """What a member's requests may still cost; the first was promised to it beforehand.
+
+    Args:
+        call: The call, whose ledger pays.
+        member: Who is asked first.
+        estimate: What a request to it or a fallback may cost.
+    """
+
+    def __init__(
+        self, call: CallInProgress, member: Member, estimate: Callable[[Member], Amount]
+    ) -> None:
+        self._ledger, self._budget = call.ledger, call.mixture.budget
+        self._member, self._estimate = member, estimate
+        self._promised: Amount | None = None
+
+    def admits(self, member: Member) -> bool:
+        """Whether the budget admits one more request; it counts as promised then."""
+        if not self._budget.limits:
+            return True
+        promised = self._estimate(self._member) if self._promised is None else self._promised
+        self._promised = NOTHING
+        return self._ledger.take(self._estimate(member).beyond(promised), self._budget)
 
 
 def refusal(

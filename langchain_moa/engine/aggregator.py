@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import AbstractContextManager, aclosing, closing
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, aclosing, closing, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Final, Self, TypeVar
+from functools import cached_property, partial
+from typing import Any, Final, Protocol
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
+from langchain_moa.accounting.budget import Amount
 from langchain_moa.accounting.usage import aggregator_usage
 from langchain_moa.engine.admission import commit_final, final_estimate
 from langchain_moa.engine.answer import (
@@ -20,11 +21,14 @@ from langchain_moa.engine.answer import (
     best_proposal_answer,
     finished_answer,
 )
+from langchain_moa.engine.asking import said
 from langchain_moa.engine.call import CallInProgress, shown_proposals
 from langchain_moa.engine.reading import read_by, require_taken, seen_by
 from langchain_moa.engine.request import MemberCall, prepare_call
 from langchain_moa.engine.stream import aclose_late, aopened, close_late, opened
-from langchain_moa.engine.turn import Turn, said
+from langchain_moa.engine.tries import Assignment
+from langchain_moa.engine.turn import Turn
+from langchain_moa.engine.watch import Watch
 from langchain_moa.errors import AggregationError, UnsupportedContentError
 from langchain_moa.members.adapters import as_chunk, as_message
 from langchain_moa.members.member import Member
@@ -44,7 +48,12 @@ _NONE_IN_FORM: Final = (
     "models answer in the schema of with_structured_output"
 )
 
-_Message = TypeVar("_Message", bound=AIMessage)
+
+class Aggregating(Protocol):
+    """Gives what is called of the aggregator or a fallback."""
+
+    def __call__(self, member: Member, *, in_thread: bool) -> Runnable[Any, Any]:
+        """What is called, in a thread or in an event loop."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +65,15 @@ class FinalCall:
         messages: The conversation as the caller gave it, tool turns and all.
         proposals: All proposals; the aggregator reads those of the last layer that gave any.
         config: The run's configuration.
-        aggregating: What is called of the aggregator or a fallback: with the call's arguments.
+        aggregating: Gives what is called of the aggregator or a fallback: with the call's
+            arguments, and limits of its client's where it is called in a thread.
     """
 
     call: CallInProgress
     messages: Sequence[BaseMessage]
     proposals: Sequence[Proposal]
     config: RunnableConfig
-    aggregating: Callable[[Member], Runnable[Any, Any]]
+    aggregating: Aggregating
 
     def invoke(self) -> AIMessage:
         """The answer with its record.
@@ -71,17 +81,16 @@ class FinalCall:
         Raises:
             AggregationError: No aggregator answered.
         """
-        turn = self._turn(_ask)
-        with _Watch(self, turn) as watch:
-            result = carried_out(turn.plan())
-            return watch.done(self._answer(turn, result))
+        turn = self._turn(AnswerQuestion)
+        with self._watch(turn) as watch, self._failing(turn):
+            return watch.answered(self._answer(turn, carried_out(turn.plan())))
 
     async def ainvoke(self) -> AIMessage:
         """The async twin of `invoke`."""
-        turn = self._turn(_aask)
-        async with _Watch(self, turn) as watch:
-            result = await acarried_out(turn.plan())
-            return watch.done(self._answer(turn, result))
+        turn = self._turn(AnswerQuestion)
+        async with self._watch(turn) as watch:
+            with self._failing(turn):
+                return watch.answered(self._answer(turn, await acarried_out(turn.plan())))
 
     def stream(self) -> Generator[AIMessageChunk, None, None]:
         """The answer's chunks as the aggregator gives them; the last one has the record.
@@ -89,69 +98,60 @@ class FinalCall:
         Raises:
             AggregationError: No aggregator answered, or the one that did failed after some chunks.
         """
-        turn = self._turn(opened)
-        with _Watch(self, turn) as watch:
+        turn = self._turn(StreamedQuestion)
+        with self._watch(turn) as watch, self._failing(turn):
             result = carried_out(turn.plan())
             if not result.good:
-                yield watch.done(_only_chunk(self._answer(turn, result)))
+                yield watch.answered(_only_chunk(self._answer(turn, result)))
                 return
             answer = AnswerStream(turn, result.request, self.proposals)
             with closing(result.value.chunks(turn.deadline)) as chunks:
                 for chunk in chunks:
-                    if watch.begins_with(chunk):
-                        self.emit("first_token", turn, seconds=turn.seconds)
+                    if answer.begins_with(chunk):
+                        self._emit("first_token", turn, seconds=turn.seconds)
                     if (passed := answer.passed_on(chunk)) is not None:
                         yield passed
-            yield watch.done(answer.last())
+            yield watch.answered(answer.last())
 
     async def astream(self) -> AsyncGenerator[AIMessageChunk, None]:
         """The async twin of `stream`."""
-        turn = self._turn(aopened)
-        async with _Watch(self, turn) as watch:
-            result = await acarried_out(turn.plan())
-            if not result.good:
-                yield watch.done(_only_chunk(self._answer(turn, result)))
-                return
-            answer = AnswerStream(turn, result.request, self.proposals)
-            async with aclosing(result.value.chunks(turn.deadline)) as chunks:
-                async for chunk in chunks:
-                    if watch.begins_with(chunk):
-                        await self.aemit("first_token", turn, seconds=turn.seconds)
-                    if (passed := answer.passed_on(chunk)) is not None:
-                        yield passed
-            yield watch.done(answer.last())
+        turn = self._turn(StreamedQuestion)
+        async with self._watch(turn) as watch:
+            with self._failing(turn):
+                result = await acarried_out(turn.plan())
+                if not result.good:
+                    yield watch.answered(_only_chunk(self._answer(turn, result)))
+                    return
+                answer = AnswerStream(turn, result.request, self.proposals)
+                async with aclosing(result.value.chunks(turn.deadline)) as chunks:
+                    async for chunk in chunks:
+                        if answer.begins_with(chunk):
+                            await self._aemit("first_token", turn, seconds=turn.seconds)
+                        if (passed := answer.passed_on(chunk)) is not None:
+                            yield passed
+                yield watch.answered(answer.last())
 
     @cached_property
-    def _shown(self) -> list[Proposal]:
+    def shown(self) -> list[Proposal]:
         """The proposals that the aggregator reads."""
         return shown_proposals(self.proposals, self.call.mixture.layers)
 
-    def _turn(self, ask: Callable[[MemberCall], Any]) -> Turn:
+    def _turn(self, kind: type[AnswerQuestion]) -> Turn:
         mixture = self.call.mixture
-        refused = commit_final(self.call, self.messages, self.proposals)
         return Turn(
-            call=self.call,
-            member=mixture.aggregator,
-            about={"layer": mixture.layers, "index": 0, "role": "aggregator"},
-            prepare=self._prepare,
-            ask=ask,
-            timeout=mixture.policy.aggregator_timeout,
-            limit=f"aggregator_timeout={mixture.policy.aggregator_timeout:g} s",
-            until=self.call.until,
-            estimate=lambda member: final_estimate(mixture, member, self.messages, self._shown),
-            refused=refused,
-            discard=close_late,
-            adiscard=aclose_late,
+            Assignment(
+                call=self.call,
+                member=mixture.aggregator,
+                question=kind(self),
+                layer=mixture.layers,
+                index=0,
+                role="aggregator",
+                timeout=mixture.policy.aggregator_timeout,
+                limit=f"aggregator_timeout={mixture.policy.aggregator_timeout:g} s",
+                until=self.call.until,
+                refused=commit_final(self.call, self.messages, self.proposals),
+            )
         )
-
-    def _prepare(self, member: Member) -> MemberCall:
-        mixture = self.call.mixture
-        runnable = self.aggregating(member)
-        model, arguments = model_and_arguments(runnable)
-        history = history_for_aggregator(seen_by(mixture, member, self.messages), model, arguments)
-        read, left_out = read_by(mixture, member, history, self._shown)
-        require_taken(mixture, member, left_out)
-        return prepare_call(member, runnable, read, self.config, left_out)
 
     def _answer(self, turn: Turn, result: Result) -> AIMessage:
         """The answer that came, or the best proposal instead.
@@ -163,50 +163,129 @@ class FinalCall:
             return finished_answer(turn, result.request, result.value, self.proposals)
         reason = turn.why(result)
         settings = self.call.mixture.settings
-        wanted = self._shown if settings.on_aggregator_failure == "best_proposal" else []
-        _, arguments = model_and_arguments(self.aggregating(turn.member))
+        wanted = self.shown if settings.on_aggregator_failure == "best_proposal" else []
+        _, arguments = model_and_arguments(self.aggregating(turn.member, in_thread=False))
         able = answering(self.call, wanted, arguments)
         if wanted and not able:
             reason += f"; {_NONE_IN_FORM}"
-        error = self.error(turn, reason, result.error)
+        error = self._error(turn, reason, result.error)
         if not able:
             raise error from error.causes.get("aggregator")
         return best_proposal_answer(turn, able, self.proposals, str(error))
 
-    def error(self, turn: Turn, text: str, cause: Exception | None) -> AggregationError:
+    def _error(self, turn: Turn, text: str, cause: Exception | None) -> AggregationError:
         """What the caller gets when the aggregator gave nothing: the proposals are kept."""
         reason = self.call.mixture.redacted(text)
         usable = sum(p.usable for p in self.proposals)
-        asked = turn.requests[-1].model if turn.requests else turn.member.model
+        asked = turn.last_request
         msg = (
-            f"the aggregator {asked} failed ({reason}); "
+            f"the aggregator {asked.model if asked else turn.member.model} failed ({reason}); "
             f"the error's .proposals holds the {usable} proposals that were usable"
         )
         causes = {"aggregator": cause} if cause is not None and reason == text else {}
         return AggregationError(msg, proposals=self.proposals, causes=causes)
 
-    def emit(self, event: EventName, turn: Turn, **values: Any) -> None:
-        """Tell the call's listeners of the aggregator."""
-        self.call.progress.emit(event, **turn.told, **values)
+    @contextmanager
+    def _failing(self, turn: Turn) -> Iterator[None]:
+        """Ends the turn, and makes what is raised meanwhile an error of ours."""
+        try:
+            yield
+        except (AggregationError, *_NOT_OURS):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the proposals are kept
+            cause = provider_error(error)
+            ours = self._error(turn, said(cause, turn.member), cause)
+            raise ours from ours.causes.get("aggregator")
+        finally:
+            turn.end()
 
-    async def aemit(self, event: EventName, turn: Turn, **values: Any) -> None:
-        """The async twin of `emit`."""
-        await self.call.progress.aemit(event, **turn.told, **values)
+    def _watch(self, turn: Turn) -> Watch:
+        return Watch(self.call.progress, partial(_outcome, turn))
+
+    def _emit(self, event: EventName, turn: Turn, **values: Any) -> None:
+        self.call.progress.emit(event, **turn.assignment.about, **values)
+
+    async def _aemit(self, event: EventName, turn: Turn, **values: Any) -> None:
+        await self.call.progress.aemit(event, **turn.assignment.about, **values)
+
+
+def _outcome(
+    turn: Turn, error: BaseException | None, answer: AIMessage | None
+) -> tuple[EventName, dict[str, Any]]:
+    """The event that tells what became of the aggregator."""
+    about = {**turn.assignment.about, "seconds": turn.seconds}
+    if isinstance(error, AggregationError):
+        return "member_failed", {**about, "error": str(error)}
+    if answer is None:
+        return "member_cut", about
+    record = answer.response_metadata[RECORD_KEY]["aggregator"]
+    values = {**about, "seconds": record["seconds"], "usage": aggregator_usage(answer)}
+    if record["status"] == "failed":
+        return "member_failed", {**values, "error": record["error"]}
+    return "member_finished", values
 
 
 def _only_chunk(answer: AIMessage) -> AIMessageChunk:
     return as_chunk(answer).model_copy(update={"chunk_position": "last"})
 
 
-def _ask(request: MemberCall) -> Result:
-    with _scope(request):
-        return _judged(request, request.runnable.invoke(request.input, request.config))
+@dataclass(frozen=True)
+class AnswerQuestion:
+    """What the aggregator and its fallbacks are asked for: the answer as a whole."""
+
+    final: FinalCall
+
+    def estimate(self, member: Member) -> Amount:
+        """What a request to one of them may cost."""
+        final = self.final
+        return final_estimate(final.call.mixture, member, final.messages, final.shown)
+
+    def request(self, member: Member, *, in_thread: bool) -> MemberCall:
+        """A request to one of them, ready to be made."""
+        final, mixture = self.final, self.final.call.mixture
+        runnable = final.aggregating(member, in_thread=in_thread)
+        model, arguments = model_and_arguments(runnable)
+        history = history_for_aggregator(seen_by(mixture, member, final.messages), model, arguments)
+        read, left_out = read_by(mixture, member, history, final.shown)
+        require_taken(mixture, member, left_out)
+        return prepare_call(member, runnable, read, final.config, left_out)
+
+    def ask(self, request: MemberCall) -> Result:
+        """Make the request in a thread."""
+        with _scope(request):
+            return _judged(request, request.runnable.invoke(request.input, request.config))
+
+    async def aask(self, request: MemberCall) -> Result:
+        """Make the request in an event loop."""
+        with _scope(request):
+            output = await request.runnable.ainvoke(request.input, request.config)
+        return _judged(request, output)
+
+    def discard(self, result: Result) -> None:
+        """Nothing is to be let go of: the answer is whole."""
+
+    async def adiscard(self, result: Result) -> None:
+        """Nothing is to be let go of, either."""
 
 
-async def _aask(request: MemberCall) -> Result:
-    with _scope(request):
-        output = await request.runnable.ainvoke(request.input, request.config)
-    return _judged(request, output)
+class StreamedQuestion(AnswerQuestion):
+    """What they are asked for where the answer is streamed: its beginning, and the rest to come."""
+
+    def ask(self, request: MemberCall) -> Result:
+        """Make the request in a thread, up to the answer's first token."""
+        return opened(request)
+
+    async def aask(self, request: MemberCall) -> Result:
+        """Make the request in an event loop, up to the answer's first token."""
+        return await aopened(request)
+
+    def discard(self, result: Result) -> None:
+        """Close a stream that nobody reads."""
+        close_late(result)
+
+    async def adiscard(self, result: Result) -> None:
+        """Close a stream that nobody reads."""
+        await aclose_late(result)
 
 
 def _scope(request: MemberCall) -> AbstractContextManager[None]:
@@ -218,68 +297,3 @@ def _judged(request: MemberCall, output: Any) -> Result:
     request.answered(message)
     verdict = request.judged(judge(message, for_caller=True))
     return Result(good=verdict.usable, value=message, reason=verdict.reason, request=request)
-
-
-class _Watch:
-    """Stands around the aggregator's turn: tells of its end, and makes its errors ours."""
-
-    def __init__(self, final: FinalCall, turn: Turn) -> None:
-        self._final = final
-        self._turn = turn
-        self._answer: AIMessage | None = None
-        self._begun = False
-
-    def begins_with(self, chunk: AIMessageChunk) -> bool:
-        """Whether this chunk is the first with anything in it."""
-        begins = not self._begun and bool(chunk.content or chunk.tool_call_chunks)
-        self._begun = self._begun or begins
-        return begins
-
-    def done(self, answer: _Message) -> _Message:
-        """Keep the finished answer, for the event that tells of it."""
-        self._answer = answer
-        return answer
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        self._turn.end()
-        ours = self._ours(error)
-        event, values = self._outcome(ours)
-        self._final.emit(event, self._turn, **values)
-        self._raise(ours, error)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        self._turn.end()
-        ours = self._ours(error)
-        event, values = self._outcome(ours)
-        await self._final.aemit(event, self._turn, **values)
-        self._raise(ours, error)
-
-    def _ours(self, error: BaseException | None) -> AggregationError | None:
-        """The error as callers get it; `None` for no error, and for what is no failure."""
-        if isinstance(error, AggregationError):
-            return error
-        if not isinstance(error, Exception) or isinstance(error, _NOT_OURS):
-            return None
-        error = provider_error(error)
-        return self._final.error(self._turn, said(error, self._turn.member), error)
-
-    def _outcome(self, error: AggregationError | None) -> tuple[EventName, dict[str, Any]]:
-        if error is not None:
-            return "member_failed", {"seconds": self._turn.seconds, "error": str(error)}
-        if self._answer is None:
-            return "member_cut", {"seconds": self._turn.seconds}
-        record = self._answer.response_metadata[RECORD_KEY]["aggregator"]
-        values = {"seconds": record["seconds"], "usage": aggregator_usage(self._answer)}
-        if record["status"] == "failed":
-            return "member_failed", {**values, "error": record["error"]}
-        return "member_finished", values
-
-    def _raise(self, ours: AggregationError | None, error: BaseException | None) -> None:
-        if ours is not None and ours is not error:
-            raise ours from ours.causes.get("aggregator")

@@ -13,7 +13,7 @@ from langchain_moa.accounting.prices import cost_of
 from langchain_moa.accounting.usage import sum_usage
 from langchain_moa.engine.call import CallInProgress
 from langchain_moa.engine.record import call_record
-from langchain_moa.engine.request import MemberCall
+from langchain_moa.engine.request import Accounts, MemberCall
 from langchain_moa.engine.turn import Turn
 from langchain_moa.messages.characters import WholeCharacters, with_whole_characters
 from langchain_moa.messages.tools import tells_of_calls
@@ -34,19 +34,9 @@ def finished_answer(
     turn: Turn, request: MemberCall, message: AIMessage, proposals: Sequence[Proposal]
 ) -> AIMessage:
     """The aggregator's message with a model name and the record on it; the given one is kept."""
-    message = with_whole_characters(message)
-    mixture, accounts = turn.call.mixture, turn.accounts()
-    aggregator: AggregatorRecord = {
-        "model": request.model,
-        "model_name": request.model_name(message),
-        "status": "cached" if request.free else "ok",
-        "error": mixture.redacted("; ".join(turn.failures)) or None,
-        "seconds": turn.seconds,
-        "attempts": len(turn.requests),
-        "usage": sum_usage(request.used.values()) or _own_usage(message),
-        "cost": cost_of(accounts.usage, mixture.settings.prices, request.model),
-        "left_out": request.left_out,
-    }
+    message, accounts = with_whole_characters(message), turn.accounts()
+    error = turn.call.mixture.redacted("; ".join(turn.failures)) or None
+    aggregator = _aggregator_record(turn, accounts, request, message, error)
     metadata = {
         **{k: v for k, v in message.response_metadata.items() if k not in _USAGE_KEYS},
         "model_name": aggregator["model_name"] or aggregator["model"],
@@ -89,19 +79,8 @@ def best_proposal_answer(
 ) -> AIMessage:
     """The proposal that is nearest to the others as the answer, where no aggregator gave one."""
     best = shown[most_central([proposal.text for proposal in shown])]
-    asked = turn.requests[-1] if turn.requests else None
     accounts = turn.accounts()
-    aggregator: AggregatorRecord = {
-        "model": asked.model if asked else turn.member.model,
-        "model_name": None,
-        "status": "failed",
-        "error": error,
-        "seconds": turn.seconds if asked else 0.0,
-        "attempts": len(turn.requests),
-        "usage": sum_usage(accounts.usage.values()),
-        "cost": cost_of(accounts.usage, turn.call.mixture.settings.prices, turn.member.model),
-        "left_out": asked.left_out if asked else [],
-    }
+    aggregator = _aggregator_record(turn, accounts, turn.last_request, None, error)
     record = call_record(turn.call, proposals, aggregator, accounts)
     record["degraded"] = True
     record["best_proposal"] = best.key
@@ -110,6 +89,41 @@ def best_proposal_answer(
     values = permitted(best.text, bindings.schema) if bindings.schema is not None else None
     answer = AIMessage(best.text) if values is None else structured_answer(values, bindings.tool)
     return answer.model_copy(update={"response_metadata": metadata})
+
+
+def _aggregator_record(
+    turn: Turn,
+    accounts: Accounts,
+    asked: MemberCall | None,
+    answer: AIMessage | None,
+    error: str | None,
+) -> AggregatorRecord:
+    """What became of the aggregator.
+
+    Args:
+        turn: What was tried.
+        accounts: What that used.
+        asked: The request that was answered, or else the last one.
+        answer: The answer, if there is one.
+        error: Why there is none, or why others who were asked before gave none.
+    """
+    model = asked.model if asked else turn.member.model
+    record: AggregatorRecord = {
+        "model": model,
+        "model_name": None,
+        "status": "failed",
+        "error": error,
+        "seconds": turn.seconds,
+        "attempts": len(turn.requests),
+        "usage": sum_usage(accounts.usage.values()),
+        "cost": cost_of(accounts.usage, turn.call.mixture.settings.prices, model),
+        "left_out": asked.left_out if asked else [],
+    }
+    if asked is not None and answer is not None:
+        record["model_name"] = asked.model_name(answer)
+        record["status"] = "cached" if asked.free else "ok"
+        record["usage"] = sum_usage(asked.used.values()) or _own_usage(answer)
+    return record
 
 
 def _own_usage(message: AIMessage) -> UsageMetadata | None:
@@ -134,6 +148,13 @@ class AnswerStream:
         self._last: AIMessageChunk | None = None
         self._answer = AnswerSoFar()
         self._characters = WholeCharacters()
+        self._begun = False
+
+    def begins_with(self, chunk: AIMessageChunk) -> bool:
+        """Whether this chunk is the first with anything in it."""
+        begins = not self._begun and bool(chunk.content or chunk.tool_call_chunks)
+        self._begun = self._begun or begins
+        return begins
 
     def passed_on(self, chunk: AIMessageChunk) -> AIMessageChunk | None:
         """The chunk to yield now; nothing when it is kept for the end."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import operator
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from functools import lru_cache, partial
 from time import monotonic
-from typing import Annotated, Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias, cast
 
 from langchain_core.messages import AnyMessage, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -18,13 +18,13 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 from typing_extensions import TypedDict
 
-from langchain_moa.engine.call import CallInProgress, own_proposals, require_enough
+from langchain_moa.engine.call import CallInProgress, own_proposals
 from langchain_moa.engine.proposer import Proposing
 from langchain_moa.mixture import FILTER_NODE, Mixture
 from langchain_moa.proposals.outliers import without_outliers
 from langchain_moa.reliability.threads import in_thread
-from langchain_moa.reliability.waiting import WaitFor
-from langchain_moa.tracing.callbacks import CALL_KEY
+from langchain_moa.reliability.waiting import Plan, WaitFor, acarried_out, carried_out
+from langchain_moa.tracing.callbacks import Setting
 from langchain_moa.types import Proposal
 
 logger = logging.getLogger(__name__)
@@ -44,12 +44,12 @@ class LayerOutput(TypedDict):
 
 
 CompiledGraph: TypeAlias = CompiledStateGraph[Any, Any, Any, Any]
-
-
+Conversation: TypeAlias = Sequence[BaseMessage]
 _Resolve: TypeAlias = Callable[[RunnableConfig], CallInProgress]
+_Update: TypeAlias = Mapping[str, Any] | Command[str]
 
-
-_Update: TypeAlias = dict[str, Any] | Command[str]
+_call: ContextVar[CallInProgress] = ContextVar("moa_call")
+"""The call in progress, for the nodes of a graph that all calls share."""
 
 
 class LayerShape(NamedTuple):
@@ -88,19 +88,62 @@ class Node(Runnable[Any, Any]):
         return await self._arun(input, config or RunnableConfig())
 
 
+def run_graph(
+    call: CallInProgress,
+    layer: int,
+    messages: Conversation,
+    before: Sequence[Proposal],
+    config: RunnableConfig,
+) -> list[Proposal]:
+    """A layer's proposals, asked for as a graph, which listeners see.
+
+    Args:
+        call: The call in progress.
+        layer: The layer, counted from 1.
+        messages: The caller's conversation.
+        before: All proposals of the layers before.
+        config: The configuration of the graph's run.
+    """
+    graph = _shared_layer_graph(layer, shape_of(call.mixture, layer))
+    with Setting([(_call, call)]):
+        output = graph.invoke(_state_of(messages, before), config)
+    return _of_layer(call, layer, output)
+
+
+async def arun_graph(
+    call: CallInProgress,
+    layer: int,
+    messages: Conversation,
+    before: Sequence[Proposal],
+    config: RunnableConfig,
+) -> list[Proposal]:
+    """The async twin of `run_graph`."""
+    graph = _shared_layer_graph(layer, shape_of(call.mixture, layer))
+    with Setting([(_call, call)]):
+        output = await graph.ainvoke(_state_of(messages, before), config)
+    return _of_layer(call, layer, output)
+
+
+async def asked_together(
+    turns: Sequence[Proposing],
+    messages: Conversation,
+    before: Sequence[Proposal],
+    config: RunnableConfig,
+) -> list[Proposal]:
+    """The proposals that their layer's graph would give; the first error ends all turns."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(turn.arun(messages, before, config)) for turn in turns]
+    except ExceptionGroup as errors:
+        first = errors.exceptions[0]
+        raise first from first.__cause__  # freed of its group, with its own cause
+    return [task.result() for task in tasks]
+
+
 @lru_cache(maxsize=256)
 def _shared_layer_graph(layer: int, shape: LayerShape) -> CompiledGraph:
-    return layer_graph(_call_of, layer, shape, checkpointer=False)
-
-
-def shared_layer_graph(mixture: Mixture, layer: int) -> CompiledGraph:
-    """A layer's graph for the chat model; compiling costs as much as running it."""
-    return _shared_layer_graph(layer, shape_of(mixture, layer))
-
-
-def _call_of(config: RunnableConfig) -> CallInProgress:
-    call: CallInProgress = config["configurable"][CALL_KEY]
-    return call
+    """A layer's graph for all chat models; compiling costs as much as running it."""
+    return layer_graph(lambda _: _call.get(), layer, shape, checkpointer=False)
 
 
 def layer_graph(
@@ -117,88 +160,71 @@ def layer_graph(
     if shape.filters:
         graph.add_node(FILTER_NODE, _filter_node(resolve, layer))
         graph.add_edge(before if shape.in_turn else list(shape.names), FILTER_NODE)
-    return graph.compile(checkpointer=checkpointer, name=f"layer_{layer}")
+    compiled = graph.compile(checkpointer=checkpointer, name=f"layer_{layer}")
+    # LangGraph sizes its pool by the machine's cores, but members only wait
+    own = RunnableConfig(metadata={"moa_layer": layer}, max_concurrency=len(shape.names))
+    return compiled.with_config(own)
 
 
 def _proposer_node(resolve: _Resolve, layer: int, index: int, name: str) -> Node:
-    def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        return _slot(Proposing(resolve(config), layer, index).run(state, config))
+    def run(state: LayerState, config: RunnableConfig) -> LayerOutput:
+        turn = Proposing(resolve(config), layer, index)
+        before = _before(turn.call, layer, state)
+        return _output_of([turn.run(state["messages"], before, config)])
 
-    async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        return _slot(await Proposing(resolve(config), layer, index).arun(state, config))
+    async def arun(state: LayerState, config: RunnableConfig) -> LayerOutput:
+        turn = Proposing(resolve(config), layer, index)
+        before = _before(turn.call, layer, state)
+        return _output_of([await turn.arun(state["messages"], before, config)])
 
     return Node(name, run, arun)
 
 
 def _filter_node(resolve: _Resolve, layer: int) -> Node:
-    def start(state: Any, config: RunnableConfig) -> tuple[list[Proposal], WaitFor, Future[Any]]:
+    def run(state: LayerState, config: RunnableConfig) -> LayerOutput:
         call = resolve(config)
-        mixture = call.mixture
-        own = [p for p in own_proposals(mixture, state["moa_proposals"]) if p.layer == layer]
-        keep = mixture.keep or (lambda texts: range(len(texts)))
-        filtered = in_thread(partial(without_outliers, own, keep))  # it may take its time
-        # it comes after the layer's time, so it has some of its own
-        policy = mixture.policy
-        own_time = min(policy.layer_timeout, policy.proposer_timeout)
-        until = min(call.until, monotonic() + own_time)
-        return own, WaitFor(ticket=filtered, until=until), filtered
+        return _output_of(carried_out(_filtered(call, _of_layer(call, layer, state))))
 
-    def slots(own: list[Proposal], filtered: Future[Any]) -> dict[str, Any]:
-        if not filtered.done():
-            logger.warning("the proposal filter took too long; all proposals are kept")
-        kept = filtered.result() if filtered.done() else own
-        return {"moa_proposals": {proposal.key: proposal.to_state() for proposal in kept}}
-
-    def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        own, wait, filtered = start(state, config)
-        wait.do()
-        return slots(own, filtered)
-
-    async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        own, wait, filtered = start(state, config)
-        await wait.ado()
-        return slots(own, filtered)
+    async def arun(state: LayerState, config: RunnableConfig) -> LayerOutput:
+        call = resolve(config)
+        return _output_of(await acarried_out(_filtered(call, _of_layer(call, layer, state))))
 
     return Node(FILTER_NODE, run, arun)
 
 
-def _slot(proposal: Proposal) -> dict[str, Any]:
-    return {"moa_proposals": {proposal.key: proposal.to_state()}}
+def _filtered(call: CallInProgress, own: Sequence[Proposal]) -> Plan[Sequence[Proposal]]:
+    """A layer's proposals without those that the user's filter leaves out.
+
+    It comes after the layer's time, so it has some of its own; when that is over, all are kept.
+    """
+    policy, keep = call.mixture.policy, call.mixture.keep
+    if keep is None:
+        return own
+    until = min(call.until, monotonic() + min(policy.layer_timeout, policy.proposer_timeout))
+    filtered = in_thread(partial(without_outliers, own, keep))
+    yield WaitFor(ticket=filtered, until=until)
+    if filtered.done():
+        return filtered.result()
+    logger.warning("the proposal filter took too long; all proposals are kept")
+    return own
 
 
-Conversation = Sequence[BaseMessage]
+def _state_of(messages: Conversation, before: Sequence[Proposal]) -> LayerState:
+    own = cast("list[AnyMessage]", list(messages))
+    return LayerState(messages=own, **_output_of(before))
 
 
-class LayersInTurn:
-    """The state that one layer's graph hands to the next, and all proposals so far."""
-
-    def __init__(self, call: CallInProgress, messages: Conversation) -> None:
-        self.state: dict[str, Any] = {"messages": list(messages), "moa_proposals": {}}
-        self.proposals: list[Proposal] = []
-        self._call = call
-
-    def take(self, layer: int, output: dict[str, Any]) -> None:
-        """Keep a layer's proposals.
-
-        Raises:
-            NotEnoughProposalsError: They are too few.
-        """
-        slots = output["moa_proposals"]
-        own = [p for p in own_proposals(self._call.mixture, slots) if p.layer == layer]
-        self.proposals += own
-        require_enough(self._call, own, self.proposals)
-        self.state["moa_proposals"] = {p.key: slots[p.key] for p in self.proposals}
+def _output_of(proposals: Sequence[Proposal]) -> LayerOutput:
+    return LayerOutput(moa_proposals={p.key: p.to_state() for p in proposals})
 
 
-async def asked_together(
-    turns: Sequence[Proposing], state: dict[str, Any], config: RunnableConfig
-) -> dict[str, Any]:
-    """A layer's proposals as its graph would give them; the first error ends all turns."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(turn.arun(state, config)) for turn in turns]
-    except ExceptionGroup as errors:
-        first = errors.exceptions[0]
-        raise first from first.__cause__  # freed of its group, with its own cause
-    own = {task.result().key: task.result().to_state() for task in tasks}
-    return {"moa_proposals": {**state["moa_proposals"], **own}}
+def _before(call: CallInProgress, layer: int, state: Mapping[str, Any]) -> list[Proposal]:
+    """The proposals of the layers before one."""
+    known = own_proposals(call.mixture, state.get("moa_proposals", {}))
+    return [p for p in known if p.layer < layer]
+
+
+def _of_layer(call: CallInProgress, layer: int, state: Mapping[str, Any]) -> list[Proposal]:
+    """The proposals of one layer."""
+    known = own_proposals(call.mixture, state["moa_proposals"])
+    return [p for p in known if p.layer == layer]

@@ -9,7 +9,7 @@ from typing import Final
 from langchain_moa.accounting.prices import MemberCost, cost_of, cost_report
 from langchain_moa.accounting.usage import sum_usage, usage_report
 from langchain_moa.engine.call import CallInProgress
-from langchain_moa.engine.turn import Accounts
+from langchain_moa.engine.request import Accounts
 from langchain_moa.mixture import Mixture
 from langchain_moa.types import AggregatorRecord, CostReport, MoARecord, Proposal, ProposalRecord
 

@@ -1,20 +1,26 @@
-"""One call of one member: what is sent, how long it takes, what it uses."""
+"""One request to one member: what is sent, how long it takes, what it uses."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from langchain_core.exceptions import ModelAPIError, ModelConnectionError
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from langchain_moa.accounting.usage import UsageMeter, answering_model, is_cached, usage_of_message
+from langchain_moa.accounting.usage import (
+    UsageMeter,
+    answering_model,
+    is_cached,
+    usage_by_model,
+    usage_of_message,
+)
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import model_of
@@ -159,6 +165,25 @@ class MemberCall:
         if name is None and self.meter is not None and len(self.meter.usage_metadata) == 1:
             name = next(iter(self.meter.usage_metadata))
         return name
+
+
+class Accounts(NamedTuple):
+    """What requests used.
+
+    Attributes:
+        usage: Known tokens per model that answered.
+        unknown: Models of the requests of whose tokens nothing is known.
+    """
+
+    usage: dict[str, UsageMetadata]
+    unknown: list[str]
+
+
+def accounts_of(requests: Iterable[MemberCall]) -> Accounts:
+    """What is known now of the tokens of requests; one that was given up may still end."""
+    known = [request.accounts() for request in requests]
+    unknown = [model for _, lacking in known for model in lacking]
+    return Accounts(usage_by_model(used for used, _ in known), unknown)
 
 
 def prepare_call(

@@ -11,22 +11,18 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from time import monotonic, perf_counter
-from typing import Any, Self, TypeVar
+from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable
 
 from langchain_moa.engine.aggregator import FinalCall
-from langchain_moa.engine.call import CallInProgress, shown_proposals
-from langchain_moa.engine.layer import (
-    Conversation,
-    LayersInTurn,
-    asked_together,
-    shared_layer_graph,
-)
+from langchain_moa.engine.call import CallInProgress, require_enough, shown_proposals
+from langchain_moa.engine.layer import Conversation, arun_graph, asked_together, run_graph
 from langchain_moa.engine.proposer import Proposing
 from langchain_moa.engine.reading import require_supported
 from langchain_moa.engine.request import require_no_recursion
+from langchain_moa.engine.watch import Watch
 from langchain_moa.members.adapters import as_chunk
 from langchain_moa.members.bindings import Bindings
 from langchain_moa.members.member import Member
@@ -47,9 +43,7 @@ from langchain_moa.tracing.callbacks import (
     layers_config,
 )
 from langchain_moa.tracing.progress import Progress
-from langchain_moa.types import RECORD_KEY, EventName, Proposal, UsageReport
-
-_Message = TypeVar("_Message", bound=AIMessage)
+from langchain_moa.types import RECORD_KEY, EventName, Proposal
 
 
 @dataclass(frozen=True)
@@ -72,20 +66,20 @@ class MoARun:
 
     def __post_init__(self) -> None:
         require_no_recursion(self.mixture)
-        _ = self._aggregating  # arguments that it can't take are found before anything is paid
+        _ = self._called  # arguments that it can't take are found before anything is paid
         _ = self._thread  # while the caller's context is at hand
 
     @cached_property
-    def _aggregating(self) -> dict[Member, Runnable[Any, Any]]:
-        return self._called_for_the_answer(in_thread=False)
+    def _called(self) -> dict[Member, Runnable[Any, Any]]:
+        """What is called for the answer, of the aggregator and its fallbacks."""
+        candidates = self.mixture.aggregator.candidates
+        return {member: self._bound(member, in_thread=False) for member in candidates}
 
-    def _called_for_the_answer(self, *, in_thread: bool) -> dict[Member, Runnable[Any, Any]]:
-        return {
-            member: self._bound(member, place, in_thread=in_thread)
-            for place, member in enumerate(self.mixture.aggregator.candidates)
-        }
+    def _aggregating(self, member: Member, *, in_thread: bool) -> Runnable[Any, Any]:
+        return self._bound(member, in_thread=True) if in_thread else self._called[member]
 
-    def _bound(self, member: Member, place: int, *, in_thread: bool) -> Runnable[Any, Any]:
+    def _bound(self, member: Member, *, in_thread: bool) -> Runnable[Any, Any]:
+        place = self.mixture.aggregator.candidates.index(member)
         bound = self.bindings.aggregator(place)
         knowing = member if bound is None else member.on(bound.inside, of=bound.model)
         arguments = self.bindings.arguments(place, self.arguments)
@@ -102,44 +96,44 @@ class MoARun:
             NotEnoughProposalsError: A layer gave too few usable proposals.
             AggregationError: The aggregator failed.
         """
-        with _Told(self._call.progress) as told:
+        with self._watch() as watch:
             with isolated():
                 proposals = self._proposals(messages)
-            final = self._final_call(messages, proposals, in_thread=True)
-            return told.finished(self._voted(final.invoke(), proposals))
+            final = self._final_call(messages, proposals)
+            return watch.answered(self._voted(final.invoke(), proposals))
 
     async def ainvoke(self, messages: Conversation) -> AIMessage:
         """The async twin of `invoke`: each layer's members are asked concurrently."""
-        async with _Told(self._call.progress) as told:
+        async with self._watch() as watch:
             with isolated():
                 proposals = await self._aproposals(messages)
             final = self._final_call(messages, proposals)
-            return told.finished(self._voted(await final.ainvoke(), proposals))
+            return watch.answered(self._voted(await final.ainvoke(), proposals))
 
     def stream(self, messages: Conversation) -> Generator[AIMessageChunk, None, None]:
         """The answer's chunks as the aggregator gives them; the last one has the record."""
         if self.bindings.vote:  # the majority is known at the end only
             yield as_chunk(self.invoke(messages))
             return
-        with _Told(self._call.progress) as told:
+        with self._watch() as watch:
             with isolated():
                 proposals = self._proposals(messages)
-            final = self._final_call(messages, proposals, in_thread=True)
+            final = self._final_call(messages, proposals)
             with closing(final.stream()) as chunks:
                 for chunk in chunks:
-                    yield told.finished(chunk)
+                    yield watch.answered(chunk)
 
     async def astream(self, messages: Conversation) -> AsyncGenerator[AIMessageChunk, None]:
         """The async twin of `stream`."""
         if self.bindings.vote:
             yield as_chunk(await self.ainvoke(messages))
             return
-        async with _Told(self._call.progress) as told:
+        async with self._watch() as watch:
             with isolated():
                 proposals = await self._aproposals(messages)
             async with aclosing(self._final_call(messages, proposals).astream()) as chunks:
                 async for chunk in chunks:
-                    yield told.finished(chunk)
+                    yield watch.answered(chunk)
 
     def _proposals(self, messages: Conversation) -> list[Proposal]:
         if not self._fans_out(messages):
@@ -195,33 +189,35 @@ class MoARun:
         return result.model_copy(update={"response_metadata": metadata})
 
     def _run_layers(self, messages: Conversation) -> list[Proposal]:
-        layers = LayersInTurn(self._call, messages)
-        for layer, names in enumerate(self.mixture.names, start=1):
+        call, proposals = self._call, list[Proposal]()
+        for layer in range(1, self.mixture.layers):
             started = perf_counter()
-            self._call.progress.emit("layer_started", layer=layer)
-            config = self._layer_config(layer, names)
-            graph = shared_layer_graph(self.mixture, layer)
-            layers.take(
-                layer, self._interruptibly(layer, partial(graph.invoke, layers.state, config))
+            call.progress.emit("layer_started", layer=layer)
+            config = layers_config(self.manager, self.configurable)
+            own = self._interruptibly(
+                layer, partial(run_graph, call, layer, messages, proposals, config)
             )
-            self._call.progress.emit("layer_finished", layer=layer, seconds=_since(started))
-        return layers.proposals
+            proposals += own
+            require_enough(call, own, proposals)
+            call.progress.emit("layer_finished", layer=layer, seconds=_since(started))
+        return proposals
 
     async def _arun_layers(self, messages: Conversation) -> list[Proposal]:
-        layers = LayersInTurn(self._call, messages)
-        for layer, names in enumerate(self.mixture.names, start=1):
+        call, proposals = self._call, list[Proposal]()
+        for layer, members in enumerate(self.mixture.proposers, start=1):
             started = perf_counter()
-            await self._call.progress.aemit("layer_started", layer=layer)
+            await call.progress.aemit("layer_started", layer=layer)
             if self._is_watched:
-                config = self._layer_config(layer, names)
-                graph = shared_layer_graph(self.mixture, layer)
-                layers.take(layer, await graph.ainvoke(layers.state, config))
+                config = layers_config(self.manager, self.configurable)
+                own = await arun_graph(call, layer, messages, proposals, config)
             else:
-                config = layers_config(None, self.configurable, self._call)
-                turns = [Proposing(self._call, layer, index) for index in range(len(names))]
-                layers.take(layer, await asked_together(turns, layers.state, config))
-            await self._call.progress.aemit("layer_finished", layer=layer, seconds=_since(started))
-        return layers.proposals
+                config = layers_config(None, self.configurable)
+                turns = [Proposing(call, layer, index) for index in range(len(members))]
+                own = await asked_together(turns, messages, proposals, config)
+            proposals += own
+            require_enough(call, own, proposals)
+            await call.progress.aemit("layer_finished", layer=layer, seconds=_since(started))
+        return proposals
 
     @property
     def _is_watched(self) -> bool:
@@ -233,7 +229,7 @@ class MoARun:
         heard = self.manager is not None and bool(self.manager.inheritable_handlers)
         return heard or not self.mixture.is_plain
 
-    def _interruptibly(self, layer: int, run: Callable[[], Any]) -> Any:
+    def _interruptibly(self, layer: int, run: Callable[[], list[Proposal]]) -> list[Proposal]:
         """Run a layer in a thread, for Ctrl-C to end the wait for all its members at once.
 
         LangGraph would wait for every member before it hands the interrupt on.
@@ -258,60 +254,25 @@ class MoARun:
             advice=advice(self._tools) if self.mixture.settings.describe_tools else None,
         )
 
-    def _layer_config(self, layer: int, names: tuple[str, ...]) -> RunnableConfig:
-        config = layers_config(self.manager, self.configurable, self._call)
-        config["run_name"] = f"layer_{layer}"
-        config["metadata"] = {"moa_layer": layer}
-        # LangGraph sizes its pool by the machine's cores, but members only wait
-        config["max_concurrency"] = len(names)
-        return config
-
-    def _final_call(
-        self, messages: Conversation, proposals: Sequence[Proposal], *, in_thread: bool = False
-    ) -> FinalCall:
+    def _final_call(self, messages: Conversation, proposals: Sequence[Proposal]) -> FinalCall:
         config = final_config(self.manager, self.configurable, self.mixture.layers)
-        called = self._called_for_the_answer(in_thread=True) if in_thread else self._aggregating
-        return FinalCall(self._call, messages, proposals, config, called.__getitem__)
+        return FinalCall(self._call, messages, proposals, config, self._aggregating)
+
+    def _watch(self) -> Watch:
+        return Watch(self._call.progress, partial(_outcome, perf_counter()), "call_started")
 
 
-class _Told:
-    """Tells of the call's start and end around it."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._started = perf_counter()
-        self._usage: UsageReport | None = None
-
-    def finished(self, answer: _Message) -> _Message:
-        """Keep what the call used, for the last event."""
-        record = answer.response_metadata.get(RECORD_KEY)
-        if record is not None:
-            self._usage = record["usage"]
-        return answer
-
-    def __enter__(self) -> Self:
-        self._progress.emit("call_started")
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        event, values = self._end(error)
-        self._progress.emit(event, **values)
-
-    async def __aenter__(self) -> Self:
-        await self._progress.aemit("call_started")
-        return self
-
-    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        event, values = self._end(error)
-        await self._progress.aemit(event, **values)
-
-    def _end(self, error: BaseException | None) -> tuple[EventName, dict[str, Any]]:
-        seconds = _since(self._started)
-        if error is None or self._usage is not None:  # left early, but after the last chunk
-            return "call_finished", {"seconds": seconds, "usage": self._usage}
-        if not isinstance(error, Exception):
-            return "call_cut", {"seconds": seconds}
+def _outcome(
+    started: float, error: BaseException | None, answer: AIMessage | None
+) -> tuple[EventName, dict[str, Any]]:
+    """The event that tells of the call's end."""
+    seconds = _since(started)
+    record = answer.response_metadata.get(RECORD_KEY) if answer is not None else None
+    if record is not None:  # a stream may be left early, but after the last chunk
+        return "call_finished", {"seconds": seconds, "usage": record["usage"]}
+    if isinstance(error, Exception):
         return "call_failed", {"seconds": seconds, "error": f"{type(error).__name__}: {error}"}
+    return "call_cut", {"seconds": seconds}
 
 
 def _since(started: float) -> float:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent import futures
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
@@ -20,8 +21,8 @@ from langchain_moa.reliability.threads import in_thread, woken_by
 
 logger = logging.getLogger(__name__)
 
-Ending: TypeAlias = Literal["answered", "raised", "timed_out", "cut", "refused"]
-"""How a wait ended; `refused`: no request was made."""
+Ending: TypeAlias = Literal["answered", "raised", "timed_out", "cut", "refused", "over_budget"]
+"""How a wait ended; `refused`: no request was made; `over_budget`: it was not even begun."""
 
 _LEAVE_SECONDS: Final = 1.0
 """How long a cancelled request may take to let go of its connection."""
@@ -124,12 +125,20 @@ class WaitFor:
         return _overdue(self.until, self.gate)
 
 
-def ignored(_: Result) -> None:
-    """Throw a result away."""
+class Start(Step, Protocol):
+    """A request that a race may make. It raises only what must not be caught."""
 
+    def do(self) -> Result:
+        """Make it in a thread."""
 
-async def aignored(_: Result) -> None:
-    """The async twin of `ignored`."""
+    async def ado(self) -> Result:
+        """Make it in an event loop."""
+
+    def discard(self, result: Result) -> None:
+        """Let go of a good result that comes too late, or second."""
+
+    async def adiscard(self, result: Result) -> None:
+        """The same in an event loop."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,23 +148,18 @@ class Ask:
     A result that is there counts even when the time is just over: it was paid for.
 
     Attributes:
-        starts: Make a request each, as coroutine functions in async code. The second is for
-            hedging. They give a `Result`, and raise only what must not be caught.
+        starts: The requests. The second is for hedging.
         until: When to give up, on the clock of `time.monotonic`.
         hedge_at: When to make the second request.
         may_hedge: Asked then whether it may be made.
         gate: The layer's gate; cuts the request once it is open.
-        discard: Gets good results that come too late, or second.
-        adiscard: The same in async code.
     """
 
-    starts: Sequence[Callable[[], Any]]
+    starts: Sequence[Start]
     until: float = OPEN
     hedge_at: float = OPEN
     may_hedge: Callable[[], bool] = lambda: True
     gate: Gate | None = None
-    discard: Callable[[Result], object] = ignored
-    adiscard: Callable[[Result], Awaitable[object]] = aignored
 
     def do(self) -> Result:
         """Ask in threads."""
@@ -163,18 +167,18 @@ class Ask:
         flights: dict[Future[Result], int] = {}
         try:
             while (ended := race.ended()) is None:
-                if (start := race.due()) is not None:
-                    flights[in_thread(start)] = race.begun
+                if (place := race.due()) is not None:
+                    flights[in_thread(self.starts[place].do)] = place
                 awaited: list[Future[Any]] = [*flights, *_next_signal(self.gate)]
                 futures.wait(awaited, race.timeout(), futures.FIRST_COMPLETED)
                 for flight in [flight for flight in flights if flight.done()]:
                     race.take(flights.pop(flight), flight.result())
             return ended
         finally:
-            for result in race.surplus:
-                self.discard(result)
-            for flight in flights:  # a thread can't be ended; what it brings is thrown away
-                flight.add_done_callback(self._discard_late)
+            for place, result in race.surplus:
+                self.starts[place].discard(result)
+            for flight, place in flights.items():  # a thread can't be ended; its result is let go
+                flight.add_done_callback(partial(_discard_late, self.starts[place]))
 
     async def ado(self) -> Result:
         """Ask in an event loop."""
@@ -183,8 +187,8 @@ class Ask:
         woken: list[asyncio.Future[None]] = []
         try:
             while (ended := race.ended()) is None:
-                if (start := race.due()) is not None:
-                    flights[asyncio.ensure_future(start())] = race.begun
+                if (place := race.due()) is not None:
+                    flights[asyncio.ensure_future(self.starts[place].ado())] = place
                 if all(waiter.done() for waiter in woken):
                     woken = [woken_by(signal) for signal in _next_signal(self.gate)]
                 awaited: list[asyncio.Future[Any]] = [*flights, *woken]
@@ -194,42 +198,43 @@ class Ask:
                     race.take(flights.pop(flight), _result_of(flight))
             return ended
         finally:
-            for result in [*race.surplus, *await _cancelled(flights)]:
-                await self.adiscard(result)
+            for place, result in [*race.surplus, *await _cancelled(flights)]:
+                await self.starts[place].adiscard(result)
 
-    def _discard_late(self, flight: Future[Result]) -> None:
-        if flight.exception() is None and flight.result().good:
-            self.discard(flight.result())
+
+def _discard_late(start: Start, flight: Future[Result]) -> None:
+    if flight.exception() is None and flight.result().good:
+        start.discard(flight.result())
 
 
 class _Race:
     """The decisions of an `Ask`, without any waiting.
 
     Attributes:
-        begun: How many requests were made.
-        surplus: Good results beside the one that is taken.
+        surplus: Good results beside the one that is taken, with the places of their requests.
     """
 
-    __slots__ = ("_ask", "_ended", "_good", "_left", "begun", "surplus")
+    __slots__ = ("_ask", "_begun", "_ended", "_good", "_left", "surplus")
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
-        self._left = list(ask.starts)
+        self._begun = 0
+        self._left = len(ask.starts)
         self._ended: dict[int, Result] = {}
         self._good: Result | None = None
-        self.begun = 0
-        self.surplus: list[Result] = []
+        self.surplus: list[tuple[int, Result]] = []
 
-    def due(self) -> Callable[[], Any] | None:
-        """The request to make now, if any."""
-        hedges = self.begun == 1 and monotonic() >= self._ask.hedge_at
-        if not self._left or not (self.begun == 0 or hedges):
+    def due(self) -> int | None:
+        """The place of the request to make now, if any."""
+        hedges = self._begun == 1 and monotonic() >= self._ask.hedge_at
+        if not self._left or not (self._begun == 0 or hedges):
             return None
         if hedges and not self._ask.may_hedge():
-            self._left.clear()
+            self._left = 0
             return None
-        self.begun += 1
-        return self._left.pop(0)
+        self._begun += 1
+        self._left -= 1
+        return self._begun - 1
 
     def timeout(self) -> float | None:
         """Seconds until something is to be decided."""
@@ -242,13 +247,13 @@ class _Race:
         if result.good and self._good is None:
             self._good = result
         elif result.good:
-            self.surplus.append(result)
+            self.surplus.append((place, result))
 
     def ended(self) -> Result | None:
         """How it ends, if it does; of two failures the first request's tells more."""
         if self._good is not None:
             return self._good
-        if self.begun and len(self._ended) == self.begun:
+        if self._begun and len(self._ended) == self._begun:
             return self._ended[min(self._ended)]
         return _overdue(self._ask.until, self._ask.gate)
 
@@ -282,11 +287,11 @@ def _result_of(task: asyncio.Task[Result]) -> Result:
     return task.result()
 
 
-async def _cancelled(flights: Collection[asyncio.Task[Result]]) -> list[Result]:
+async def _cancelled(flights: Mapping[asyncio.Task[Result], int]) -> list[tuple[int, Result]]:
     """Cancel requests and wait until they have let go of their connections.
 
     Returns:
-        The good results of those that were faster than their cancellation.
+        The good results of those that were faster than their cancellation, with their places.
     """
     if not flights:
         return []
@@ -295,5 +300,5 @@ async def _cancelled(flights: Collection[asyncio.Task[Result]]) -> list[Result]:
     done, left = await asyncio.wait(flights, timeout=_LEAVE_SECONDS)
     if left:
         logger.warning("%d cancelled requests have not ended yet", len(left))
-    ended = [f.result() for f in done if not f.cancelled() and f.exception() is None]
-    return [result for result in ended if result.good]
+    ended = [f for f in done if not f.cancelled() and f.exception() is None]
+    return [(flights[f], f.result()) for f in ended if f.result().good]

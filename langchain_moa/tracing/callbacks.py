@@ -33,9 +33,6 @@ from langchain_moa.tracing.handlers import WithoutTokens, shows_messages, silenc
 
 RunManager = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun
 
-CALL_KEY: Final = "__moa_call"
-"""Key of `configurable` for the call in progress; a leading `__` keeps it out of traces."""
-
 _NOSTREAM: Final = "nostream"
 """Tag by which LangGraph leaves a model's tokens out of its `messages` stream."""
 
@@ -195,13 +192,10 @@ def child_callbacks(
     return child
 
 
-def layers_config(
-    manager: RunManager | None, configurable: dict[str, Any], call: object
-) -> RunnableConfig:
-    """The config of the layers inside the chat model, with the call in progress in it."""
+def layers_config(manager: RunManager | None, configurable: dict[str, Any]) -> RunnableConfig:
+    """The config of the layers inside the chat model."""
     return RunnableConfig(
-        callbacks=child_callbacks(manager, streaming=True),
-        configurable={**configurable, CALL_KEY: call},
+        callbacks=child_callbacks(manager, streaming=True), configurable=configurable
     )
 
 

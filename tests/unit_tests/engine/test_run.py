@@ -31,6 +31,6 @@ async def test_the_first_error_ends_all_turns_and_keeps_its_cause() -> None:
     waiting, failing = Turn(), Turn(ValueError("no"))
     turns: Any = [waiting, failing]
     with pytest.raises(ValueError, match="no") as caught:
-        await asked_together(turns, {"moa_proposals": {}}, {})
+        await asked_together(turns, [], [], {})
     assert isinstance(caught.value.__cause__, KeyError)
     assert waiting.cancelled

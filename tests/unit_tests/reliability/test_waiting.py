@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any, Literal
 
@@ -37,6 +39,28 @@ LONG = 20.0
 def way(request: pytest.FixtureRequest) -> Way:
     chosen: Way = request.param
     return chosen
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request whose function is called in its own way, and whose late results are kept."""
+
+    made: Callable[[], Any]
+    discarded: list[Result] = dataclasses.field(default_factory=list)
+
+    def do(self) -> Result:
+        result: Result = self.made()
+        return result
+
+    async def ado(self) -> Result:
+        result: Result = await self.made()
+        return result
+
+    def discard(self, result: Result) -> None:
+        self.discarded.append(result)
+
+    async def adiscard(self, result: Result) -> None:
+        self.discarded.append(result)
 
 
 class Field:
@@ -104,12 +128,7 @@ class Field:
 
     def ask(self, *starts: Callable[[], Any], **settings: Any) -> Ask:
         """A race of requests, whose discarded results are kept."""
-
-        async def adiscard(result: Result) -> None:
-            self.discarded.append(result)
-
-        discard = self.discarded.append
-        return Ask(starts=starts, discard=discard, adiscard=adiscard, **settings)
+        return Ask(starts=[Request(start, self.discarded) for start in starts], **settings)
 
     async def done(self, step: Step) -> Any:
         """Do a step the field's way."""
@@ -247,7 +266,7 @@ async def test_a_result_that_is_there_counts_though_the_time_is_over() -> None:
         threading.Event().wait(2 * SOON)  # blocks the loop, so that both are due at once
         return GOOD
 
-    assert await Ask(starts=[slow], until=monotonic() + SOON).ado() is GOOD
+    assert await Ask(starts=[Request(slow)], until=monotonic() + SOON).ado() is GOOD
 
 
 async def test_late_results_are_discarded(field: Field) -> None:
@@ -401,7 +420,7 @@ async def test_a_request_that_ignores_its_cancellation_holds_nobody_up(
                 continue
         return BAD
 
-    result = await Ask(starts=[deaf], until=monotonic() + SOON).ado()
+    result = await Ask(starts=[Request(deaf)], until=monotonic() + SOON).ado()
     assert result.ended == "timed_out"
     assert "1 cancelled requests have not ended yet" in caplog.text
     ended.set()
@@ -507,4 +526,4 @@ async def test_a_plan_is_closed_when_a_step_raises(field: Field) -> None:
 
 
 def test_times_that_never_come_are_no_timeouts() -> None:
-    assert Ask(starts=[lambda: GOOD], until=OPEN, gate=Gate(1)).do() is GOOD
+    assert Ask(starts=[Request(lambda: GOOD)], until=OPEN, gate=Gate(1)).do() is GOOD

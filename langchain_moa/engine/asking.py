@@ -1,0 +1,174 @@
+"""One request on its way: made ready, made, and what comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from langchain_core.exceptions import (
+    ContextOverflowError,
+    ModelInvalidRequestError,
+    ModelTimeoutError,
+)
+from langgraph.errors import GraphBubbleUp
+
+from langchain_moa.accounting.budget import Amount
+from langchain_moa.engine.request import MemberCall, asking, is_given_up
+from langchain_moa.errors import UnsupportedContentError
+from langchain_moa.members.member import Member
+from langchain_moa.mixture import Mixture
+from langchain_moa.reliability.breaker import Breaker
+from langchain_moa.reliability.causes import key_variables, reason_of
+from langchain_moa.reliability.provider_errors import provider_error
+from langchain_moa.reliability.slots import Places
+from langchain_moa.reliability.waiting import Result
+
+_REQUESTS_OWN: Final = (ModelInvalidRequestError, ContextOverflowError)
+"""Failures that are the request's own fault."""
+
+
+class Question(Protocol):
+    """What a member and its fallbacks are asked for: a proposal, an answer, a streamed answer."""
+
+    def estimate(self, member: Member) -> Amount:
+        """What a request to one of them may cost."""
+
+    def request(self, member: Member, *, in_thread: bool) -> MemberCall:
+        """A request to one of them, ready to be made."""
+
+    def ask(self, request: MemberCall) -> Result:
+        """Make the request in a thread."""
+
+    async def aask(self, request: MemberCall) -> Result:
+        """Make the request in an event loop."""
+
+    def discard(self, result: Result) -> None:
+        """Let go of a good result that nobody needs."""
+
+    async def adiscard(self, result: Result) -> None:
+        """The same in an event loop."""
+
+
+class _NobodyWaitsError(Exception):
+    """The request was given up before it was made."""
+
+
+@dataclass(eq=False, kw_only=True, slots=True)
+class Asking:
+    """One request on its way: made ready, made, and what came of it.
+
+    Attributes:
+        question: What is asked.
+        mixture: Who asks.
+        member: Who is asked.
+        places: The places that it holds.
+        requests: Where it is noted that it is made.
+        breaker: The circuit breaker that hears what came of it, if any.
+    """
+
+    question: Question
+    mixture: Mixture
+    member: Member
+    places: Places
+    requests: list[MemberCall]
+    breaker: Breaker | None = None
+
+    def do(self) -> Result:
+        """Make it in this thread."""
+        request: MemberCall | None = None
+        try:
+            request = self._noted(in_thread=True)
+            with self.places.occupied(), asking(request, self.mixture):
+                result = self.question.ask(request)
+        except Exception as error:  # noqa: BLE001 - no member may end its siblings
+            result = self._failed(request, error)
+        return self._ended(request, result)
+
+    async def ado(self) -> Result:
+        """Make it in this task."""
+        request: MemberCall | None = None
+        try:
+            request = self._noted(in_thread=False)
+            with asking(request, self.mixture):
+                result = await self.question.aask(request)
+        except asyncio.CancelledError as error:
+            if request is not None:
+                await request.cancelled(error)
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            result = self._failed(request, error)
+        return self._ended(request, result)
+
+    def discard(self, result: Result) -> None:
+        """Let go of a good result that comes too late, or second."""
+        self.question.discard(result)
+
+    async def adiscard(self, result: Result) -> None:
+        """The same in an event loop."""
+        await self.question.adiscard(result)
+
+    def _noted(self, *, in_thread: bool) -> MemberCall:
+        request = self.question.request(self.member, in_thread=in_thread)
+        if self.places.given_up or is_given_up():  # meanwhile, or by whom all of this is done for
+            msg = "nobody waits for it any more"
+            raise _NobodyWaitsError(msg)
+        self.requests.append(request)
+        return request
+
+    def _failed(self, request: MemberCall | None, error: Exception) -> Result:
+        """What an error means: without a request the member was not asked."""
+        if request is not None:
+            if isinstance(error, GraphBubbleUp):  # an interrupt is the graph's business
+                raise error
+            error = provider_error(error)
+            timed_out = isinstance(error, TimeoutError | ModelTimeoutError)
+            return Result(
+                ended="timed_out" if timed_out else "raised",
+                error=error,
+                reason=said(error, self.member),
+                request=request,
+            )
+        if isinstance(error, UnsupportedContentError) and self._raises_unsupported:
+            raise error
+        if isinstance(error, UnsupportedContentError | _NobodyWaitsError):
+            return Result(ended="refused", reason=str(error))
+        # a function of the user's failed, say; others may answer
+        return Result(ended="raised", error=error, reason=said(error, self.member))
+
+    @property
+    def _raises_unsupported(self) -> bool:
+        return self.mixture.settings.on_unsupported == "raise"
+
+    def _ended(self, request: MemberCall | None, result: Result) -> Result:
+        if request is not None and not request.over:
+            report(self.breaker, result)
+        return result
+
+
+def report(breaker: Breaker | None, result: Result, *, in_own_time: bool = True) -> None:
+    """Tell a member's circuit breaker what came of asking it.
+
+    A failure counts where it says something of the member, and not of the request or the call.
+
+    Args:
+        breaker: The breaker, if the member has one.
+        result: What came of it.
+        in_own_time: Whether the time that may have ended was the member's, not the layer's.
+    """
+    if breaker is None:
+        return
+    if result.good:
+        breaker.succeeded()
+    elif result.ended == "timed_out":
+        if result.error is not None or in_own_time:
+            breaker.failed()
+    elif result.ended == "raised" and not isinstance(result.error, _REQUESTS_OWN):
+        breaker.failed()
+
+
+def said(error: Exception, member: Member) -> str:
+    """What an error says of why a member gave no answer; it may quote the member's key."""
+    if isinstance(error, KeyError) and "__pregel" in str(error):
+        return "the member called interrupt() or another function of LangGraph's context"
+    return reason_of(error, model=member.model, variables=key_variables(member.chat_model))

@@ -1,0 +1,204 @@
+"""How a reference model is asked for a proposal: what it reads, and how its answer is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, TypeAlias
+
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from langchain_moa.accounting.budget import Amount
+from langchain_moa.engine.admission import proposer_estimate
+from langchain_moa.engine.call import CallInProgress
+from langchain_moa.engine.reading import read_by, require_taken, seen_by
+from langchain_moa.engine.request import MemberCall, prepare_call
+from langchain_moa.members.adapters import as_chunk, as_message
+from langchain_moa.members.bindings import Bound
+from langchain_moa.members.member import Member
+from langchain_moa.members.runnables import with_arguments
+from langchain_moa.messages.characters import WholeCharacters, whole_characters
+from langchain_moa.messages.for_proposers import ending_on_user, history_for_proposers
+from langchain_moa.messages.reasoning import strip_reasoning
+from langchain_moa.messages.tools import arguments_text, calls_as_text, with_advice
+from langchain_moa.messages.verdicts import AnswerSoFar, judge
+from langchain_moa.reliability.waiting import Result
+from langchain_moa.tracing.callbacks import deaf_handlers, isolated, proposer_config
+from langchain_moa.tracing.stepping import astepped, stepped
+from langchain_moa.types import EventName, Proposal
+
+_Event: TypeAlias = tuple[EventName, dict[str, Any]]
+"""An event and its values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProposalQuestion:
+    """What a reference model and its fallbacks are asked for in one layer.
+
+    Attributes:
+        call: The call in progress.
+        layer: The layer, counted from 1.
+        index: The reference model's place in it, counted from 0.
+        messages: The caller's conversation.
+        shown: The proposals that it reads.
+        config: The configuration of its node.
+    """
+
+    call: CallInProgress
+    layer: int
+    index: int
+    messages: Sequence[BaseMessage]
+    shown: Sequence[Proposal]
+    config: RunnableConfig
+
+    def estimate(self, member: Member) -> Amount:
+        """What a request to one of them may cost."""
+        return proposer_estimate(self.call.mixture, member, self.messages, self.shown)
+
+    def request(self, member: Member, *, in_thread: bool) -> MemberCall:
+        """A request to one of them, ready to be made."""
+        mixture = self.call.mixture
+        read, left_out = read_by(mixture, member, self._history(member), self.shown)
+        require_taken(mixture, member, left_out)
+        asked = self._asked(member, in_thread=in_thread)
+        return prepare_call(member, asked, read, self._own_config, left_out)
+
+    def ask(self, request: MemberCall) -> Result:
+        """Make the request in a thread."""
+        answer = self._streamed(request) if self._streams else _whole(request)
+        return self._judged(request, as_message(answer, request.input))
+
+    async def aask(self, request: MemberCall) -> Result:
+        """Make the request in an event loop."""
+        answer = await (self._astreamed(request) if self._streams else _awhole(request))
+        return self._judged(request, as_message(answer, request.input))
+
+    def discard(self, result: Result) -> None:
+        """Nothing is to be let go of: a proposal is whole."""
+
+    async def adiscard(self, result: Result) -> None:
+        """Nothing is to be let go of, either."""
+
+    @property
+    def _member(self) -> Member:
+        return self.call.mixture.proposers[self.layer - 1][self.index]
+
+    @property
+    def _streams(self) -> bool:
+        return self.call.mixture.settings.stream_proposals and self._member.streams
+
+    @cached_property
+    def _own_config(self) -> RunnableConfig:
+        return proposer_config(
+            self.config, layer=self.layer, index=self.index, tokens=not self._streams
+        )
+
+    def _history(self, member: Member) -> list[BaseMessage]:
+        """The conversation as the member may see it, in a shape that its provider takes."""
+        seen = seen_by(self.call.mixture, member, self.messages)
+        advice = self.call.advice if self._bound(member) is None else None
+        history = with_advice(history_for_proposers(seen), advice)
+        return history if self.shown else ending_on_user(history)
+
+    def _asked(self, member: Member, *, in_thread: bool) -> Runnable[Any, Any]:
+        """What is called, with the tools or the schema bound that it is to know."""
+        bound = self._bound(member)
+        if bound is None:
+            return self.call.mixture.proposing(member, in_thread=in_thread)
+        knowing = member.on(bound.inside, of=bound.model)
+        called = self.call.mixture.proposing(knowing, in_thread=in_thread)
+        return with_arguments(called, bound.arguments)
+
+    def _bound(self, member: Member) -> Bound | None:
+        """What is bound to the reference model or a fallback of it."""
+        place = self._member.candidates.index(member)
+        return self.call.bindings.proposers.get((self.layer, self.index, place))
+
+    def _streamed(self, request: MemberCall) -> AIMessageChunk:
+        answer, scope = _StreamedProposal(request), partial(isolated, deaf_handlers(request.config))
+        for piece in stepped(request.runnable.stream(request.input, request.config), scope):
+            if request.over:  # a thread can't be ended from outside, but it can see that it is
+                break
+            for event, values in answer.take(as_chunk(piece)):
+                self.call.progress.emit(event, **self._about, **values)
+        return answer.whole()
+
+    async def _astreamed(self, request: MemberCall) -> AIMessageChunk:
+        answer, scope = _StreamedProposal(request), partial(isolated, deaf_handlers(request.config))
+        pieces = request.runnable.astream(request.input, request.config)
+        async with aclosing(astepped(pieces, scope)) as steps:
+            async for piece in steps:
+                for event, values in answer.take(as_chunk(piece)):
+                    await self.call.progress.aemit(event, **self._about, **values)
+        return answer.whole()
+
+    @property
+    def _about(self) -> dict[str, Any]:
+        place = {"layer": self.layer, "index": self.index}
+        return {**place, "role": "proposer", "model": self._member.model}
+
+    def _judged(self, request: MemberCall, message: AIMessage) -> Result:
+        request.answered(message)
+        # half a character, which a model may write as an escape, can be sent to nobody
+        text = whole_characters(
+            "\n".join(filter(None, [strip_reasoning(message.text), self._calls(request, message)]))
+        )
+        verdict = request.judged(judge(message, text))
+        value = {
+            "model_name": request.model_name(message),
+            "status": verdict.status,
+            "text": text if verdict.usable else "",
+        }
+        return Result(good=verdict.usable, value=value, reason=verdict.reason, request=request)
+
+    def _calls(self, request: MemberCall, message: AIMessage) -> str:
+        """The calls of a reference model that tools or a schema were bound to, as text."""
+        if self._bound(request.member) is None or not message.tool_calls:
+            return ""
+        if self.call.bindings.schema:
+            return arguments_text(message.tool_calls[0]["args"])
+        return calls_as_text(message)
+
+
+def _whole(request: MemberCall) -> Any:
+    with isolated(deaf_handlers(request.config)):
+        return request.runnable.invoke(request.input, request.config)
+
+
+async def _awhole(request: MemberCall) -> Any:
+    with isolated(deaf_handlers(request.config)):
+        return await request.runnable.ainvoke(request.input, request.config)
+
+
+class _StreamedProposal:
+    """The pieces of one streamed proposal, and the events that tell of them."""
+
+    def __init__(self, request: MemberCall) -> None:
+        self._request = request
+        self._chunks: list[AIMessageChunk] = []
+        self._answer = AnswerSoFar()
+        self._begun = False
+        self._characters = WholeCharacters()
+
+    def take(self, chunk: AIMessageChunk) -> Iterator[_Event]:
+        """Keep a piece; gives the events to tell."""
+        chunk = self._characters.passed_on(chunk)
+        self._chunks.append(chunk)
+        self._answer.take(chunk)
+        if not chunk.text:
+            return
+        if not self._begun:
+            self._begun = True
+            yield "first_token", {"seconds": self._request.seconds}
+        yield "token", {"text": chunk.text}
+
+    def whole(self) -> AIMessageChunk:
+        """All pieces as one message."""
+        first, *others = self._chunks or [AIMessageChunk(content="")]
+        whole = add_ai_message_chunks(first, *others)
+        self._request.require_end(self._answer, whole)
+        return whole

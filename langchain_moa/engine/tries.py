@@ -1,0 +1,207 @@
+"""The tries of one candidate: its requests in turn, each with the hedge that it may have.
+
+They are a plan of steps, which sync and async code carry out alike (see `reliability.waiting`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from langchain_moa.engine.admission import Allowance
+from langchain_moa.engine.asking import Asking, Question, report
+from langchain_moa.engine.call import CallInProgress
+from langchain_moa.engine.request import MemberCall
+from langchain_moa.members.member import Member
+from langchain_moa.reliability.quorum import OPEN, Gate
+from langchain_moa.reliability.retries import pause_before_retry
+from langchain_moa.reliability.slots import Places
+from langchain_moa.reliability.waiting import Ask, Plan, Result, Step, WaitFor
+from langchain_moa.types import EventName, Role
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assignment:
+    """What is to be had from a member or its fallbacks, and within which limits.
+
+    Attributes:
+        call: The call in progress.
+        member: Who is asked first.
+        question: What is asked.
+        layer: The member's layer, counted from 1.
+        index: Its place in the layer, counted from 0.
+        role: What it does in the call.
+        timeout: Seconds that each candidate has.
+        limit: The name of that setting, for the record.
+        until: When the layer or the call ends, on the clock of `time.monotonic`.
+        gate: The layer's gate, or `None`.
+        refused: Why the budget admits no request at all, or `None`.
+    """
+
+    call: CallInProgress
+    member: Member
+    question: Question
+    layer: int
+    index: int
+    role: Role
+    timeout: float
+    limit: str
+    until: float = OPEN
+    gate: Gate | None = None
+    refused: str | None = None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Who is asked, for events."""
+        return {
+            "layer": self.layer,
+            "index": self.index,
+            "role": self.role,
+            "model": self.member.model,
+        }
+
+    def telling(self, event: EventName, **values: Any) -> Step:
+        """A step that tells the call's listeners of something."""
+        progress, told = self.call.progress, {**self.about, **values}
+        return _Tell(partial(progress.emit, event, **told), partial(progress.aemit, event, **told))
+
+
+@dataclass(frozen=True, slots=True)
+class _Tell:
+    emit: Callable[[], None]
+    aemit: Callable[[], Awaitable[None]]
+
+    def do(self) -> None:
+        self.emit()
+
+    async def ado(self) -> None:
+        await self.aemit()
+
+
+@dataclass(eq=False, kw_only=True, slots=True)
+class Tries:
+    """Everything that is tried to get one answer from one candidate.
+
+    Attributes:
+        assignment: What is to be had, and within which limits.
+        member: The candidate.
+        allowance: What its requests may cost.
+        announces: Whether nobody was asked before it, so that listeners are told of the start.
+        requests: The requests made so far, hedges counted.
+        deadline: When the candidate's time is over.
+    """
+
+    assignment: Assignment
+    member: Member
+    allowance: Allowance
+    announces: bool
+    requests: list[MemberCall] = field(default_factory=list)
+    deadline: float = OPEN
+    _places: Places = field(default_factory=Places)
+
+    def plan(self) -> Plan[Result]:
+        """The steps; gives the first good result, or the last one."""
+        breaker = self.assignment.call.mixture.breaker(self.member)
+        refusal = breaker.refuses() if breaker is not None else None
+        if refusal is not None:
+            return Result(ended="refused", reason=refusal)
+        granted = yield from self._place()
+        if not granted.good:
+            return self._explained(granted, OPEN)
+        if self.announces:
+            yield self.assignment.telling("member_started")
+        until = monotonic() + self.assignment.timeout
+        self.deadline = min(until, self.assignment.until)
+        result = yield from self._requests()
+        # an answer of a fallback, as a hedge, tells nothing of the member
+        if self.requests and (not result.good or result.request.member is self.member):
+            report(breaker, result, in_own_time=until < self.assignment.until)
+        return self._explained(result, until)
+
+    def end(self) -> None:
+        """Say that nobody waits for the requests, and let others have their places."""
+        for request in self.requests:
+            request.over = True
+        self._places.give_up()
+
+    def _place(self) -> Plan[Result]:
+        """Wait for the member's place and the mixture's; time in the queue is not the member's."""
+        wanted = self.assignment
+        for slots in wanted.call.mixture.limits(self.member):
+            ticket = self._places.ask(slots)
+            if not ticket.done():
+                waiting = WaitFor(ticket=ticket, until=wanted.until, gate=wanted.gate)
+                granted: Result = yield waiting
+                if not granted.good:
+                    return granted
+        return Result(good=True)
+
+    def _requests(self) -> Plan[Result]:
+        """The request, and again after failures that pass, with pauses."""
+        wanted, mixture = self.assignment, self.assignment.call.mixture
+        retries = 0 if self.member.retries_itself else mixture.settings.max_retries
+        if not self.allowance.admits(self.member):
+            return Result(ended="refused", reason="the call's budget does not admit it")
+        result = Result(ended="timed_out")
+        for attempt in range(retries + 1):
+            if monotonic() >= self.deadline:
+                break
+            result = yield self._hedged(self._asking(self.member))
+            pause = pause_before_retry(result, attempt)
+            if pause is None or attempt == retries or monotonic() + pause >= self.deadline:
+                break
+            if not self.allowance.admits(self.member):
+                break
+            reason = mixture.redacted(result.reason or "")
+            yield wanted.telling("member_retried", error=reason, seconds=pause)
+            paused: Result = yield WaitFor(until=monotonic() + pause, gate=wanted.gate)
+            if paused.ended == "cut":
+                return paused
+        return result
+
+    def _hedged(self, first: Asking) -> Step:
+        """The request, and a second one to the next candidate, or else to the same one."""
+        wanted = self.assignment
+        ask = Ask(starts=[first], until=self.deadline, gate=wanted.gate)
+        after = wanted.call.mixture.policy.hedge_after
+        if after == OPEN:
+            return ask
+        place = wanted.member.candidates.index(self.member) + 1
+        other = [*wanted.member.candidates, self.member][place]
+        return replace(
+            ask,
+            starts=[first, self._asking(other)],
+            hedge_at=monotonic() + after,
+            may_hedge=partial(self._may_hedge, other),
+        )
+
+    def _may_hedge(self, member: Member) -> bool:
+        """Whether there is a place and money for a second request now; it waits for neither."""
+        mixture = self.assignment.call.mixture
+        breaker = mixture.breaker(member)
+        if not self._places.take(mixture.limits(member)) or not self.allowance.admits(member):
+            return False
+        return breaker is None or breaker.refuses() is None
+
+    def _asking(self, member: Member) -> Asking:
+        mixture = self.assignment.call.mixture
+        return Asking(
+            question=self.assignment.question,
+            mixture=mixture,
+            member=member,
+            places=self._places,
+            requests=self.requests,
+            # of the candidate itself its breaker hears once, when all is tried
+            breaker=None if member is self.member else mixture.breaker(member),
+        )
+
+    def _explained(self, result: Result, until: float) -> Result:
+        """A timeout with the setting that made it."""
+        if result.ended != "timed_out" or result.error is not None:
+            return result
+        wanted = self.assignment
+        limit = wanted.limit if until < wanted.until else wanted.call.limit_of(wanted.layer)
+        return replace(result, reason=f"no answer in time ({limit})")
