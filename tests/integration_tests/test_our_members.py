@@ -15,9 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.runnables import RunnableConfig
 from langchain_core.tracers.context import collect_runs
 from langchain_together import ChatTogether
 from pydantic import BaseModel, SecretStr
@@ -333,30 +331,6 @@ async def test_the_proxy_of_the_environment(
         assert (await ours(server, base_url=ADDRESS).ainvoke("hi")).content == "by the proxy"
         assert (await ours(server).ainvoke("hi")).content == "straight"
     assert seen == [f"POST {ADDRESS}/chat/completions HTTP/1.1"]
-
-
-@pytest.mark.parametrize("layers", [2, 3])
-async def test_a_watched_call_and_an_unwatched_one_are_alike(layers: int) -> None:
-    """Layers that nobody watches run without their graphs."""
-    models = {
-        ALPHA: says("a"),
-        BETA: ModelBehavior(status=400),
-        AGGREGATOR: says("It is Paris."),
-    }
-    watched: RunnableConfig = {"callbacks": [UsageMetadataCallbackHandler()]}
-    records: list[Any] = []
-    with LoopbackServer(models) as server:
-        llm = mixture(server, layers=layers, include_proposals=True)
-        for config in (RunnableConfig(), watched):
-            answer = await llm.ainvoke("Capital of France?", config)
-            record = answer.response_metadata["moa"]
-            for part in (*record["proposals"], record["aggregator"]):
-                part["seconds"] = 0
-            records.append((answer.content, record))
-            server_bodies = [request.body for request in server.requests]
-            records.append(sorted(map(str, server_bodies)))
-            server.requests.clear()
-    assert records[:2] == records[2:]
 
 
 LEFT_OPEN = """
