@@ -474,8 +474,16 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
 
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        """The mixture as a traced model, of the provider who writes its answers.
+
+        Middleware believes the tokens that a message reports only where the message's provider is
+        the model's.
+        """
         params = super()._get_ls_params(stop=stop, **kwargs)
-        params["ls_provider"] = MODEL_NAME
+        model = self._mixture.aggregator.chat_model
+        # a method that LangChain's own middleware calls, too
+        own = {} if model is None else model._get_ls_params()  # noqa: SLF001
+        params["ls_provider"] = own.get("ls_provider", MODEL_NAME)
         return params
 
     @override

@@ -23,6 +23,7 @@ from langchain_moa.engine.proposer import Proposing
 from langchain_moa.engine.reading import require_supported
 from langchain_moa.engine.request import require_no_recursion
 from langchain_moa.engine.watch import Watch
+from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.members.adapters import as_chunk
 from langchain_moa.members.bindings import Bindings
 from langchain_moa.members.member import Member
@@ -39,6 +40,7 @@ from langchain_moa.tracing.callbacks import (
     caller_thread,
     child_callbacks,
     final_config,
+    heard_below,
     isolated,
     layers_config,
 )
@@ -149,8 +151,12 @@ class MoARun:
         """Whether the reference models are asked, decided before anything is paid.
 
         Raises:
+            MoAConfigurationError: There are no messages.
             UnsupportedContentError: Who is asked cannot take the conversation.
         """
+        if not messages:
+            msg = "messages=[] has nothing to answer; give at least one message."
+            raise MoAConfigurationError(msg)
         own = tool_names(self._tools) if self._tools else ()
         asked = fans_out(self.mixture.settings.fan_out, messages, own)
         require_supported(self.mixture, messages, fans_out=asked)
@@ -226,7 +232,7 @@ class MoARun:
         All that a graph adds are runs for handlers to hear of, and it takes as much CPU as half of
         a member's call.
         """
-        heard = self.manager is not None and bool(self.manager.inheritable_handlers)
+        heard = self.manager is not None and bool(heard_below(self.manager))
         return heard or not self.mixture.is_plain
 
     def _interruptibly(self, layer: int, run: Callable[[], list[Proposal]]) -> list[Proposal]:

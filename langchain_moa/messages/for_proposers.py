@@ -163,12 +163,19 @@ def _in_blocks(message: BaseMessage) -> BaseMessage:
 
 
 def _is_text(content: str | Sequence[str | dict[str, Any]]) -> bool:
-    return all(block["type"] == "text" for block in _blocks(content))
+    return all(block.get("type") == "text" for block in _blocks(content))
 
 
 def _blocks(content: str | Sequence[str | dict[str, Any]]) -> list[dict[str, Any]]:
-    parts = [content] if isinstance(content, str) else content
-    return [{"type": "text", "text": part} if isinstance(part, str) else part for part in parts]
+    return [_block(part) for part in ([content] if isinstance(content, str) else content)]
+
+
+def _block(part: str | dict[str, Any]) -> dict[str, Any]:
+    """A part of a content with its type; what a tool gave in a form of its own is told as JSON."""
+    if isinstance(part, dict) and isinstance(part.get("type"), str) and part["type"] != "json":
+        return part
+    text = part.get("text") if isinstance(part, dict) else part
+    return {"type": "text", "text": text if isinstance(text, str) else arguments_text(part)}
 
 
 def calls_tools(message: BaseMessage) -> bool:
@@ -186,7 +193,8 @@ def told_as_text(message: BaseMessage) -> BaseMessage:
         name = message.name or "tool"
         outcome = "failed" if message.status == "error" else "returned"
         if _is_text(message.content):
-            return HumanMessage(f"[{name} {outcome}]\n{message.text}")
+            text = "".join(str(block.get("text") or "") for block in _blocks(message.content))
+            return HumanMessage(f"[{name} {outcome}]\n{text}")
         kept = [block for block in _blocks(message.content) if not _is_empty_text(block)]
         return HumanMessage([*_blocks(f"[{name} {outcome}]"), *kept])
     if calls_tools(message):

@@ -183,13 +183,25 @@ def child_callbacks(
     child = (AsyncCallbackManager if is_async else CallbackManager)(
         handlers=[], parent_run_id=manager.run_id
     )
-    handlers = manager.inheritable_handlers
+    handlers = heard_below(manager)
     child.set_handlers(handlers if streaming else silenced(handlers, is_async=is_async))
     child.add_tags(manager.inheritable_tags)
     # ls_* and moa_* describe the outer run; each inner one brings its own
     metadata = manager.inheritable_metadata
     child.add_metadata({k: v for k, v in metadata.items() if not k.startswith(("ls_", "moa_"))})
     return child
+
+
+def heard_below(manager: RunManager) -> list[BaseCallbackHandler]:
+    """The handlers of a run that hear of the runs below it.
+
+    Those that LangChain's configure hooks add to every run by itself, as `collect_runs()` does,
+    hear of them anyway, and must know the runs in between: else members look like roots to them.
+    """
+    own = [var.get() for var in _hooks()]
+    added = [h for h in manager.handlers if any(h is one for one in own)]
+    inherited = manager.inheritable_handlers
+    return [*inherited, *(h for h in added if not any(h is one for one in inherited))]
 
 
 def layers_config(manager: RunManager | None, configurable: dict[str, Any]) -> RunnableConfig:

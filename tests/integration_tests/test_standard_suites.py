@@ -169,7 +169,7 @@ class OuterRuns(BaseCallbackHandler):
     def on_chat_model_start(
         self, *_: Any, metadata: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:
-        if (metadata or {}).get("ls_provider") == "moa":
+        if (metadata or {}).get("ls_model_name") == "moa":
             self.options.append(kwargs["options"])
 
 

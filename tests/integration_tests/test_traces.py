@@ -192,7 +192,7 @@ def test_what_the_runs_say_of_themselves() -> None:
             mixture(server, layers=3, temperature=0.5).invoke(QUESTION, config)
         (trace,) = ingest.traces()
         of_moa = {k: v for k, v in trace.metadata.items() if k.startswith("ls_")}
-        assert of_moa["ls_provider"] == of_moa["ls_model_name"] == "moa"
+        assert (of_moa["ls_provider"], of_moa["ls_model_name"]) == ("together", "moa")
         assert of_moa["ls_temperature"] == 0.5
         members = [run for run in trace.walk() if run.metadata.get("moa_role") == "proposer"]
         assert sorted(
