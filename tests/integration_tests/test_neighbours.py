@@ -60,7 +60,7 @@ def test_collect_runs_sees_one_root(way: str) -> None:
 def turns_until_summary(llm: BaseChatModel, most: int = 8) -> int:
     """How many turns an agent takes until its conversation is summarized."""
     middleware = SummarizationMiddleware(llm, trigger=("tokens", 900), keep=("messages", 2))
-    agent = create_agent(llm, [], middleware=[middleware], checkpointer=InMemorySaver())
+    agent: Any = create_agent(llm, [], middleware=[middleware], checkpointer=InMemorySaver())
     for turn in range(most):
         # four bytes are a token to the server, and four characters to LangChain's estimate
         asked = {"messages": [("user", f"{turn} " + "请告诉我更多关于罗马的事情。" * 25)]}
