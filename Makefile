@@ -47,8 +47,9 @@ format: $(UV) ## format the code and mend what can be mended
 	$(RUN) ruff check --fix
 	$(RUN) ruff format
 
-readme: $(UV) ## write the command line's help into the README
-	$(RUN) --no-dev --group test python tests/cli_help.py
+readme: $(UV) ## write what pages tell of the code: help, settings, rooms
+	@for page in cli_help settings_table rooms; do \
+	  $(RUN) --no-dev --group test python -m tests.$$page || exit 1; done
 
 notebooks: $(UV) ## execute the notebooks and keep their outputs
 	$(RUN) --no-dev --group test jupyter execute --inplace notebooks/*.ipynb

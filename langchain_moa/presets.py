@@ -45,7 +45,7 @@ def get_preset(name: str) -> Preset:
         >>> settings = get_preset("moa-lite").settings
         >>> settings["layers"], len(settings["reference_models"])
         (2, 6)
-        >>> llm = MoAChatModel.from_config(settings, api_key="your key", timeout=60)
+        >>> llm = MoAChatModel.from_config(settings, api_key="your-key", timeout=60)
     """
     presets = _presets()
     if name not in presets:

@@ -6,8 +6,10 @@ with the members. `MoAChatModel` inherits this class, and `create_moa_graph` tak
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
 from langchain_core.runnables import Runnable
 from pydantic import (
@@ -22,8 +24,11 @@ from pydantic import (
 from typing_extensions import override
 
 from langchain_moa.accounting.settings import AccountingSettings
+from langchain_moa.config.data import ConfigSource, config_of, settings_of
+from langchain_moa.config.files import write_settings
 from langchain_moa.config.lineup import Aggregators, Fallbacks, ReferenceModels, built_members
-from langchain_moa.errors import from_validation
+from langchain_moa.config.trust import checked_hosts, require_trusted
+from langchain_moa.errors import MoAConfigurationError, from_validation
 from langchain_moa.members.runnables import model_of
 from langchain_moa.members.settings import AnswerSettings
 from langchain_moa.messages.settings import MessageSettings
@@ -96,6 +101,81 @@ class MixtureSettings(MemberSettings, Settings):
                 super().__init__(**data)
             except ValidationError as error:
                 raise from_validation(error) from None
+
+    @classmethod
+    def from_config(
+        cls, source: ConfigSource, *, trusted_hosts: Collection[str] = (), **overrides: Any
+    ) -> Self:
+        """The mixture that a file or a dict describes.
+
+        Args:
+            source: Path of a `.toml`, `.yaml` or `.json` file, or its settings as a dict: the
+                arguments of `MoAChatModel`, members as strings, as `{"model": "provider:model",
+                option: value}`, or as the settings of a mixture inside. In TOML, which has no
+                `null`, `timeout = inf` is no limit.
+            trusted_hosts: Hosts that may get keys although only the source names them. Without
+                that a key goes to its provider's own hosts, to those that the environment names
+                for the provider (`TOGETHER_API_BASE`), to a `base_url` given here, and to this
+                machine.
+            **overrides: Arguments that replace or add to those of the source. `api_key`, and
+                `base_url` where they have none of their own, count for mixtures inside, too.
+
+        Raises:
+            MoAConfigurationError: A setting is unknown, wrong, or a key, which belongs into the
+                environment; an address is not trusted; or the file can't be read. The message
+                names the file and the setting.
+            MissingExtraError: A string names a provider whose package is not installed.
+
+        Example:
+            >>> from langchain_moa import MoAChatModel
+            >>> config = {
+            ...     "reference_models": ["openai/gpt-oss-20b", "deepseek-ai/DeepSeek-V4-Pro"],
+            ...     "aggregator": {"model": "deepseek-ai/DeepSeek-V4-Pro", "max_tokens": 2048},
+            ...     "timeout": 60.0,
+            ... }
+            >>> llm = MoAChatModel.from_config(config, api_key="your-key")
+            >>> llm.to_config() == config
+            True
+        """
+        try:
+            trusted = checked_hosts(trusted_hosts)
+            settings = settings_of(source, partial(cls._inside, overrides, trusted))
+            left = {name: value for name, value in settings.items() if name not in overrides}
+            require_trusted(left, trusted)
+            return cls(**left, **overrides)
+        except MoAConfigurationError as error:
+            if isinstance(source, Mapping) or str(error).startswith(str(source)):
+                raise
+            msg = f"{source}: {error}"
+            raise MoAConfigurationError(msg) from None
+
+    @classmethod
+    def _inside(
+        cls, overrides: Mapping[str, Any], trusted: Collection[str], source: Mapping[str, Any]
+    ) -> Self:
+        """A mixture that is a member of another one, at the same endpoint if it names none."""
+        names = {"api_key"} if "base_url" in source else {"api_key", "base_url"}
+        own = {name: value for name, value in overrides.items() if name in names}
+        return cls.from_config(source, trusted_hosts=trusted, **own)
+
+    def to_config(self, path: str | Path | None = None) -> dict[str, Any]:
+        """The settings of this mixture as plain data, without keys.
+
+        Args:
+            path: A `.toml`, `.yaml` or `.json` file to write them to.
+
+        Returns:
+            The settings that are not the default; `from_config` makes the same mixture of them.
+            Keys and listeners (`callbacks`, `on_progress`) belong to the program and are left out.
+
+        Raises:
+            MoAConfigurationError: A setting can't be written, such as a function or a chain; or
+                the file can't be.
+        """
+        config = config_of(self)
+        if path is not None:
+            write_settings(config, Path(path))
+        return config
 
     @model_validator(mode="before")
     @classmethod
