@@ -1,1 +1,22 @@
-"""Runs and their listeners."""
+"""Runs and their listeners.
+
+What this package reads of others although it is private to them, why, and what would replace it.
+Each line has a test in `tests/unit_tests/tracing/test_private.py` that notices when it changes.
+
+- langchain-core's `BaseChatModel._generate_with_cache` and `_agenerate_with_cache`, in `outer_run`:
+  `_stream` gets no run manager. Its own argument `run_manager`, once it is passed.
+- langchain-core's `tracers.context._configure_hooks`, in `callbacks`: handlers that a context
+  manager sets must not be added a second time below a mixture. A public list of them.
+- langchain-core's `BaseChatModel._resolve_model_profile` and `_identifying_params`, read of members
+  in `members.profiles` and `members.identity`. They are made to be overridden, and stay.
+- LangGraph's handlers, told by the name of their module, in `handlers`: its `messages` stream
+  shows any message that a handler hears of. A public class.
+- LangGraph's keys that begin with `__pregel`, in `engine`: a member that calls `interrupt()`
+  fails on one. An error of its own.
+- langchain-openai's `_get_request_payload`, in `providers.together`: the request without a second
+  copy of it. A public method.
+- openai's resources' `_client.post`, in `providers.together`: answers as the dicts that they are.
+  `with_raw_response` without types.
+- httpx's (or httpx2's) `_init_transport` and `_init_proxy_transport`, in `providers.transport`:
+  connections per process and event loop, behind the proxies that the client finds. A factory.
+"""
