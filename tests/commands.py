@@ -37,19 +37,27 @@ def user_turns(server: LoopbackServer, model: str) -> list[str]:
 
 
 class Crowd:
-    """Counts how many requests are answered at the same time."""
+    """Counts how many requests are answered at the same time.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    Args:
+        meet: Nobody is answered before so many were there at once: else a slow machine would hide
+            that they may be.
+    """
+
+    def __init__(self, meet: int) -> None:
+        self._meet = meet
+        self._changed = threading.Condition()
         self._now = 0
         self.most = 0
 
     def __call__(self, body: Mapping[str, Any]) -> str:
         """Answer a request slowly."""
-        with self._lock:
+        with self._changed:
             self._now += 1
             self.most = max(self.most, self._now)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self.most >= self._meet, timeout=60)
         time.sleep(0.05)
-        with self._lock:
+        with self._changed:
             self._now -= 1
         return f"Draft of {body['model']}."

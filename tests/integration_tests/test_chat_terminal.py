@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -195,20 +196,21 @@ def test_the_display_follows_each_member(chat: Chat, server: LoopbackServer) -> 
 
 
 def test_members_that_are_cut_are_told(chat: Chat, server: LoopbackServer) -> None:
+    seen = threading.Event()
     server.models[BETA] = ModelBehavior(hang=True)
-    server.models[AGGREGATOR] = says("The answer.", latency=1.0)
+    server.models[AGGREGATOR] = says("The answer.", once=seen.is_set)
     terminal = chat(*MIXTURE, "--yes", "--quorum", "1")
     terminal.types("Well?")
     terminal.until(" cut ")
+    seen.set()
     terminal.until("The answer.")
     terminal.until(PROMPT, count=2)
     assert f"layer 1, {BETA}: cut" in terminal.text
 
 
 def test_an_answer_streams_and_can_be_cancelled(chat: Chat, server: LoopbackServer) -> None:
-    server.models[AGGREGATOR] = says(
-        "# Title\n\nFirst **part**.\n\n" + "more " * 2000, token_delay=0.02
-    )
+    text = "# Title\n\nFirst **part**.\n\n" + "more " * 50
+    server.models[AGGREGATOR] = says(text, once=lambda: False, once_after=40)
     terminal = chat(*MIXTURE, "--yes")
     terminal.types("Well?")
     terminal.until("more more")
@@ -239,12 +241,14 @@ def test_what_streams_stands_there_once(chat: Chat, server: LoopbackServer) -> N
 
 def test_warnings_stand_above_the_display(chat: Chat, server: LoopbackServer) -> None:
     server.models[ALPHA] = ModelBehavior(status=400, error="no such luck")
-    server.models[BETA] = says("A draft.", latency=1.5)
+    seen = threading.Event()
+    server.models[BETA] = says("A draft.", once=seen.is_set)
     terminal = chat(*MIXTURE, "--yes", "--verbose")
     terminal.types("Well?")
     terminal.until("WARNING layer 1, index 0 (acme/alpha)")
     terminal.until(lambda: "400: no such luck" in terminal.screen)
     assert terminal.text.count("layer 1 acme/alpha") == 1
+    seen.set()
     terminal.until(PROMPT, count=2)
     assert "waiting" not in terminal.text
     assert terminal.text.count("WARNING") == 1

@@ -30,7 +30,8 @@ from langchain_moa import (
     MoAConfigurationError,
     create_moa_graph,
 )
-from langchain_moa.engine.reading import tokens_around
+from langchain_moa.config.build import build_mixture
+from langchain_moa.config.settings import MixtureSettings
 from langchain_moa.testing import ScriptedChatModel
 
 
@@ -268,8 +269,12 @@ def test_room_for_proposals(proposers: Any, fields: Any, kept: int) -> None:
         aggregator=saying("z", profile={"max_input_tokens": 100_000}),
         **fields,
     )
-    around = tokens_around(llm._mixture, len(proposers))
-    assert llm.profile == {"max_input_tokens": 90_000 - around - kept}
+    shorter = llm.model_copy(update={"proposal_max_tokens": 1})  # one token for each proposal
+    assert llm.profile is not None
+    assert shorter.profile is not None
+    room = shorter.profile["max_input_tokens"] + len(proposers)
+    assert 80_000 < room < 90_000
+    assert llm.profile == {"max_input_tokens": room - kept}
 
 
 @pytest.mark.parametrize("layers", [2, 3])
@@ -625,7 +630,8 @@ def test_dumps_name_members_and_hold_no_headers() -> None:
     llm = mixture(reference_models=[[keyed], [keyed]], aggregator=keyed)
     dumped = llm.model_dump(include={"reference_models", "aggregator"})
     assert dumped == {"reference_models": [["keyed"], ["keyed"]], "aggregator": "keyed"}
-    assert "sk-header" not in repr(llm._mixture)
+    settings = MixtureSettings(reference_models=[[keyed], [keyed]], aggregator=keyed)
+    assert "sk-header" not in repr(llm) + repr(build_mixture(settings))
 
 
 def test_arguments_that_the_aggregator_cannot_take_are_found_before_anything_is_paid() -> None:

@@ -7,8 +7,8 @@ import math
 import re
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
@@ -86,11 +86,18 @@ class Member(ScriptedChatModel):
         return await super()._agenerate(*args, **kwargs)
 
 
+def busy(name: str) -> ModelAPIError:
+    """An error of a provider that may be asked again at once."""
+    error = ModelAPIError(name)
+    error.response = SimpleNamespace(headers={"retry-after": "0.002"})  # type: ignore[attr-defined]
+    return error
+
+
 def member(name: str, text: str, behavior: Behavior, free: threading.Event) -> Member:
     def script(_: object) -> str | AIMessage:
         match behavior.outcome:
             case "busy":
-                raise ModelAPIError(name)
+                raise busy(name)
             case "broken":
                 raise ModelInvalidRequestError(name)
             case "empty":
@@ -319,14 +326,6 @@ def check_accounts(course: Course) -> None:
     degraded = not all(p.usable for p in course.proposals) or record["best_proposal"] is not None
     assert record["degraded"] is degraded
     assert (record["best_proposal"] is None) == (record["aggregator"]["status"] == "ok")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick() -> Iterator[None]:
-    """Pauses before retries of a few milliseconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("langchain_moa.reliability.retries._FIRST_PAUSE", 0.003)
-        yield
 
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke"])

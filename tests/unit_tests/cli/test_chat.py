@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,10 +47,8 @@ def test_what_goes_wrong_is_told_on_stderr(cli: Cli, server: LoopbackServer) -> 
 
 
 def test_a_question_without_an_answer_does_not_end_it(cli: Cli, server: LoopbackServer) -> None:
-    server.models[AGGREGATOR] = lambda _, earlier: (
-        ModelBehavior(status=400) if earlier == first else MODELS[AGGREGATOR]
-    )
-    first = server._counts[AGGREGATOR]
+    faults = iter([ModelBehavior(status=400)])
+    server.models[AGGREGATOR] = lambda _body, _earlier: next(faults, MODELS[AGGREGATOR])
     ran = cli("chat", *MIXTURE, stdin="One?\nTwo?\n")
     assert (ran.code, ran.out) == (3, "The **answer**.\n")
     assert ran.err.startswith("error: ")
@@ -101,13 +100,13 @@ def test_nothing_unexpected_ends_a_conversation(
         api_key=server.api_key,
     )
 
-    def fails(_: str) -> None:
-        msg = "no such luck"
-        raise ZeroDivisionError(msg)
+    class Broken(Conversation):
+        def usage(self) -> Any:
+            msg = "no such luck"
+            raise ZeroDivisionError(msg)
 
     with asyncio.Runner() as runner:
-        chat = Chat(llm, Conversation(), runner, proposals=False, totals=False)
-        chat._commands["/usage"] = fails
+        chat = Chat(llm, Broken(), runner, proposals=False, totals=False)
         assert chat.talk(["/usage", "One?"]) == 0
     told = capsys.readouterr()
     assert told.out == "The **answer**.\n"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from bisect import bisect_left
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from langchain_moa import BudgetExceededError, MoAChatModel
-from langchain_moa.engine.reading import tokens_around
 from langchain_moa.proposals.fitting import input_tokens
 from langchain_moa.testing import ScriptedChatModel
 
@@ -121,14 +123,17 @@ def test_raising_keeps_what_was_paid_for(way: str) -> None:
 
 def test_tokens_of_input_and_the_limits_of_output_count() -> None:
     """Each proposal is written once, and read once by the aggregator."""
-    llm = mixture(proposal_max_tokens=100, max_tokens=50)
     own = input_tokens(GO) + 100 + 100
-    reserve = input_tokens(GO) + tokens_around(llm._mixture, 3) + 50
-    for extra, admitted in ((0, 3), (-1, 2), (-own, 2), (-own - 1, 1), (-3 * own, 0)):
-        limited = mixture(
-            proposal_max_tokens=100, max_tokens=50, max_total_tokens=reserve + 3 * own + extra
-        )
-        assert statuses(record_of(limited)).count("ok") == admitted
+
+    def admitted(limit: int) -> int:
+        limited = mixture(proposal_max_tokens=100, max_tokens=50, max_total_tokens=limit)
+        return statuses(record_of(limited)).count("ok")
+
+    least = input_tokens(GO) + 50 + 3 * own  # and what the aggregator reads around the proposals
+    enough = bisect_left(range(least + 1000), 3, lo=least, key=admitted)
+    assert enough > least
+    for extra, count in ((0, 3), (-1, 2), (-own, 2), (-own - 1, 1), (-3 * own, 0)):
+        assert admitted(enough + extra) == count
 
 
 def test_a_models_own_limit_counts_where_none_is_given() -> None:
@@ -217,9 +222,14 @@ def test_the_reserve_is_for_all_that_the_aggregator_reads() -> None:
     assert calls(llm) == [0, 0, 0, 0]
 
 
-def test_without_a_budget_nothing_is_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
-    def forbidden(_: object) -> int:
-        raise AssertionError
-
-    monkeypatch.setattr("langchain_moa.engine.admission.input_tokens", forbidden)
-    assert statuses(record_of(mixture())) == ["ok"] * 3
+@pytest.mark.parametrize("limits", [{}, {"max_total_tokens": 100_000}])
+def test_without_a_budget_nothing_is_estimated(limits: dict[str, int]) -> None:
+    called: set[object] = set()
+    llm = mixture(**limits)
+    threading.setprofile(lambda frame, _event, _arg: called.add(frame.f_code))
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            assert statuses(pool.submit(record_of, llm).result()) == ["ok"] * 3
+    finally:
+        threading.setprofile(None)
+    assert (input_tokens.__code__ in called) is bool(limits)

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from langchain_moa.proposals.outliers import checked_filter, without_outliers
 from langchain_moa.proposals.similarity import largest_cluster
 from langchain_moa.testing import ScriptedChatModel
 from langchain_moa.types import ProposalStatus
+from tests.wire import LIMITS
 
 ALIKE = ["It is 42, I am sure.", "It is 42, I believe.", "It is 42, I am told."]
 APART = "Bake the bread for an hour in a hot oven."
@@ -145,19 +145,19 @@ def test_what_an_outlier_cost_is_counted() -> None:
 def test_a_filter_that_takes_too_long_leaves_all_in(
     way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    free = threading.Event()
+    free, ended = threading.Event(), threading.Event()
 
     def sleeps(_: list[str]) -> list[int]:
         free.wait(20)
+        ended.set()
         return [0]
 
-    llm = mixture("a", "b", proposal_filter=sleeps, layer_timeout=0.5)
-    started = monotonic()
-    try:
-        record = ask(llm, way)
-        assert monotonic() - started < 10
-    finally:
-        free.set()
+    for seconds in LIMITS:
+        record = ask(mixture("a", "b", proposal_filter=sleeps, layer_timeout=seconds), way)
+        if [p["status"] for p in record["proposals"]] == ["ok", "ok"]:
+            break
+    assert not ended.is_set()
+    free.set()
     assert [p["status"] for p in record["proposals"]] == ["ok", "ok"]
     assert "the proposal filter took too long; all proposals are kept" in caplog.text
 
@@ -168,8 +168,11 @@ def test_a_layer_that_used_up_its_time_is_filtered_too(way: str) -> None:
         threading.Event().wait(0.02)
         return [0]
 
-    slow = ScriptedChatModel.saying("late", model="slow", seconds=1.0)
-    llm = mixture("a", "b", proposal_filter=keep, layer_timeout=0.3)
-    llm.reference_models = [*llm.reference_models, slow]
-    record = ask(llm, way)
-    assert [p["status"] for p in record["proposals"]] == ["ok", "outlier", "timed_out"]
+    slow = ScriptedChatModel.saying("late", model="slow", seconds=20)
+    for seconds in LIMITS:
+        llm = mixture("a", "b", proposal_filter=keep, layer_timeout=seconds)
+        llm.reference_models = [*llm.reference_models, slow]
+        statuses = [p["status"] for p in ask(llm, way)["proposals"]]
+        if statuses[1] == "outlier":
+            break
+    assert statuses == ["ok", "outlier", "timed_out"]
