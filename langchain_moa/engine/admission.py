@@ -115,7 +115,7 @@ def proposer_estimate(
     if not mixture.budget.limits:
         return ONE_CALL
     limit = mixture.proposal_arguments.get("max_tokens") or member.max_tokens
-    conversation, _ = read_by(mixture, member, messages, shown)
+    conversation, *_ = read_by(mixture, member, messages, shown)
     return _amount(mixture, member, input_tokens(conversation), limit)
 
 
@@ -139,7 +139,7 @@ def final_estimate(
     if not mixture.budget.limits:
         return ONE_CALL
     limit = mixture.final_arguments.get("max_tokens") or member.max_tokens
-    conversation, _ = read_by(mixture, member, messages, shown)
+    conversation, *_ = read_by(mixture, member, messages, shown)
     return _amount(mixture, member, input_tokens(conversation) + around, limit)
 
 

@@ -35,6 +35,7 @@ from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import model_and_arguments
 from langchain_moa.messages.for_aggregator import history_for_aggregator
 from langchain_moa.messages.verdicts import judge
+from langchain_moa.proposals.cleaning import cleaned
 from langchain_moa.reliability.provider_errors import provider_error
 from langchain_moa.reliability.waiting import Result, acarried_out, carried_out
 from langchain_moa.tracing.callbacks import deaf_handlers, isolated
@@ -246,9 +247,9 @@ class AnswerQuestion:
         runnable = final.aggregating(member, in_thread=in_thread)
         model, arguments = model_and_arguments(runnable)
         history = history_for_aggregator(seen_by(mixture, member, final.messages), model, arguments)
-        read, left_out = read_by(mixture, member, history, final.shown)
-        require_taken(mixture, member, left_out)
-        return prepare_call(member, runnable, read, final.config, left_out)
+        read = read_by(mixture, member, history, final.shown)
+        require_taken(mixture, member, read.left_out)
+        return prepare_call(member, runnable, read, final.config)
 
     def ask(self, request: MemberCall) -> Result:
         """Make the request in a thread."""
@@ -293,7 +294,7 @@ def _scope(request: MemberCall) -> AbstractContextManager[None]:
 
 
 def _judged(request: MemberCall, output: Any) -> Result:
-    message = as_message(output, request.input)
+    message = cleaned(as_message(output, request.input), request.fence_key)
     request.answered(message)
     verdict = request.judged(judge(message, for_caller=True))
     return Result(good=verdict.usable, value=message, reason=verdict.reason, request=request)

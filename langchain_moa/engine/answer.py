@@ -15,7 +15,6 @@ from langchain_moa.engine.call import CallInProgress
 from langchain_moa.engine.record import call_record
 from langchain_moa.engine.request import Accounts, MemberCall
 from langchain_moa.engine.turn import Turn
-from langchain_moa.messages.characters import WholeCharacters, with_whole_characters
 from langchain_moa.messages.tools import tells_of_calls
 from langchain_moa.messages.verdicts import AnswerSoFar
 from langchain_moa.proposals.similarity import most_central
@@ -34,7 +33,7 @@ def finished_answer(
     turn: Turn, request: MemberCall, message: AIMessage, proposals: Sequence[Proposal]
 ) -> AIMessage:
     """The aggregator's message with a model name and the record on it; the given one is kept."""
-    message, accounts = with_whole_characters(message), turn.accounts()
+    accounts = turn.accounts()
     error = turn.call.mixture.redacted("; ".join(turn.failures)) or None
     aggregator = _aggregator_record(turn, accounts, request, message, error)
     metadata = {
@@ -147,7 +146,6 @@ class AnswerStream:
         self._metadata: dict[str, Any] = {}
         self._last: AIMessageChunk | None = None
         self._answer = AnswerSoFar()
-        self._characters = WholeCharacters()
         self._begun = False
 
     def begins_with(self, chunk: AIMessageChunk) -> bool:
@@ -158,7 +156,6 @@ class AnswerStream:
 
     def passed_on(self, chunk: AIMessageChunk) -> AIMessageChunk | None:
         """The chunk to yield now; nothing when it is kept for the end."""
-        chunk = self._characters.passed_on(chunk)
         self._answer.take(chunk)
         self._usage.append(chunk.usage_metadata)
         metadata = chunk.response_metadata
@@ -179,7 +176,7 @@ class AnswerStream:
             ModelConnectionError: The stream was cut off.
             ModelAPIError: What was sent is no answer, or the provider could not finish it.
         """
-        kept = self._last or AIMessageChunk(content=self._characters.rest())
+        kept = self._last or AIMessageChunk(content="")
         whole = AIMessage(
             "", response_metadata=self._metadata, usage_metadata=sum_usage(self._usage)
         )

@@ -21,11 +21,11 @@ from langchain_moa.members.adapters import as_chunk, as_message
 from langchain_moa.members.bindings import Bound
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import with_arguments
-from langchain_moa.messages.characters import WholeCharacters, whole_characters
 from langchain_moa.messages.for_proposers import ending_on_user, history_for_proposers
 from langchain_moa.messages.reasoning import strip_reasoning
 from langchain_moa.messages.tools import arguments_text, calls_as_text, with_advice
 from langchain_moa.messages.verdicts import AnswerSoFar, judge
+from langchain_moa.proposals.cleaning import CleanStream, cleaned_text
 from langchain_moa.reliability.waiting import Result
 from langchain_moa.tracing.callbacks import deaf_handlers, isolated, proposer_config
 from langchain_moa.tracing.stepping import astepped, stepped
@@ -62,10 +62,10 @@ class ProposalQuestion:
     def request(self, member: Member, *, in_thread: bool) -> MemberCall:
         """A request to one of them, ready to be made."""
         mixture = self.call.mixture
-        read, left_out = read_by(mixture, member, self._history(member), self.shown)
-        require_taken(mixture, member, left_out)
+        read = read_by(mixture, member, self._history(member), self.shown)
+        require_taken(mixture, member, read.left_out)
         asked = self._asked(member, in_thread=in_thread)
-        return prepare_call(member, asked, read, self._own_config, left_out)
+        return prepare_call(member, asked, read, self._own_config)
 
     def ask(self, request: MemberCall) -> Result:
         """Make the request in a thread."""
@@ -143,10 +143,8 @@ class ProposalQuestion:
 
     def _judged(self, request: MemberCall, message: AIMessage) -> Result:
         request.answered(message)
-        # half a character, which a model may write as an escape, can be sent to nobody
-        text = whole_characters(
-            "\n".join(filter(None, [strip_reasoning(message.text), self._calls(request, message)]))
-        )
+        parts = [strip_reasoning(message.text), self._calls(request, message)]
+        text = cleaned_text("\n".join(filter(None, parts)), request.fence_key).strip()
         verdict = request.judged(judge(message, text))
         value = {
             "model_name": request.model_name(message),
@@ -182,11 +180,11 @@ class _StreamedProposal:
         self._chunks: list[AIMessageChunk] = []
         self._answer = AnswerSoFar()
         self._begun = False
-        self._characters = WholeCharacters()
+        self._clean = CleanStream(request.fence_key)
 
     def take(self, chunk: AIMessageChunk) -> Iterator[_Event]:
         """Keep a piece; gives the events to tell."""
-        chunk = self._characters.passed_on(chunk)
+        chunk = self._clean.take(chunk)
         self._chunks.append(chunk)
         self._answer.take(chunk)
         if not chunk.text:
@@ -198,7 +196,8 @@ class _StreamedProposal:
 
     def whole(self) -> AIMessageChunk:
         """All pieces as one message."""
-        first, *others = self._chunks or [AIMessageChunk(content="")]
+        rest = self._clean.rest() or AIMessageChunk(content="")
+        first, *others = [*self._chunks, rest]
         whole = add_ai_message_chunks(first, *others)
         self._request.require_end(self._answer, whole)
         return whole

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.messages import BaseMessage
@@ -13,8 +13,10 @@ from langchain_moa.members.member import Member
 from langchain_moa.members.profiles import common_profile
 from langchain_moa.messages.content import unsupported, without_content
 from langchain_moa.messages.for_proposers import without_tool_turns
+from langchain_moa.messages.rules import rules_of
 from langchain_moa.messages.visibility import visible
 from langchain_moa.mixture import Mixture
+from langchain_moa.proposals.fences import fence_key
 from langchain_moa.proposals.fitting import (
     PROPOSAL_TOKENS,
     estimated_tokens,
@@ -26,10 +28,25 @@ from langchain_moa.types import Proposal
 
 PROPOSAL_TEXT: Final = "proposal text"
 """What a member lacks whose proposals were shortened."""
-_FENCE_TOKENS: Final = 40
+_FENCE_TOKENS: Final = 44
 """What stands around one proposal."""
 _SAFE_SHARE: Final = 0.9
 """Of a context window: tokens are estimated, and by each tokenizer counted otherwise."""
+
+
+class Reading(NamedTuple):
+    """What a member reads.
+
+    Attributes:
+        messages: The conversation with the proposals in it.
+        left_out: Kinds of content that it cannot take, and `PROPOSAL_TEXT` where proposals were
+            shortened.
+        fence_key: The key of the fences around the proposals; `None` where there are none.
+    """
+
+    messages: list[BaseMessage]
+    left_out: Sequence[str] = ()
+    fence_key: str | None = None
 
 
 def lacks(mixture: Mixture, member: Member, messages: Sequence[BaseMessage]) -> list[str]:
@@ -68,7 +85,7 @@ def read_by(
     member: Member,
     messages: Sequence[BaseMessage],
     proposals: Sequence[Proposal],
-) -> tuple[list[BaseMessage], list[str]]:
+) -> Reading:
     """The conversation as a member reads it, and what it does not get of it.
 
     Args:
@@ -76,10 +93,6 @@ def read_by(
         member: Who reads it.
         messages: What it may see of the conversation. It is not changed.
         proposals: Those that it is to read, if they are usable.
-
-    Returns:
-        The conversation with the proposals in it; kinds of content, and `PROPOSAL_TEXT` where
-        proposals were shortened.
     """
     left_out = lacks(mixture, member, messages)
     taken = without_content(messages, mixture.profile_of(member))
@@ -89,7 +102,10 @@ def read_by(
         left_out = [*left_out, PROPOSAL_TEXT]
         # what is left of none is left out; the conversation itself is never cut
         texts = [text for text in shortened(texts, room) if text]
-    return with_proposals(taken, texts, mixture.prompt, mixture.settings.placement), left_out
+    in_block = any(rules.caches_blocks for rules in rules_of(member.chat_model))
+    placement = mixture.settings.placement
+    read = with_proposals(taken, texts, mixture.prompt, placement, in_block=in_block)
+    return Reading(read, left_out, fence_key(texts) if texts else None)
 
 
 def room_for_input(mixture: Mixture) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any, Final, NamedTuple
 
 from langchain_core.exceptions import ModelAPIError, ModelConnectionError
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable, RunnableConfig
 
@@ -21,6 +21,7 @@ from langchain_moa.accounting.usage import (
     usage_by_model,
     usage_of_message,
 )
+from langchain_moa.engine.reading import Reading
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import model_of
@@ -75,6 +76,7 @@ class MemberCall:
         used: Known tokens of the call per model that answered, once it has ended.
         free: Whether the answer came from a cache and cost nothing.
         left_out: Kinds of content that the member cannot take and does not get.
+        fence_key: The key of the fences around the proposals that it reads, or `None`.
         lacking: Models of an answered call of which something is not known.
         degraded: Whether the member is a mixture that lacked something.
         ended_well: Whether it was answered.
@@ -92,6 +94,7 @@ class MemberCall:
     used: dict[str, UsageMetadata] = field(default_factory=dict)
     free: bool = False
     left_out: list[str] = field(default_factory=list)
+    fence_key: str | None = None
     lacking: list[str] = field(default_factory=list)
     degraded: bool = False
     ended_well: bool = False
@@ -189,18 +192,16 @@ def accounts_of(requests: Iterable[MemberCall]) -> Accounts:
 def prepare_call(
     member: Member,
     runnable: Runnable[Any, Any],
-    messages: Sequence[BaseMessage],
+    read: Reading,
     config: RunnableConfig,
-    left_out: Sequence[str] = (),
 ) -> MemberCall:
     """Make a member's call ready.
 
     Args:
         member: Who is called.
         runnable: The member's runnable, with the arguments of this call bound to it.
-        messages: The conversation that it gets.
+        read: The conversation that it gets, and what it does not.
         config: The run's configuration.
-        left_out: Kinds of content that it does not get.
     """
     meter, open_runs = None, None
     if has_handlers(config):
@@ -213,9 +214,10 @@ def prepare_call(
         member=member,
         model=model_of(runnable),
         runnable=runnable,
-        input=member.adapt(messages),
+        input=member.adapt(read.messages),
         config=config,
         meter=meter,
         open_runs=open_runs,
-        left_out=list(left_out),
+        left_out=list(read.left_out),
+        fence_key=read.fence_key,
     )

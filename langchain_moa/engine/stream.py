@@ -21,8 +21,9 @@ from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_
 from langchain_core.messages.ai import add_ai_message_chunks
 
 from langchain_moa.engine.request import MemberCall
-from langchain_moa.members.adapters import as_chunk
+from langchain_moa.members.adapters import as_chunk, as_message
 from langchain_moa.messages.verdicts import AnswerSoFar, judge
+from langchain_moa.proposals.cleaning import CleanStream, cleaned
 from langchain_moa.reliability.quorum import OPEN
 from langchain_moa.reliability.threads import Worker
 from langchain_moa.reliability.waiting import Result
@@ -216,17 +217,28 @@ def _all(
 def _pieces(call: MemberCall) -> Iterator[Any]:
     """The aggregator's output piece by piece; a graph's all at once."""
     if not call.member.streams:
-        yield call.runnable.invoke(call.input, call.config)
+        answer = as_message(call.runnable.invoke(call.input, call.config), call.input)
+        yield as_chunk(cleaned(answer, call.fence_key))
         return
-    yield from call.runnable.stream(call.input, call.config)
+    clean = CleanStream(call.fence_key)
+    pieces = cast("Generator[Any, None, None]", call.runnable.stream(call.input, call.config))
+    with closing(pieces):
+        for piece in pieces:
+            yield clean.take(as_chunk(piece))
+    if (rest := clean.rest()) is not None:
+        yield rest
 
 
 async def _apieces(call: MemberCall) -> AsyncIterator[Any]:
     """The async twin of `_pieces`."""
     if not call.member.streams:
-        yield await call.runnable.ainvoke(call.input, call.config)
+        answer = as_message(await call.runnable.ainvoke(call.input, call.config), call.input)
+        yield as_chunk(cleaned(answer, call.fence_key))
         return
+    clean = CleanStream(call.fence_key)
     pieces = cast("AsyncGenerator[Any, None]", call.runnable.astream(call.input, call.config))
     async with aclosing(pieces):
         async for piece in pieces:
-            yield piece
+            yield clean.take(as_chunk(piece))
+    if (rest := clean.rest()) is not None:
+        yield rest

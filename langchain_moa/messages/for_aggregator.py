@@ -33,27 +33,9 @@ from langchain_moa.messages.for_proposers import (
 )
 from langchain_moa.messages.reasoning import is_reasoning
 from langchain_moa.messages.roles import role_of
+from langchain_moa.messages.rules import Rules, package_of, rules_of
 from langchain_moa.messages.tools import tool_names
 
-_ANTHROPIC: Final = "langchain_anthropic"
-_AWS: Final = "langchain_aws"
-_GOOGLE: Final = frozenset({"langchain_google_genai", "langchain_google_vertexai"})
-_MISTRAL: Final = "langchain_mistralai"
-_OPENAI: Final = "langchain_openai"
-_PACKAGES: Final = {
-    "anthropic": _ANTHROPIC,
-    "bedrock": _AWS,
-    "bedrock_converse": _AWS,
-    "google_genai": "langchain_google_genai",
-    "google_vertexai": "langchain_google_vertexai",
-    "mistralai": _MISTRAL,
-    "openai": _OPENAI,
-}
-"""Whose clients put blocks of their own into messages, by the name they leave in the metadata."""
-_NEED_ANY_TOOL: Final = frozenset({_ANTHROPIC, _AWS})
-"""They refuse calls and results in a request without tools."""
-_REFUSE_BLANKS: Final = frozenset({_ANTHROPIC, _AWS, _MISTRAL}) | _GOOGLE
-_SYSTEM_FIRST: Final = frozenset({_ANTHROPIC, _AWS, _MISTRAL})
 _BLANK: Final = "[empty message]"
 _SIGNED: Final = ("thinking", "redacted_thinking")
 
@@ -76,13 +58,13 @@ def history_for_aggregator(
         True
     """
     reader = _reader(model, arguments or {})
-    if not reader.packages:
+    if not reader.rules:
         return list(messages)
     spoken = [message for message in messages if not _says_nothing(message)]
     told = [m if reader.made(m) else _in_words(m) for m in spoken]
-    if reader.packages & _REFUSE_BLANKS:
+    if reader.any("refuses_blanks"):
         told = [filled for message in told for filled in _filled(message)]
-    if reader.packages & _SYSTEM_FIRST:
+    if reader.any("system_first"):
         told = systems_first(told)
     refused = reader.refused(told)
     named = with_named_results(told)
@@ -90,7 +72,7 @@ def history_for_aggregator(
         told_as_text(labelled) if place in refused else m
         for place, (m, labelled) in enumerate(zip(told, named, strict=True))
     ]
-    return [_with_addresses(m) for m in told] if _MISTRAL in reader.packages else told
+    return [_with_addresses(m) for m in told] if reader.any("wants_addresses") else told
 
 
 @dataclass(frozen=True)
@@ -98,21 +80,25 @@ class _Reader:
     """What is known of the model that is to read a conversation.
 
     Attributes:
-        packages: Packages of integrations that its class is of: `ChatTogether` is OpenAI's, too.
+        rules: The rules of its provider; none where that is not known.
         tools: Names of the tools that are bound.
         has_tools: Whether any are, be their names known or not.
         thinks: Whether it must find reasoning at the beginning of the turn that called tools.
     """
 
-    packages: frozenset[str]
+    rules: tuple[Rules, ...]
     tools: frozenset[str] = frozenset()
     has_tools: bool = False
     thinks: bool = False
 
     def made(self, message: BaseMessage) -> bool:
         """Whether a message was made by the reader's provider, as far as is known."""
-        package = _PACKAGES.get(_maker(message)) if isinstance(message, AIMessage) else None
-        return package is None or package in self.packages
+        package = package_of(_maker(message)) if isinstance(message, AIMessage) else None
+        return package is None or package in [rules.package for rules in self.rules]
+
+    def any(self, rule: str) -> bool:
+        """Whether its provider has a rule."""
+        return any(getattr(rules, rule) for rules in self.rules)
 
     def refused(self, messages: Sequence[BaseMessage]) -> set[int]:
         """Places of the tool turns that the provider refuses as they are."""
@@ -126,10 +112,9 @@ class _Reader:
         return (
             # a call that could not be parsed has no result, nor one whose result was trimmed away
             not turn.is_complete
-            or (bool(self.packages & _NEED_ANY_TOOL) and not self.has_tools)
-            or (bool(self.packages & _GOOGLE) and not self._declares(turn.answer))
-            # Mistral's templates have no place for the user right after a result
-            or (_MISTRAL in self.packages and turn.then not in (None, "assistant"))
+            or (self.any("needs_tools") and not self.has_tools)
+            or (self.any("needs_each_tool") and not self._declares(turn.answer))
+            or (self.any("answers_results") and turn.then not in (None, "assistant"))
             # it wants its reasoning back with the results, which another's calls came without
             or (self.thinks and turn.is_last and not _begins_with_signed(turn.answer))
         )
@@ -139,19 +124,16 @@ class _Reader:
 
 
 def _reader(model: object, arguments: Mapping[str, Any]) -> _Reader:
-    roots = {base.__module__.partition(".")[0] for base in type(model).__mro__}
+    rules = rules_of(model)
     thinking = arguments.get("thinking", getattr(model, "thinking", None))
     enabled = isinstance(thinking, Mapping) and thinking.get("type") == "enabled"
     tools = arguments.get("tools")
     return _Reader(
-        packages=frozenset(roots) & _KNOWN,
+        rules=rules,
         tools=tool_names(tools) or frozenset(),
         has_tools=bool(tools),
-        thinks=_ANTHROPIC in roots and enabled,
+        thinks=enabled and any(one.package == "langchain_anthropic" for one in rules),
     )
-
-
-_KNOWN: Final = frozenset(_PACKAGES.values())
 
 
 def _maker(message: AIMessage) -> str:

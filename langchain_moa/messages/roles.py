@@ -19,9 +19,17 @@ def role_of(message: BaseMessage) -> str:
     return _ROLES.get(role, role)
 
 
-def appended(message: BaseMessage, text: str) -> BaseMessage:
-    """A copy of a message with one more paragraph of text."""
+def appended(message: BaseMessage, text: str, *, in_block: bool = False) -> BaseMessage:
+    """A copy of a message with one more paragraph of text.
+
+    Args:
+        message: The message.
+        text: The paragraph.
+        in_block: Whether it must be a block of its own, also where the content is one text.
+    """
     content = message.content
+    if isinstance(content, str) and in_block and content:
+        content = [{"type": "text", "text": content}]
     if isinstance(content, str):
         joined = f"{content}\n\n{text}" if content else text
         return message.model_copy(update={"content": joined})

@@ -14,7 +14,8 @@ from langchain_moa.messages.roles import appended, role_of
 
 _INTRODUCTION: Final = (
     "Whoever writes the next message can call these tools. You cannot: if one is needed, say in "
-    "words which one, with which arguments and why."
+    "words which one, with which arguments and why. Write in the language of the user's latest "
+    "message, unless the user or the system message asks for another."
 )
 _LONGEST: Final = 200
 """Characters of a tool's description; agents' tools come with pages of them."""

@@ -1,56 +1,48 @@
-"""The fences around proposals, which no proposal can close or forge."""
+"""The fences around proposals, which no proposal can close or forge, and which no user sees."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, lru_cache
 from hashlib import blake2b
 from typing import Final
-from unicodedata import normalize
 
-_BRACKETS: Final = "<\u02c2\u1438\u2039\u2329\u276c\u276e\u27e8\u29fc\u3008\ufe64\uff1c\U000e003c"
-_UNSEEN: Final = (
-    "[\\x00-\\x08\\x0e-\\x1b\\x7f-\\x84\\x86-\\x9f\\xad\\u0300-\\u036f\\u061c\\u180b-\\u180f\\u200b-\\u200f"
-    "\\u202a-\\u202e\\u2060-\\u206f\\ufe00-\\ufe0f\\ufeff\\U000e0000-\\U000e001f\\U000e007f-\\U000e0fff]*"
-)
-"""Characters that nobody sees: a word with some of them inside looks the same."""
-_DRAWN_ALIKE: Final = {
-    "a": "\u0430\u0410\u03b1\u0391",
-    "l": "\u04cf",
-    "o": "\u043e\u041e\u03bf\u039f",
-    "p": "\u0440\u0420\u03c1\u03a1",
-    "s": "\u0455\u0405",
+LOOKALIKES: Final[Mapping[str, str]] = {
+    "<": "\u02c2\u1438\u16b2\u2039\u226e\u276c\u276e\u2770\u27e8\u2991\u29fc\u3008\ufe64\uff1c"
+    "\U0001d236",
+    "a": "\u0251\u0391\u03b1\u0410\u0430\u13aa\u15c5\u237a\u2c6d\ua4ee\uab7a\U000102a0\U00016f40",
+    "l": "1Ii|\u0196\u01c0\u0269\u0399\u03b9\u0406\u0456\u04c0\u04cf\u05c0\u05d5\u05df\u0627"
+    "\u0661\u06f1\u07ca\u13de\u14aa\u16c1\u2223\u23fd\u2c92\u2c93\u2cd0\u2cd1\u2d4f\ua4e1\ua4f2"
+    "\uabae\U0001028a\U00010309\U00010320\U0001041b\U00010443\U00010526\U000118a3\U000118b2"
+    "\U000118c3\U000118d2\U00016f16\U00016f28\U0001d22a\U0001e8c7",
+    "o": "0\u039f\u03a3\u03bf\u03c3\u041e\u043e\u0555\u0585\u05e1\u0647\u0665\u06be\u06c1\u06d5"
+    "\u06f5\u07c0\u0966\u09e6\u0a66\u0ae6\u0b20\u0b66\u0be6\u0c02\u0c66\u0c82\u0ce6\u0d02\u0d20"
+    "\u0d66\u0d82\u0e50\u0ed0\u101d\u1040\u10ff\u12d0\u1cbf\u1d0f\u1d11\u2c9e\u2c9f\u2d54\u3007"
+    "\ua4f3\uab3d\U00010292\U000102ab\U00010404\U0001042c\U000104c2\U000104ea\U00010516"
+    "\U000114d0\U000118a8\U000118b5\U000118b7\U000118c8\U000118d5\U000118d7\U000118e0",
+    "p": "\u03a1\u03c1\u0420\u0440\u13e2\u146d\u2374\u2ca2\u2ca3\ua4d1\uabb2\U00010295",
+    "r": "\u01a6\u0280\u0413\u0433\u13a1\u13b1\u13d2\u1587\u1d26\u2c84\u2c85\ua4e3\uab47\uab48"
+    "\uab71\uab81\uaba2\U000104b4\U000104dc\U00016f35\U0001d216",
+    "s": "\u01bc\u01bd\u0405\u0455\u054f\u057f\u13d5\u13da\ua4e2\ua731\uaba5\uabaa\U00010296"
+    "\U00010420\U00010448\U000118a1\U000118c1\U00016f3a",
 }
-_STYLED: Final = (
-    *range(0xA0, 0x250),
-    *range(0x1D00, 0x1F00),
-    *range(0x2070, 0x20A0),
-    *range(0x2100, 0x2190),
-    *range(0x2460, 0x2500),
-    *range(0xFF00, 0xFF5F),
-    *range(0x1D400, 0x1D800),
-)
-"""Where Unicode keeps Latin letters with marks, in circles, in mathematical dress."""
+"""Characters that can be taken for those of a tag, by Unicode's data, as a test works them out.
 
+They are the confusables of Unicode Technical Standard 39 in either case, and the left angle
+brackets. What compatibility decomposition (NFKD) makes of a character need not be here.
+"""
 
-def _like(letter: str) -> str:
-    """A class of the characters that can be taken for a letter."""
-    styled = (chr(c) for c in _STYLED if normalize("NFKD", chr(c))[:1].lower() == letter)
-    return f"[{letter}{chr(0xE0000 + ord(letter))}{_DRAWN_ALIKE.get(letter, '')}{''.join(styled)}]"
-
-
-_FENCE_LOOKALIKE = re.compile(
-    rf"[{_BRACKETS}](?=(?:(?![{_BRACKETS}])[\W_])*{_UNSEEN.join(map(_like, 'proposal'))})",
-    re.IGNORECASE,
-)
+_PLAIN: Final = {ord(c): plain for plain, alike in LOOKALIKES.items() for c in alike}
+_WORD: Final = "proposal"
+_TAG_CHARACTERS: Final = range(0xE0020, 0xE007F)
+"""Copies of ASCII that nobody sees and some models read."""
 
 
 def fence(texts: Sequence[str]) -> str:
     """Number and fence proposals so that none can close its fence or forge a number.
-
-    The tag carries a key hashed from all the texts: no text can hold it, for it would have
-    to hold a hash of itself, and yet equal calls make equal requests, so that caches hit.
 
     Args:
         texts: The proposals, in (layer, index) order.
@@ -58,11 +50,120 @@ def fence(texts: Sequence[str]) -> str:
     Returns:
         The fenced proposals as one text, numbered from 1, without any model's name.
     """
-    key = blake2b(json.dumps(texts).encode(), digest_size=8).hexdigest()
+    key = fence_key(texts)
     blocks = [
-        f'<proposal-{key} number="{number}">\n'
-        f"{_FENCE_LOOKALIKE.sub('&lt;', text)}\n"
-        f"</proposal-{key}>"
+        f'<proposal-{key} number="{number}">\n{_neutralised(text)}\n</proposal-{key}>'
         for number, text in enumerate(texts, start=1)
     ]
     return "\n\n".join(blocks)
+
+
+def fence_key(texts: Sequence[str]) -> str:
+    """The key in the tags around these proposals, hashed from all of them.
+
+    No text can hold it, for it would have to hold a hash of itself, and yet equal calls make equal
+    requests, so that caches hit.
+    """
+    return blake2b(json.dumps(texts).encode(), digest_size=8).hexdigest()
+
+
+def without_tags(text: str, key: str) -> str:
+    r"""A text of a model without the tags of the fences that it was shown.
+
+    Args:
+        text: What the model wrote. What only looks like such a tag is left in it.
+        key: The key of the fences.
+
+    Example:
+        >>> without_tags('<proposal-0123 number="1">\nYes.\n</proposal-0123>', "0123")
+        'Yes.'
+    """
+    if key not in text:
+        return text
+    cleaned = _tags(key).sub("", text)
+    # around a tag that was taken out there may stand the halves of another one
+    return cleaned if not _tags(key).search(cleaned) else cleaned.replace(key, "-")
+
+
+@lru_cache(maxsize=256)
+def _tags(key: str) -> re.Pattern[str]:
+    return re.compile(rf"<proposal-{key}{_END}\n?|\n?</proposal-{key}{_END}")
+
+
+_END: Final = r"(?: [^<>\n]{0,32})?>"
+
+
+def begun_tag(text: str, key: str) -> int:
+    """How many characters at the end of a text may belong to a tag that goes on."""
+    place = text.rfind("<")
+    if place >= 0 and _may_go_on(text[place + 1 :].removeprefix("/"), f"proposal-{key}"):
+        return len(text) - place + text.endswith("\n", 0, place)
+    opened = place >= 0 and _tags(key).fullmatch(text, place)  # its line break goes with it
+    return 0 if opened else int(text.endswith("\n"))
+
+
+def _may_go_on(written: str, name: str) -> bool:
+    if len(written) <= len(name):
+        return name.startswith(written)
+    rest = written.removeprefix(name)
+    return rest != written and re.fullmatch(rf"(?: [^<>\n]{{0,32}})?|{_END}", rest) is not None
+
+
+def _neutralised(text: str) -> str:
+    """The text with `&lt;` for each bracket that a reader could take for the start of a tag."""
+    places = [place for place in _brackets(text) if _names_a_proposal(text, place + 1)]
+    kept = [text[end:start] for end, start in _between(places, len(text))]
+    return "&lt;".join(kept)
+
+
+def _between(places: Sequence[int], end: int) -> Iterator[tuple[int, int]]:
+    return zip([0, *(place + 1 for place in places)], [*places, end], strict=True)
+
+
+def _brackets(text: str) -> Iterator[int]:
+    return (match.start() for match in _opening().finditer(text))
+
+
+@cache
+def _opening() -> re.Pattern[str]:
+    return re.compile(f"[<\U000e003c{LOOKALIKES['<']}]")
+
+
+def _names_a_proposal(text: str, place: int) -> bool:
+    """Whether a word that can be read as "proposal" comes next, after signs and what is unseen."""
+    while place < len(text):
+        read = _read_as(text[place])
+        if read.startswith("p") and _reads_on(text, place):
+            return True
+        if read == "<" or (read and text[place].isalnum()):
+            return False
+        place += 1
+    return False
+
+
+def _reads_on(text: str, place: int) -> bool:
+    word = ""
+    while len(word) < len(_WORD) and _WORD.startswith(word) and place < len(text):
+        word += _read_as(text[place])
+        place += 1
+    return word.startswith(_WORD)
+
+
+@lru_cache(maxsize=65536)
+def _read_as(character: str) -> str:
+    """What a reader may take a character for; nothing for one that cannot be seen."""
+    code = ord(character)
+    if code in _TAG_CHARACTERS:
+        return chr(code - 0xE0000).lower()
+    plain = (_PLAIN.get(ord(c), c) for c in unicodedata.normalize("NFKD", character))
+    return "".join(c.casefold() for c in plain if c.isspace() or not _is_unseen(c))
+
+
+def _is_unseen(character: str) -> bool:
+    """Whether a word with this character inside looks the same: marks, controls, joiners."""
+    if character.isascii():
+        return not character.isprintable()
+    import regex  # noqa: PLC0415 - it takes a while, and most texts have no bracket at all
+
+    unseen = r"[\p{Mn}\p{Me}\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]"
+    return regex.match(unseen, character) is not None

@@ -13,7 +13,8 @@ from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_moa import MoAChatModel
 from langchain_moa.cli.conversation import Conversation
-from langchain_moa.messages.characters import WholeCharacters, whole_characters
+from langchain_moa.messages.characters import whole_characters
+from langchain_moa.proposals.cleaning import CleanStream
 from langchain_moa.testing import LoopbackServer, ModelBehavior, ScriptedChatModel
 from tests.growth import LINEAR, growth
 from tests.wire import AGGREGATOR, ALPHA, BETA, GAMMA, Stage, bodies, says
@@ -38,31 +39,32 @@ PAIR = "\ud83d\udc4d"
 def test_halves_of_characters_are_joined(pieces: list[str], text: str) -> None:
     assert whole_characters("".join(pieces)) == text
     for blocks in (False, True):
-        stream = WholeCharacters()
+        stream = CleanStream(None)
         out: list[str] = []
         for place, piece in enumerate(pieces):
             content: Any = [{"type": "text", "text": piece, "index": 0}] if blocks else piece
             chunk = AIMessageChunk(content=content)
             if place + 1 == len(pieces):
                 chunk.chunk_position = "last"
-            passed = stream.passed_on(chunk)
+            passed = stream.take(chunk)
             out.append(passed.text)
             passed.text.encode()  # each piece by itself is text
-        assert "".join(out) + stream.rest() == text
+        assert "".join(out) == text
+        assert stream.rest() is None
 
 
 def test_what_has_no_halves_is_passed_on_as_it_is() -> None:
-    stream = WholeCharacters()
+    stream = CleanStream(None)
     for content in ("plain", "Grüße 👍", [{"type": "text", "text": "né"}], ""):
         chunk = AIMessageChunk(content=content)  # type: ignore[arg-type]
-        assert stream.passed_on(chunk) is chunk
+        assert stream.take(chunk) is chunk
 
 
 def test_joining_halves_costs_no_more_than_the_text() -> None:
     def work(size: int) -> Callable[[], object]:
         pieces = [AIMessageChunk(content=half) for _ in range(size) for half in PAIR]
-        stream = WholeCharacters()
-        return lambda: [stream.passed_on(piece) for piece in pieces]
+        stream = CleanStream(None)
+        return lambda: [stream.take(piece) for piece in pieces]
 
     assert growth(work, 500) < LINEAR
 

@@ -223,7 +223,7 @@ def test_the_next_layer_reads_usable_proposals_only() -> None:
         Proposal(layer=1, index=2, model="c", text="third"),
     ]
     made = mixture(placement="system", aggregator_prompt="Read:\n{proposals}")
-    (system, human), left_out = read_by(made, made.aggregator, [HumanMessage("q")], proposals)
+    (system, human), left_out, _ = read_by(made, made.aggregator, [HumanMessage("q")], proposals)
     assert left_out == []
     assert (system.type, human.text) == ("system", "q")
     assert system.text.startswith("Read:\n")

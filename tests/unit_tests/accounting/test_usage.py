@@ -18,6 +18,7 @@ from langchain_moa.accounting.usage import (
     usage_of_message,
     usage_report,
 )
+from langchain_moa.engine.reading import Reading
 from langchain_moa.engine.request import prepare_call
 from langchain_moa.members.adapters import as_message
 from langchain_moa.members.member import Member
@@ -175,7 +176,7 @@ def test_each_members_call_tells_its_usage(
     config = RunnableConfig(callbacks=[callers])
     member = Member(runnable)
     called = member.quiet if quiet else member.runnable
-    call = prepare_call(member, called, [HumanMessage("hi")], config)
+    call = prepare_call(member, called, Reading([HumanMessage("hi")]), config)
     message = as_message(call.runnable.invoke(call.input, call.config))
     call.answered(message)
     assert (call.used, call.model_name(message)) == (by_model, name)
@@ -186,7 +187,7 @@ def test_each_members_call_tells_its_usage(
 def test_a_call_is_timed_from_its_start_and_takes_arguments() -> None:
     member = Member(DRAFT | PARSER)
     runnable = with_arguments(member.runnable, {"temperature": 0.5, "model": "other"})
-    call = prepare_call(member, runnable, [HumanMessage("hi")], {})
+    call = prepare_call(member, runnable, Reading([HumanMessage("hi")]), {})
     assert call.model == "other"
     before = call.seconds
     call.runnable.invoke(call.input, call.config)

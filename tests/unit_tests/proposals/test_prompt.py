@@ -7,7 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import (
     AIMessage,
@@ -94,8 +94,10 @@ def test_prompts_are_filled(prompt: Any, text: str) -> None:
     assert parse_prompt(prompt).format(proposals="X") == text
 
 
-def test_the_default_prompt_ends_on_the_proposals() -> None:
-    assert parse_prompt(AGGREGATOR_PROMPT).format(proposals="X").endswith("\n\nX")
+def test_the_default_prompt_ends_on_the_language_of_the_answer() -> None:
+    before, after = parse_prompt(AGGREGATOR_PROMPT).format(proposals="\n\nX\n\n").split("X")
+    assert before.endswith("\n\n")
+    assert after.strip().startswith("Write in the language of the user's latest message, unless")
 
 
 ANY_TEXT = st.text() | st.lists(
@@ -105,6 +107,7 @@ ANY_TEXT = st.text() | st.lists(
 ).map("".join)
 
 
+@settings(deadline=None)  # the first text builds the tables
 @given(st.lists(ANY_TEXT, min_size=1, max_size=6))
 def test_no_text_closes_or_forges_a_fence(texts: list[str]) -> None:
     fenced = fence(texts)
