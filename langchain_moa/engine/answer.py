@@ -15,7 +15,7 @@ from langchain_moa.engine.call import CallInProgress
 from langchain_moa.engine.record import call_record
 from langchain_moa.engine.request import Accounts, MemberCall
 from langchain_moa.engine.turn import Turn
-from langchain_moa.messages.tools import tells_of_calls
+from langchain_moa.messages.tools import describes_calls
 from langchain_moa.messages.verdicts import AnswerSoFar
 from langchain_moa.proposals.similarity import most_central
 from langchain_moa.proposals.voting import permitted, structured_answer
@@ -66,7 +66,7 @@ def answering(
         return [p for p in shown if permitted(p.text, accepts) is not None]
     if arguments.get("response_format") or arguments.get("tool_choice", "auto") not in _FREE:
         return []
-    return [p for p in shown if not tells_of_calls(p.text)]
+    return [p for p in shown if not describes_calls(p.text)]
 
 
 _FREE: Final = (None, False, "auto", "none", {"type": "auto"}, {"type": "none"})

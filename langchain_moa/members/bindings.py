@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeGuard
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableParallel, RunnableSequence
+from langchain_core.runnables import Runnable, RunnableBinding
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.members.member import Member
+from langchain_moa.members.runnables import children, rebuilt
 
 
 def rebound(
@@ -31,8 +32,12 @@ def rebound(
         MoAConfigurationError: The model is not found in the composition. Going on would
             return the bare aggregator, and the mixture would silently be gone.
     """
-    result = _replaced(binding, model, mixture)
-    if result is None:
+
+    def replaced(node: Runnable[Any, Any]) -> Runnable[Any, Any]:
+        return mixture if _is_model(node, model) else rebuilt(node, replaced)
+
+    result = replaced(binding)
+    if result is binding:
         msg = (
             f"aggregator=<{type(model).__name__}> builds a {type(binding).__name__} that does not "
             "hold the model itself; use an aggregator with the usual bind_tools."
@@ -95,41 +100,16 @@ def bound_in(binding: Runnable[Any, Any], model: BaseChatModel) -> Bound | None:
     """What a composition binds to a model; `None` where it does not hold it."""
     if _is_model(binding, model):
         return Bound(model, binding)
-    if isinstance(binding, RunnableBinding):
-        below = bound_in(binding.bound, model)
-        return below and replace(below, arguments={**below.arguments, **binding.kwargs})
-    if isinstance(binding, RunnableSequence):
-        return bound_in(binding.first, model)
-    if isinstance(binding, RunnableParallel):
-        found = (bound_in(step, model) for step in binding.steps__.values())
-        return next(filter(None, found), None)
-    return None
+    found = (bound_in(child, model) for child in children(binding))
+    below = next(filter(None, found), None)
+    if below is None or not isinstance(binding, RunnableBinding):
+        return below
+    return replace(below, arguments={**below.arguments, **binding.kwargs})
 
 
 def _is_model(node: Runnable[Any, Any], model: BaseChatModel) -> TypeGuard[BaseChatModel]:
     """Whether it is the model, or a copy: a mixture binds tools to a copy of itself."""
     return type(node) is type(model)
-
-
-def _replaced(
-    node: Runnable[Any, Any], old: BaseChatModel, new: Runnable[Any, Any]
-) -> Runnable[Any, Any] | None:
-    """The copy with `old` replaced, `None` where `old` does not occur."""
-    if _is_model(node, old):
-        return new
-    if isinstance(node, RunnableBinding):
-        bound = _replaced(node.bound, old, new)
-        return bound and node.model_copy(update={"bound": bound})
-    if isinstance(node, RunnableSequence):
-        first = _replaced(node.first, old, new)
-        return first and RunnableSequence(first, *node.middle, node.last, name=node.name)
-    if isinstance(node, RunnableParallel):
-        steps = {key: _replaced(step, old, new) for key, step in node.steps__.items()}
-        if not any(steps.values()):
-            return None
-        merged = {key: steps[key] or step for key, step in node.steps__.items()}
-        return node.model_copy(update={"steps__": merged})
-    return None
 
 
 Bind: TypeAlias = Callable[[BaseChatModel], Runnable[Any, Any]]

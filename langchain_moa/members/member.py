@@ -26,6 +26,7 @@ from langchain_moa.members.runnables import (
     is_openai,
     language_models,
     model_of,
+    on,
     quiet,
     repeats,
     with_arguments,
@@ -100,7 +101,7 @@ class Member:
         """This member on a copy of its chat model; itself where it has not that model."""
         if copy is of or self.chat_model is not of:
             return self
-        return dataclasses.replace(self, runnable=_on(self.runnable, copy))
+        return dataclasses.replace(self, runnable=on(self.runnable, copy))
 
     @cached_property
     def is_plain(self) -> bool:
@@ -158,7 +159,7 @@ class Member:
         """The runnable; a model that was built from a string knows a faster way to be called."""
         model = self.chat_model
         as_called = getattr(getattr(model, "async_client", None), "as_called", None)
-        return self.runnable if as_called is None else _on(self.runnable, as_called(model))
+        return self.runnable if as_called is None else on(self.runnable, as_called(model))
 
     def limited(self, runnable: Runnable[Any, Any], seconds: float) -> Runnable[Any, Any]:
         """The runnable with a timeout for the client, where that is known and was left open.
@@ -179,13 +180,6 @@ class Member:
             if isinstance(value, SecretStr)
         }
         return frozenset(secret for secret in found if len(secret) >= _MIN_SECRET)
-
-
-def _on(runnable: Runnable[Any, Any], model: BaseChatModel) -> Runnable[Any, Any]:
-    """The bindings around a chat model, around another one."""
-    if not isinstance(runnable, RunnableBindingBase):
-        return model
-    return runnable.model_copy(update={"bound": _on(runnable.bound, model)})
 
 
 def _is_without_timeout(model: BaseChatModel | None) -> bool:

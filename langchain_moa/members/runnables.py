@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 from langchain_core.language_models import BaseChatModel, BaseLanguageModel
 from langchain_core.runnables import (
@@ -24,90 +24,11 @@ from langchain_moa.errors import MoAConfigurationError
 
 _NAME_ATTRIBUTES: Final = ("model_name", "model", "model_id", "deployment_name")
 
-
-def with_arguments(
-    runnable: Runnable[Any, Any], arguments: Mapping[str, Any]
-) -> Runnable[Any, Any]:
-    """The runnable with call arguments bound to the model (the last one) inside.
-
-    Arguments given to a chain's `invoke` reach its first step, which is not the model.
-
-    Raises:
-        MoAConfigurationError: There is no model inside that could take them.
-    """
-    if not arguments:
-        return runnable
-    bound = _replace_model(runnable, lambda model: model.bind(**arguments))
-    if bound is None:
-        names = ", ".join(sorted(arguments))
-        msg = (
-            f"{names}: {model_of(runnable)!r} is a {type(runnable).__name__} without a chat model "
-            "that could take call arguments; set them inside it, or leave them out here."
-        )
-        raise MoAConfigurationError(msg)
-    return bound
+_Change: TypeAlias = Callable[[Runnable[Any, Any]], Runnable[Any, Any]]
 
 
-def model_of(runnable: Runnable[Any, Any]) -> str:
-    """The name of the model that a runnable asks for, or the runnable's own name.
-
-    Of a chain it is the last model, of a model with fallbacks the first choice.
-    """
-    if isinstance(runnable, RunnableBindingBase):
-        bound = runnable.kwargs.get("model")
-        return bound if isinstance(bound, str) else model_of(runnable.bound)
-    if isinstance(runnable, RunnableWithFallbacks):
-        return model_of(runnable.runnable)
-    if isinstance(runnable, RunnableSequence):
-        models = [step for step in runnable.steps if any(language_models(step))]
-        return model_of(models[-1]) if models else runnable.get_name()
-    for attribute in _NAME_ATTRIBUTES:
-        name = getattr(runnable, attribute, None)
-        if isinstance(name, str) and name:
-            return name
-    return runnable.get_name()
-
-
-def model_and_arguments(
-    runnable: Runnable[Any, Any],
-) -> tuple[BaseChatModel | None, dict[str, Any]]:
-    """The chat model that answers (the last one of a chain), and the arguments bound to it.
-
-    There is none where several could answer, or where it is not known who does.
-    """
-    if isinstance(runnable, RunnableBindingBase):
-        model, arguments = model_and_arguments(runnable.bound)
-        return model, {**arguments, **runnable.kwargs}
-    if isinstance(runnable, RunnableSequence):
-        models = [step for step in runnable.steps if any(language_models(step))]
-        return model_and_arguments(models[-1]) if models else (None, {})
-    return (runnable if isinstance(runnable, BaseChatModel) else None), {}
-
-
-def language_models(runnable: Any) -> Iterator[BaseLanguageModel[Any]]:
-    """The language models inside a runnable, as far as its composition is known."""
-    if isinstance(runnable, BaseLanguageModel):
-        yield runnable
-    for part in _parts(runnable):
-        yield from language_models(part)
-
-
-def holds(value: Any, wanted: Runnable[Any, Any]) -> bool:
-    """Whether a runnable, or a list or dict of them, has another one somewhere inside."""
-    left, seen = [value], set[int]()
-    while left:
-        item = left.pop()
-        if item is wanted:
-            return True
-        if id(item) in seen:
-            continue
-        seen.add(id(item))
-        left += _runnables_in(item) if isinstance(item, list | tuple | dict) else _parts(item)
-    return False
-
-
-def _parts(runnable: Any) -> Iterable[Any]:
-    """What a runnable is composed of."""
+def children(runnable: Any) -> Iterable[Any]:
+    """What a runnable is composed of, as far as that is known."""
     parts: Iterable[Any] = ()
     match runnable:
         case RunnableBindingBase():
@@ -129,6 +50,175 @@ def _parts(runnable: Any) -> Iterable[Any]:
     return parts
 
 
+def rebuilt(runnable: Runnable[Any, Any], change: _Change) -> Runnable[Any, Any]:
+    """A copy of a composition with its children changed; itself where none of them changes.
+
+    Functions, branches and models stay as they are: what is in them is called by them alone.
+
+    Args:
+        runnable: The composition.
+        change: What is made of a child.
+    """
+    if not isinstance(
+        runnable, RunnableBindingBase | RunnableWithFallbacks | RunnableSequence | RunnableParallel
+    ):
+        return runnable
+    given = list(children(runnable))
+    changed = [change(child) for child in given]
+    if all(new is old for new, old in zip(changed, given, strict=True)):
+        return runnable
+    if isinstance(runnable, RunnableSequence):
+        return RunnableSequence(*changed, name=runnable.name)
+    update: dict[str, Any]
+    if isinstance(runnable, RunnableParallel):
+        update = {"steps__": dict(zip(runnable.steps__, changed, strict=True))}
+    elif isinstance(runnable, RunnableWithFallbacks):
+        update = {"runnable": changed[0], "fallbacks": changed[1:]}
+    else:
+        update = {"bound": changed[0]}
+    return runnable.model_copy(update=update)
+
+
+def nodes(runnable: Any, *, in_models: bool = True) -> Iterator[Any]:
+    """A runnable and all that it is composed of, each once, from the outside in.
+
+    Args:
+        runnable: The composition, or a list or dict of several.
+        in_models: Whether to look into models, too: a mixture is one that holds others.
+    """
+    left, seen = [runnable], set[int]()
+    while left:
+        node = left.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, list | tuple | dict):
+            left += reversed(list(_runnables_in(node)))
+            continue
+        yield node
+        if in_models or not isinstance(node, BaseLanguageModel):
+            left += reversed(list(children(node)))
+
+
+def answering(runnable: Runnable[Any, Any]) -> Runnable[Any, Any] | None:
+    """The child whose answer is the runnable's: of a chain the last that holds a model.
+
+    `None` where it has no such child.
+    """
+    if isinstance(runnable, RunnableBindingBase):
+        return runnable.bound
+    if isinstance(runnable, RunnableSequence):
+        return next((step for step in reversed(runnable.steps) if _holds_model(step)), None)
+    return None
+
+
+def _holds_model(runnable: Any) -> bool:
+    return any(True for _ in language_models(runnable))
+
+
+def with_arguments(
+    runnable: Runnable[Any, Any], arguments: Mapping[str, Any]
+) -> Runnable[Any, Any]:
+    """The runnable with call arguments bound to the model (the last one) inside.
+
+    Arguments given to a chain's `invoke` reach its first step, which is not the model.
+
+    Raises:
+        MoAConfigurationError: There is no model inside that could take them.
+    """
+    if not arguments:
+        return runnable
+    bound = _with_model(runnable, lambda model: model.bind(**arguments))
+    if bound is None:
+        names = ", ".join(sorted(arguments))
+        msg = (
+            f"{names}: {model_of(runnable)!r} is a {type(runnable).__name__} without a chat model "
+            "that could take call arguments; set them inside it, or leave them out here."
+        )
+        raise MoAConfigurationError(msg)
+    return bound
+
+
+def _with_model(runnable: Runnable[Any, Any], change: _Change) -> Runnable[Any, Any] | None:
+    """A copy of a composition with the model that answers changed; `None` if it holds none."""
+    bound_model = isinstance(runnable, RunnableBinding) and isinstance(
+        runnable.bound, BaseLanguageModel
+    )
+    if bound_model or isinstance(runnable, BaseLanguageModel):
+        return change(runnable)
+    if isinstance(runnable, RunnableSequence):
+        steps = list(runnable.steps)
+        for place in reversed(range(len(steps))):
+            if (changed := _with_model(steps[place], change)) is not None:
+                return RunnableSequence(
+                    *steps[:place], changed, *steps[place + 1 :], name=runnable.name
+                )
+        return None
+    if not isinstance(runnable, RunnableBindingBase | RunnableWithFallbacks):
+        return None
+    options = [_with_model(option, change) for option in children(runnable)]
+    found = iter([option for option in options if option is not None])
+    return rebuilt(runnable, lambda _: next(found)) if all(options) else None
+
+
+def model_of(runnable: Runnable[Any, Any]) -> str:
+    """The name of the model that a runnable asks for, or the runnable's own name.
+
+    Of a chain it is the last model, of a model with fallbacks the first choice.
+    """
+    named = runnable.kwargs.get("model") if isinstance(runnable, RunnableBindingBase) else None
+    if isinstance(named, str):
+        return named
+    first = runnable.runnable if isinstance(runnable, RunnableWithFallbacks) else None
+    if (child := first or answering(runnable)) is not None:
+        return model_of(child)
+    names = (getattr(runnable, attribute, None) for attribute in _NAME_ATTRIBUTES)
+    found = next((name for name in names if isinstance(name, str) and name), None)
+    return found or runnable.get_name()
+
+
+def model_and_arguments(
+    runnable: Runnable[Any, Any],
+) -> tuple[BaseChatModel | None, dict[str, Any]]:
+    """The chat model that answers (the last one of a chain), and the arguments bound to it.
+
+    There is none where several could answer, or where it is not known who does.
+    """
+    child = answering(runnable)
+    if child is None:
+        return (runnable if isinstance(runnable, BaseChatModel) else None), {}
+    model, arguments = model_and_arguments(child)
+    own = runnable.kwargs if isinstance(runnable, RunnableBindingBase) else {}
+    return model, {**arguments, **own}
+
+
+def language_models(runnable: Any) -> Iterator[BaseLanguageModel[Any]]:
+    """The language models inside a runnable, as far as its composition is known."""
+    return (node for node in nodes(runnable) if isinstance(node, BaseLanguageModel))
+
+
+def holds(value: Any, wanted: Runnable[Any, Any]) -> bool:
+    """Whether a runnable, or a list or dict of them, has another one somewhere inside."""
+    return any(node is wanted for node in nodes(value))
+
+
+def repeats(runnable: Any) -> bool:
+    """Whether a runnable repeats what fails, as `.with_retry()` makes it."""
+    return any(isinstance(node, RunnableRetry) for node in nodes(runnable))
+
+
+def holds_graph(runnable: Any) -> bool:
+    """Whether a graph is among the steps, which streams updates of its state."""
+    return any(isinstance(node, PregelProtocol) for node in nodes(runnable, in_models=False))
+
+
+def root_of(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    """The runnable that receives the input first."""
+    if isinstance(runnable, RunnableBindingBase | RunnableWithFallbacks | RunnableSequence):
+        return root_of(next(iter(children(runnable))))
+    return runnable
+
+
 def _dependencies(function: RunnableLambda[Any, Any]) -> Iterable[Any]:
     """The runnables that a function uses, as far as they are there already."""
     try:
@@ -147,90 +237,33 @@ def _runnables_in(value: Any) -> Iterator[Runnable[Any, Any]]:
         yield from _runnables_in(list(value.values()))
 
 
-def repeats(runnable: Any) -> bool:
-    """Whether a runnable repeats what fails, as `.with_retry()` makes it."""
-    return isinstance(runnable, RunnableRetry) or any(map(repeats, _parts(runnable)))
-
-
 def is_openai(model: BaseChatModel | None) -> bool:
     """Whether it is of the family of langchain-openai's clients, which `ChatTogether` is too."""
     return any(base.__name__ == "BaseChatOpenAI" for base in type(model).__mro__)
 
 
-def root_of(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
-    """The runnable that receives the input first."""
-    if isinstance(runnable, RunnableBindingBase):
-        return root_of(runnable.bound)
-    if isinstance(runnable, RunnableWithFallbacks):
-        return root_of(runnable.runnable)
-    if isinstance(runnable, RunnableSequence):
-        return root_of(runnable.first)
-    return runnable
-
-
-def holds_graph(runnable: Any) -> bool:
-    """Whether a graph is among the steps, which streams updates of its state."""
-    if isinstance(runnable, BaseLanguageModel):
-        return False
-    return isinstance(runnable, PregelProtocol) or any(map(holds_graph, _parts(runnable)))
-
-
 def quiet(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
     """A copy in which no chat model streams."""
-    if isinstance(runnable, BaseChatModel):
-        update: dict[str, Any] = {"disable_streaming": True}
-        if "streaming" in type(runnable).model_fields:  # clients look at it on their own
-            update["streaming"] = False
-        return runnable.model_copy(update=update)
-    if isinstance(runnable, RunnableBindingBase):
-        return runnable.model_copy(update={"bound": quiet(runnable.bound)})
-    if isinstance(runnable, RunnableWithFallbacks):
-        first, *others = map(quiet, runnable.runnables)
-        return runnable.model_copy(update={"runnable": first, "fallbacks": others})
-    if isinstance(runnable, RunnableSequence):
-        return RunnableSequence(*map(quiet, runnable.steps), name=runnable.name)
-    return runnable
+    if not isinstance(runnable, BaseChatModel):
+        return rebuilt(runnable, quiet)
+    update: dict[str, Any] = {"disable_streaming": True}
+    if "streaming" in type(runnable).model_fields:  # clients look at it on their own
+        update["streaming"] = False
+    return runnable.model_copy(update=update)
 
 
 def counting(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
     """`ChatTogether` reports no usage in streams unless asked to; any other is left alone."""
     if isinstance(runnable, RunnableBindingBase):
-        return runnable.model_copy(update={"bound": counting(runnable.bound)})
+        return rebuilt(runnable, counting)
     is_together = any(base.__name__ == "ChatTogether" for base in type(runnable).__mro__)
     if is_together and getattr(runnable, "stream_usage", False) is None:
         return cast("BaseChatModel", runnable).model_copy(update={"stream_usage": True})
     return runnable
 
 
-def _replace_model(
-    runnable: Runnable[Any, Any], change: Callable[[Runnable[Any, Any]], Runnable[Any, Any]]
-) -> Runnable[Any, Any] | None:
-    """A copy of a composition with its (last) model changed; `None` if it holds none."""
-    bound_model = isinstance(runnable, RunnableBinding) and isinstance(
-        runnable.bound, BaseLanguageModel
-    )
-    if bound_model or isinstance(runnable, BaseLanguageModel):
-        return change(runnable)
-    if isinstance(runnable, RunnableBindingBase):
-        inner = _replace_model(runnable.bound, change)
-        return inner and runnable.model_copy(update={"bound": inner})
-    if isinstance(runnable, RunnableWithFallbacks):
-        options = [_replace_model(option, change) for option in runnable.runnables]
-        update = {"runnable": options[0], "fallbacks": options[1:]}
-        return runnable.model_copy(update=update) if all(options) else None
-    if isinstance(runnable, RunnableSequence):
-        return _replace_in_sequence(runnable, change)
-    return None
-
-
-def _replace_in_sequence(
-    sequence: RunnableSequence[Any, Any],
-    change: Callable[[Runnable[Any, Any]], Runnable[Any, Any]],
-) -> Runnable[Any, Any] | None:
-    steps = list(sequence.steps)
-    for place in range(len(steps) - 1, -1, -1):
-        changed = _replace_model(steps[place], change)
-        if changed is not None:
-            steps[place] = changed
-            return RunnableSequence(*steps, name=sequence.name)
-    return None
+def on(runnable: Runnable[Any, Any], model: BaseChatModel) -> Runnable[Any, Any]:
+    """The bindings around a chat model, around another one."""
+    if not isinstance(runnable, RunnableBindingBase):
+        return model
+    return rebuilt(runnable, lambda inner: on(inner, model))

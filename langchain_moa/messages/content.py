@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from langchain_core.messages import BaseMessage, ToolMessage
 
+from langchain_moa.messages.blocks import MEDIA, kind_of
+
 OnUnsupported: TypeAlias = Literal["drop_content", "skip_member", "raise"]
 """What to do with a member that cannot take some content of the conversation."""
-
-_KINDS: Final = {
-    "image": "image",
-    "image_url": "image",
-    "input_image": "image",
-    "audio": "audio",
-    "input_audio": "audio",
-    "video": "video",
-    "video_url": "video",
-    "media": "media",
-    "file": "pdf",
-    "document": "pdf",
-    "input_file": "pdf",
-}
-"""Kind of a content block by its type, in LangChain's, OpenAI's and Anthropic's words."""
 
 
 def unsupported(profile: Mapping[str, Any], messages: Sequence[BaseMessage]) -> list[str]:
@@ -115,11 +102,11 @@ def _source(block: Any) -> Mapping[str, Any]:
 
 def _kind(block: Any) -> str | None:
     """The kind of a block's content, by its media type where it is said."""
-    if not isinstance(block, dict):
+    kind = kind_of(block)
+    if kind != "file" or not isinstance(block, dict):
+        return kind if kind in MEDIA else None
+    if block["type"] == "text-plain":
         return None
-    of_type = _KINDS.get(str(block.get("type")))
-    if of_type not in ("pdf", "media"):
-        return of_type
     source = _source(block)
     if source.get("type") in ("text", "content"):  # a document that is no file
         return None

@@ -3,10 +3,10 @@
 The aggregator acts, so it reads the conversation as it is: its own reasoning with the signature,
 its own calls with their results. Some of it a provider refuses, though: what was said through
 another one (with `aggregator=[first, second]` the next turn holds the other's words), calls of
-tools that are not bound, or blank messages. That, and only that, is told in another way.
+tools that are not bound, or blank messages. That, and only that, is rewritten.
 
-Who made a message is in its metadata; who reads it tells the package of the model's class. Where
-either is not known nothing is changed, and the request is as it would be without a mixture.
+Who made a message is in its metadata; who reads it is known by the package of the model's class.
+Where either is not known nothing is changed: the request is as it would be without a mixture.
 """
 
 from __future__ import annotations
@@ -24,20 +24,19 @@ from langchain_core.messages import (
     is_data_content_block,
 )
 
+from langchain_moa.messages.blocks import is_blank, is_reasoning, maker_of
 from langchain_moa.messages.for_proposers import (
     calls_tools,
     in_own_words,
     systems_first,
-    told_as_text,
+    tool_turn_as_text,
     with_named_results,
 )
-from langchain_moa.messages.reasoning import is_reasoning
 from langchain_moa.messages.roles import role_of
 from langchain_moa.messages.rules import Rules, package_of, rules_of
 from langchain_moa.messages.tools import tool_names
 
 _BLANK: Final = "[empty message]"
-_SIGNED: Final = ("thinking", "redacted_thinking")
 
 
 def history_for_aggregator(
@@ -61,18 +60,18 @@ def history_for_aggregator(
     if not reader.rules:
         return list(messages)
     spoken = [message for message in messages if not _says_nothing(message)]
-    told = [m if reader.made(m) else _in_words(m) for m in spoken]
+    taken = [m if reader.made(m) else _in_words(m) for m in spoken]
     if reader.any("refuses_blanks"):
-        told = [filled for message in told for filled in _filled(message)]
+        taken = [filled for message in taken for filled in _filled(message)]
     if reader.any("system_first"):
-        told = systems_first(told)
-    refused = reader.refused(told)
-    named = with_named_results(told)
-    told = [
-        told_as_text(labelled) if place in refused else m
-        for place, (m, labelled) in enumerate(zip(told, named, strict=True))
+        taken = systems_first(taken)
+    refused = reader.refused(taken)
+    named = with_named_results(taken)
+    taken = [
+        tool_turn_as_text(labelled) if place in refused else m
+        for place, (m, labelled) in enumerate(zip(taken, named, strict=True))
     ]
-    return [_with_addresses(m) for m in told] if reader.any("wants_addresses") else told
+    return [_with_addresses(m) for m in taken] if reader.any("wants_addresses") else taken
 
 
 @dataclass(frozen=True)
@@ -140,24 +139,8 @@ def _maker(message: AIMessage) -> str:
     """Who made a message: what its metadata say, else what its blocks look like."""
     said = message.response_metadata.get("model_provider")
     blocks = message.content if isinstance(message.content, list) else []
-    found = (_maker_of(block) for block in blocks if isinstance(block, dict))
+    found = (maker_of(block) for block in blocks if isinstance(block, dict))
     return str(said or next(filter(None, found), ""))
-
-
-def _maker_of(block: Mapping[str, Any]) -> str:
-    kind = str(block.get("type"))
-    if kind in _SIGNED:
-        if isinstance(block.get("thinking"), list):
-            return "mistralai"
-        return (
-            "google_genai" if block.get("thinking") and not block.get("signature") else "anthropic"
-        )
-    if kind == "server_tool_use" or kind.endswith("_tool_result"):
-        return "anthropic"
-    if kind == "reasoning_content":
-        return "bedrock"
-    by_openai = kind == "refusal" or kind.endswith("_call") or is_reasoning(block)
-    return "openai" if by_openai else ""
 
 
 def _in_words(message: BaseMessage) -> BaseMessage:
@@ -214,7 +197,7 @@ def _rounds(messages: Sequence[BaseMessage]) -> Iterator[_Round]:
 
 def _begins_with_signed(answer: AIMessage) -> bool:
     first = answer.content[0] if answer.content else None
-    return isinstance(first, dict) and first.get("type") in _SIGNED
+    return isinstance(first, dict) and is_reasoning(first) and maker_of(first) == "anthropic"
 
 
 def _says_nothing(message: BaseMessage) -> bool:
@@ -236,19 +219,16 @@ def _filled(message: BaseMessage) -> Iterator[BaseMessage]:
     if isinstance(content, str):
         kept: Any = content if content.strip() else ""
     else:
-        kept = [block for block in content if not _is_blank(block)]
+        kept = [block for block in content if not _is_dropped(block)]
     if not all(map(is_reasoning, kept)) or calls_tools(message):
         yield message if kept == content else message.model_copy(update={"content": kept})
     elif role_of(message) == "user":
         yield message.model_copy(update={"content": _BLANK})
 
 
-def _is_blank(block: str | dict[Any, Any]) -> bool:
+def _is_dropped(block: str | dict[Any, Any]) -> bool:
     """Whether a block is blank text; one with a signature beside it is none."""
-    if isinstance(block, str):
-        return not block.strip()
-    is_text = block.get("type") == "text" and not block.get("extras")
-    return is_text and not str(block.get("text") or "").strip()
+    return is_blank(block) and not (isinstance(block, dict) and block.get("extras"))
 
 
 def _with_addresses(message: BaseMessage) -> BaseMessage:

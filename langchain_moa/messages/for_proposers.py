@@ -20,6 +20,7 @@ from langchain_core.messages import (
     merge_message_runs,
 )
 
+from langchain_moa.messages.blocks import is_blank, kind_of
 from langchain_moa.messages.roles import GO_ON, appended, role_of
 from langchain_moa.messages.tools import arguments_text
 
@@ -30,15 +31,15 @@ _BEGINNING: Final = "Begin the conversation."
 def history_for_proposers(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """The conversation as reference models read it.
 
-    Tool turns are told as text, reasoning, what a provider's own tools left, and empty messages are
+    Tool turns become text, reasoning, what a provider's own tools left, and empty messages are
     left out, system messages stand together at the beginning, and the user speaks first. What needs
     none of this is the same.
 
     Args:
         messages: The conversation. It is not changed.
     """
-    told = [_without_empty_text(in_own_words(m)) for m in without_tool_turns(messages)]
-    kept = [message for message in told if not _is_empty(message)]
+    plain = [_without_empty_text(in_own_words(m)) for m in without_tool_turns(messages)]
+    kept = [message for message in plain if not _is_empty(message)]
     systems, others = _systems_and_others(kept)
     if not others or role_of(others[0]) == "assistant":
         others.insert(0, HumanMessage(_BEGINNING))
@@ -99,32 +100,27 @@ def in_own_words(message: BaseMessage) -> BaseMessage:
 
 
 def _words(block: str | dict[Any, Any]) -> Iterator[str | dict[Any, Any]]:
-    if isinstance(block, str) or block.get("type") == "text":
+    kind = kind_of(block)
+    if kind == "text":
         yield block
-    elif block.get("type") == "refusal":
+    elif kind == "refusal" and isinstance(block, dict):
         yield {"type": "text", "text": str(block.get("refusal", ""))}
 
 
 def _without_empty_text(message: BaseMessage) -> BaseMessage:
     blocks = message.content if isinstance(message.content, list) else []
-    kept = [block for block in blocks if not _is_empty_text(block)]
+    kept = [block for block in blocks if not is_blank(block)]
     return message if len(kept) == len(blocks) else message.model_copy(update={"content": kept})
-
-
-def _is_empty_text(block: str | dict[Any, Any]) -> bool:
-    text = block if isinstance(block, str) else block.get("text")
-    is_text = isinstance(block, str) or block.get("type") == "text"
-    return is_text and not str(text or "").strip()
 
 
 def _is_empty(message: BaseMessage) -> bool:
     if isinstance(message.content, str):
-        return not message.content.strip()
+        return is_blank(message.content)
     return not message.content
 
 
 def without_tool_turns(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """The conversation as a model without tools may read it: tool turns told as text.
+    """The conversation as a model without tools may read it: tool turns as text.
 
     Providers refuse tool calls and results in a request that binds no tools. Calls become
     text of the assistant, results text of the user. A conversation without tool turns is
@@ -132,15 +128,15 @@ def without_tool_turns(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """
     if not any(isinstance(m, ToolMessage) or calls_tools(m) for m in messages):
         return list(messages)
-    told = [told_as_text(message) for message in with_named_results(messages)]
-    return [_in_blocks(message) for message in merge_message_runs(told, chunk_separator="\n\n")]
+    texts = [tool_turn_as_text(message) for message in with_named_results(messages)]
+    return [_in_blocks(message) for message in merge_message_runs(texts, chunk_separator="\n\n")]
 
 
 def with_named_results(messages: Sequence[BaseMessage]) -> Iterator[BaseMessage]:
     """The messages, each result named by its call: results may come in any order.
 
     Args:
-        messages: The conversation, before any of it is told as text.
+        messages: The conversation, before any of it becomes text.
     """
     labels: dict[str | None, str] = {}
     for message in messages:
@@ -163,7 +159,7 @@ def _in_blocks(message: BaseMessage) -> BaseMessage:
 
 
 def _is_text(content: str | Sequence[str | dict[str, Any]]) -> bool:
-    return all(block.get("type") == "text" for block in _blocks(content))
+    return all(kind_of(block) == "text" for block in _blocks(content))
 
 
 def _blocks(content: str | Sequence[str | dict[str, Any]]) -> list[dict[str, Any]]:
@@ -179,11 +175,11 @@ def _block(part: str | dict[str, Any]) -> dict[str, Any]:
 
 
 def calls_tools(message: BaseMessage) -> bool:
-    """Whether a message calls tools, be it in a way that could be parsed or not."""
+    """Whether a message calls tools, whether the calls could be parsed or not."""
     return isinstance(message, AIMessage) and bool(message.tool_calls or message.invalid_tool_calls)
 
 
-def told_as_text(message: BaseMessage) -> BaseMessage:
+def tool_turn_as_text(message: BaseMessage) -> BaseMessage:
     """A tool turn as text: a call the assistant's, a result the user's.
 
     Args:
@@ -195,7 +191,7 @@ def told_as_text(message: BaseMessage) -> BaseMessage:
         if _is_text(message.content):
             text = "".join(str(block.get("text") or "") for block in _blocks(message.content))
             return HumanMessage(f"[{name} {outcome}]\n{text}")
-        kept = [block for block in _blocks(message.content) if not _is_empty_text(block)]
+        kept = [block for block in _blocks(message.content) if not is_blank(block)]
         return HumanMessage([*_blocks(f"[{name} {outcome}]"), *kept])
     if calls_tools(message):
         answer = cast("AIMessage", message)

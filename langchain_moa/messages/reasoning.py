@@ -1,13 +1,10 @@
-"""Reasoning in answers, in blocks and in tags."""
+"""Reasoning in tags, where a server leaves it in the text of an answer."""
 
 from __future__ import annotations
 
 import re
 from functools import cache
 from typing import Final, NamedTuple
-
-REASONING_BLOCKS: Final = ("reasoning", "thinking", "redacted_thinking", "reasoning_content")
-"""Types of the content blocks in which providers put reasoning."""
 
 
 class _Tags(NamedTuple):
@@ -164,8 +161,3 @@ class ReasoningAhead:
             return False
         self._rest, self._inside = self._rest[len(tag) :], _OPENINGS.get(tag)
         return True
-
-
-def is_reasoning(block: object) -> bool:
-    """Whether a content block holds reasoning, in the words of any provider."""
-    return isinstance(block, dict) and block.get("type") in REASONING_BLOCKS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from langchain_core.messages import BaseMessage, ChatMessage
@@ -17,6 +18,12 @@ def role_of(message: BaseMessage) -> str:
     """The role that a provider sees: user, assistant, system, tool or the message's own."""
     role = message.role if isinstance(message, ChatMessage) else message.type
     return _ROLES.get(role, role)
+
+
+def last_user_place(messages: Sequence[BaseMessage]) -> int | None:
+    """The place of the last user message; `None` where there is none."""
+    places = reversed(range(len(messages)))
+    return next((place for place in places if role_of(messages[place]) == "user"), None)
 
 
 def appended(message: BaseMessage, text: str, *, in_block: bool = False) -> BaseMessage:

@@ -1,4 +1,4 @@
-"""Tools as reference models see them: told in text, never to be called."""
+"""Tools as reference models see them: described in text, never to be called."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INTRODUCTION: Final = (
 _LONGEST: Final = 200
 """Characters of a tool's description; agents' tools come with pages of them."""
 _MOST: Final = 4000
-"""Characters of all descriptions; of tools beyond, the names alone are told."""
+"""Characters of all descriptions; of further tools only the names are given."""
 _WOULD_CALL: Final = "[would call "
 
 
@@ -35,11 +35,11 @@ def advice(tools: object) -> str | None:
     """
     lines = [line for tool in _listed(tools) if (line := _line(tool))]
     lengths = accumulate(map(len, lines))
-    told = [
+    shown = [
         line if length <= _MOST else line.partition("(")[0]
         for line, length in zip(lines, lengths, strict=True)
     ]
-    return "\n".join([_INTRODUCTION, *told]) if told else None
+    return "\n".join([_INTRODUCTION, *shown]) if shown else None
 
 
 def tool_names(tools: object) -> frozenset[str] | None:
@@ -78,7 +78,7 @@ def calls_as_text(message: AIMessage) -> str:
     )
 
 
-def tells_of_calls(text: str) -> bool:
+def describes_calls(text: str) -> bool:
     """Whether a proposal says which calls its author would make, which answers no user."""
     return any(line.startswith(_WOULD_CALL) for line in text.splitlines())
 
@@ -117,5 +117,5 @@ def _line(tool: Any) -> str | None:
     if function is None:
         return None
     names = ", ".join((function.get("parameters") or {}).get("properties") or {})
-    told = " ".join(str(function.get("description") or "").split())[:_LONGEST]
-    return f"- {function['name']}({names}): {told}".rstrip(": ")
+    described = " ".join(str(function.get("description") or "").split())[:_LONGEST]
+    return f"- {function['name']}({names}): {described}".rstrip(": ")

@@ -8,14 +8,15 @@ from typing import Any, Final, NamedTuple
 from langchain_core.messages import AIMessage, AIMessageChunk
 
 from langchain_moa.accounting.usage import is_cached
+from langchain_moa.messages.blocks import REASONING_TYPES, kind_of
 from langchain_moa.messages.finish_reasons import ending_of
-from langchain_moa.messages.reasoning import REASONING_BLOCKS, ReasoningAhead, strip_reasoning
+from langchain_moa.messages.reasoning import ReasoningAhead, strip_reasoning
 from langchain_moa.types import ProposalStatus
 
 _FINISH_KEYS: Final = ("finish_reason", "stop_reason", "stopReason", "done_reason")
 """Where OpenAI and Gemini, Anthropic, Bedrock and Ollama say why a model stopped."""
-_NO_ANSWER: Final = ("text", "refusal", *REASONING_BLOCKS)
-"""Content blocks that are no answer without text."""
+_NO_ANSWER: Final = ("text", "refusal", "reasoning")
+"""Kinds of content blocks that are no answer without text."""
 _ANSWERS: Final = ("function_call", "audio")
 """What OpenAI's older calls and its speaking models put beside the content, as their answer."""
 
@@ -87,7 +88,7 @@ def _holds_more(message: AIMessage) -> bool:
 def _brings(message: AIMessage) -> bool:
     """Whether there is something that is neither text nor reasoning."""
     content = message.content if isinstance(message.content, list) else []
-    return any(isinstance(b, dict) and b.get("type") not in _NO_ANSWER for b in content) or any(
+    return any(isinstance(b, dict) and kind_of(b) not in _NO_ANSWER for b in content) or any(
         message.additional_kwargs.get(name) for name in _ANSWERS
     )
 
@@ -95,7 +96,7 @@ def _brings(message: AIMessage) -> bool:
 def _has_reasoning(message: AIMessage) -> bool:
     if message.text.strip() or message.additional_kwargs.get("reasoning_content"):
         return True
-    return any(_block(message, kind) for kind in REASONING_BLOCKS)
+    return any(_block(message, kind) for kind in REASONING_TYPES)
 
 
 def _block(message: AIMessage, kind: str) -> Any:

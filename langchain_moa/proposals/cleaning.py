@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 from langchain_core.messages import AIMessage, AIMessageChunk
 from pydantic import BaseModel
 
+from langchain_moa.messages.blocks import is_reasoning
 from langchain_moa.messages.characters import whole_characters
-from langchain_moa.messages.reasoning import is_reasoning
 from langchain_moa.proposals.fences import begun_tag, without_tags
 
 _Message = TypeVar("_Message", bound=AIMessage)

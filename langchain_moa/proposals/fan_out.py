@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 from langchain_core.messages import AIMessage, BaseMessage
 
 from langchain_moa.errors import MoAConfigurationError, shown
-from langchain_moa.messages.roles import role_of
+from langchain_moa.messages.roles import last_user_place, role_of
 from langchain_moa.settings import is_async
 
 FanOut: TypeAlias = str | Callable[[list[BaseMessage]], bool]
@@ -59,9 +59,9 @@ def fans_out(
 
 def _steps(messages: Sequence[BaseMessage], tools: Collection[str] | None) -> int:
     """How many answers since the user's message called one of these tools; `None` counts all."""
-    roles = [role_of(message) for message in messages]
-    since = roles[::-1].index("user") if "user" in roles else len(roles)
-    answers = [m for m in messages[len(roles) - since :] if role_of(m) == "assistant"]
+    place = last_user_place(messages)
+    since = messages[0 if place is None else place + 1 :]
+    answers = [message for message in since if role_of(message) == "assistant"]
     return len([m for m in answers if tools is None or not _called(m).isdisjoint(tools)])
 
 

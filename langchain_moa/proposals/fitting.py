@@ -17,6 +17,8 @@ from typing import Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage
 
+from langchain_moa.messages.blocks import MEDIA, kind_of
+
 MEDIA_TOKENS: Final = 1000
 """Tokens of an image, a sound or a file. A guess: providers count from 85 to many thousands."""
 
@@ -81,17 +83,6 @@ a whole answer and one that is too high the end of a draft. GPT-4's takes 1.3 to
 character, 2 for one that is rare, and 3 for a Burmese or Ethiopic one; Qwen's takes one for each
 digit.
 """
-
-_MEDIA: Final = frozenset(
-    {
-        *("image", "image_url", "input_image", "audio", "input_audio", "video", "media"),
-        *("file", "input_file", "document", "text-plain"),
-    }
-)
-"""Types of content blocks that hold data, in the formats of LangChain and of providers."""
-
-_CALLS: Final = frozenset({"tool_call", "invalid_tool_call", "tool_use", "function_call"})
-"""Types of content blocks that repeat a message's tool calls."""
 
 
 def estimated_tokens(text: str) -> int:
@@ -230,24 +221,29 @@ def _message_tokens(message: BaseMessage) -> int:
         calls = [*message.tool_calls, *message.invalid_tool_calls]
     content = message.content
     blocks = [content] if isinstance(content, str) else content
-    skipped = _CALLS if calls else frozenset()
-    of_blocks = sum(_block_tokens(block, skipped) for block in blocks)
+    of_blocks = sum(_block_tokens(block, with_calls=not calls) for block in blocks)
     of_calls = sum(_json_tokens([call["name"], call["args"], call["id"]]) for call in calls)
     return MESSAGE_TOKENS + of_blocks + of_calls
 
 
-def _block_tokens(block: str | dict[str, Any], skipped: frozenset[str]) -> int:
-    """Tokens of one content block; one of an unknown type counts as JSON."""
+def _block_tokens(block: str | dict[str, Any], *, with_calls: bool) -> int:
+    """Tokens of one content block; one of an unknown type counts as JSON.
+
+    Args:
+        block: The block.
+        with_calls: Whether calls of tools count; not where the message's `tool_calls` do.
+    """
     if isinstance(block, str):
         return estimated_tokens(block)
     if isinstance(block.get("text"), str):
         return estimated_tokens(block["text"])
-    if block.get("type") in skipped:
+    kind = kind_of(block)
+    if kind == "call" and not with_calls:
         return 0
-    if block.get("type") in _MEDIA:
+    if kind in MEDIA:
         return MEDIA_TOKENS
     if isinstance(block.get("content"), list):  # a tool's result, which may hold an image
-        return sum(_block_tokens(part, skipped) for part in block["content"])
+        return sum(_block_tokens(part, with_calls=with_calls) for part in block["content"])
     return _json_tokens(block)
 
 

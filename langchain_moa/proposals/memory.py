@@ -11,7 +11,7 @@ from typing import Final
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
-from langchain_moa.messages.roles import role_of
+from langchain_moa.messages.roles import last_user_place, role_of
 from langchain_moa.types import Proposal
 
 _MOST: Final = 512
@@ -43,7 +43,7 @@ class ProposalMemory:
             mixture: Fingerprint of the mixture that made them.
             messages: The conversation.
             proposals: All of them, those that are not usable too.
-            thread: What tells the conversation's thread from others; empty where there is none.
+            thread: What identifies the conversation's thread; empty where there is none.
         """
         with self._lock:
             for key in _keys(mixture, messages, thread):
@@ -82,13 +82,12 @@ def _keys(mixture: str, messages: Sequence[BaseMessage], thread: Sequence[str]) 
 
     There is none where there is no user message.
     """
-    roles = [role_of(message) for message in messages]
-    if "user" not in roles:
+    place = last_user_place(messages)
+    if place is None:
         return []
-    end = len(roles) - roles[::-1].index("user")
-    whole = list(messages[:end])
-    told = [m for m, role in zip(whole, roles, strict=False) if role != "system"]
-    ways = [whole, told] if thread else [whole]
+    whole = list(messages[: place + 1])
+    without_system = [message for message in whole if role_of(message) != "system"]
+    ways = [whole, without_system] if thread else [whole]
     return [
         sha256(repr([mixture, list(thread), way, list(map(_said, said))]).encode()).hexdigest()
         for way, said in enumerate(ways)

@@ -16,7 +16,7 @@ from langchain_core.messages import (
 from langchain_core.prompts import PromptTemplate, StringPromptTemplate
 
 from langchain_moa.errors import MoAConfigurationError
-from langchain_moa.messages.roles import GO_ON, appended, role_of
+from langchain_moa.messages.roles import GO_ON, appended, last_user_place, role_of
 from langchain_moa.proposals.fences import fence
 from langchain_moa.types import Placement
 
@@ -52,24 +52,24 @@ def parse_prompt(prompt: str | StringPromptTemplate) -> StringPromptTemplate:
     Raises:
         MoAConfigurationError: The template is malformed or has other variables.
     """
-    mend = (
+    correction = (
         f"write {{{PROPOSALS_VARIABLE}}} exactly where the proposals belong, "
         "no other variable, and double literal braces"
     )
     given: Any = prompt  # callers without a type checker give other things
     if not isinstance(given, str | StringPromptTemplate):
         kind = type(prompt).__name__
-        msg = f"aggregator_prompt is a {kind}; give a string or a PromptTemplate: {mend}."
+        msg = f"aggregator_prompt is a {kind}; give a string or a PromptTemplate: {correction}."
         raise MoAConfigurationError(msg)
     try:
         template = PromptTemplate.from_template(prompt) if isinstance(prompt, str) else prompt
         shown = template.format(**dict.fromkeys(template.input_variables, _PROBE))
     except (ValueError, IndexError, KeyError) as error:
-        msg = f"aggregator_prompt={prompt!r} is not a template ({error}); {mend}."
+        msg = f"aggregator_prompt={prompt!r} is not a template ({error}); {correction}."
         raise MoAConfigurationError(msg) from error
     if template.input_variables != [PROPOSALS_VARIABLE]:
         found = ", ".join(template.input_variables) or "none"
-        msg = f"aggregator_prompt={prompt!r} has the variables: {found}; {mend}."
+        msg = f"aggregator_prompt={prompt!r} has the variables: {found}; {correction}."
         raise MoAConfigurationError(msg)
     if _PROBE not in shown:
         msg = f"aggregator_prompt={prompt!r} escapes the proposals; use an f-string template."
@@ -107,14 +107,14 @@ def with_proposals(
     if not texts:
         return conversation
     text = template.format(**{PROPOSALS_VARIABLE: fence(texts)})
-    roles = [role_of(message) for message in conversation]
-    ends_on_user = bool(roles) and roles[-1] in ("user", "tool")
-    if placement == "user" and not (ends_on_user and "user" in roles):
+    ends_on_user = bool(conversation) and role_of(conversation[-1]) in ("user", "tool")
+    place = last_user_place(conversation)
+    if placement == "user" and (place is None or not ends_on_user):
         return [*conversation, HumanMessage(text)]
-    if placement == "user":
-        place = len(roles) - 1 - roles[::-1].index("user")
+    if placement == "user" and place is not None:
         conversation[place] = appended(conversation[place], text, in_block=in_block)
         return conversation
+    roles = [role_of(message) for message in conversation]
     if "system" in roles:
         place = roles.index("system")
         conversation[place] = appended(conversation[place], text, in_block=in_block)

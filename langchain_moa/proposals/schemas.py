@@ -28,9 +28,9 @@ Accepts: TypeAlias = Callable[[Mapping[str, Any]], bool]
 
 
 def acceptance(schema: Any) -> Accepts:
-    """What tells whether a schema permits some values.
+    """A function that says whether a schema permits some values.
 
-    A class is asked itself, for it may have validators that no JSON schema tells of.
+    A class is asked itself, for it may have validators that no JSON schema shows.
 
     Args:
         schema: As `with_structured_output` takes it.
@@ -160,7 +160,7 @@ def definitions_of(described: Mapping[str, Any]) -> dict[str, Any]:
 def is_closed(
     field: Mapping[str, Any], definitions: Mapping[str, Any], seen: frozenset[str] = frozenset()
 ) -> bool:
-    """Whether a field has few values that can be told apart: what can be voted on."""
+    """Whether a field has few values that can be distinguished: what can be voted on."""
     if "$ref" in field:
         name = field["$ref"].rsplit("/", 1)[-1]
         if name in seen:  # it refers to itself, so it has no end

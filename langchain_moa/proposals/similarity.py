@@ -1,4 +1,4 @@
-"""How alike texts are, told without any model, tokenizer or language.
+"""How alike texts are, measured without any model, tokenizer or language.
 
 Texts are compared by the sets of their runs of four characters (cosine of the sets). That needs
 no words, so it serves Chinese and code as well as English; it is linear in the length of a
