@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,10 @@ from langchain_moa.accounting.settings import AccountingSettings
 
 
 class Amount(NamedTuple):
-    """What requests cost: their number, tokens of input and output together, and USD."""
+    """What requests cost: their number, tokens of input and output together, and USD.
+
+    Where a price is not known it is infinite, so that no limit of cost admits it.
+    """
 
     calls: int = 1
     tokens: int = 0
@@ -58,6 +62,8 @@ class Budget:
             "max_cost": (self.settings.max_cost, amount.usd),
         }
         for name, (limit, needed) in limits.items():
+            if limit is not None and needed == math.inf:
+                return f"{name}={limit:g} admits nothing whose price is not known"
             if limit is not None and needed > limit:
                 return f"{name}={limit:g} would be exceeded"
         return None

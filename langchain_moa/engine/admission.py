@@ -6,7 +6,8 @@ most its limit of tokens, and nothing where there is no such limit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from langchain_core.messages import BaseMessage
@@ -178,8 +179,15 @@ def _amount(mixture: Mixture, member: Member, read: int, written: int | None) ->
     usage = UsageMetadata(
         input_tokens=read, output_tokens=written or 0, total_tokens=read + (written or 0)
     )
-    usd = cost_of({member.model: usage}, mixture.settings.prices, member.model)
-    return Amount(1, usage["total_tokens"], usd or 0.0)
+    return Amount(1, usage["total_tokens"], _usd(mixture, {member.model: usage}, member.model))
+
+
+def _usd(mixture: Mixture, usage: Mapping[str, UsageMetadata], asked_for: str) -> float:
+    """What tokens cost where there is a limit of that; without a price no limit would hold."""
+    if mixture.settings.max_cost is None or not usage:
+        return 0.0
+    usd = cost_of(usage, mixture.settings.prices, asked_for)
+    return math.inf if usd is None else usd
 
 
 def _spent(mixture: Mixture, proposals: Sequence[Proposal]) -> Amount:
@@ -187,6 +195,6 @@ def _spent(mixture: Mixture, proposals: Sequence[Proposal]) -> Amount:
     total = NOTHING
     for proposal in proposals:
         tokens = sum(usage["total_tokens"] for usage in proposal.usage_by_model.values())
-        usd = cost_of(proposal.usage_by_model, mixture.settings.prices, proposal.model)
-        total = total.plus(Amount(proposal.attempts, tokens, usd or 0.0))
+        usd = _usd(mixture, proposal.usage_by_model, proposal.model)
+        total = total.plus(Amount(proposal.attempts, tokens, usd))
     return total

@@ -140,13 +140,21 @@ class Asking:
     def _raises_unsupported(self) -> bool:
         return self.mixture.settings.on_unsupported == "raise"
 
+    def end(self) -> None:
+        """Say that nobody waits for it any more."""
+        if self.breaker is not None:
+            self.breaker.given_up(self)
+
     def _ended(self, request: MemberCall | None, result: Result) -> Result:
         if request is not None and not request.over:
-            report(self.breaker, result)
+            report(self.breaker, result, self)
+        self.end()
         return result
 
 
-def report(breaker: Breaker | None, result: Result, *, in_own_time: bool = True) -> None:
+def report(
+    breaker: Breaker | None, result: Result, asker: object, *, in_own_time: bool = True
+) -> None:
     """Tell a member's circuit breaker what came of asking it.
 
     A failure counts where it says something of the member, and not of the request or the call.
@@ -154,6 +162,7 @@ def report(breaker: Breaker | None, result: Result, *, in_own_time: bool = True)
     Args:
         breaker: The breaker, if the member has one.
         result: What came of it.
+        asker: Who asked the breaker.
         in_own_time: Whether the time that may have ended was the member's, not the layer's.
     """
     if breaker is None:
@@ -162,9 +171,9 @@ def report(breaker: Breaker | None, result: Result, *, in_own_time: bool = True)
         breaker.succeeded()
     elif result.ended == "timed_out":
         if result.error is not None or in_own_time:
-            breaker.failed()
+            breaker.failed(asker)
     elif result.ended == "raised" and not isinstance(result.error, _REQUESTS_OWN):
-        breaker.failed()
+        breaker.failed(asker)
 
 
 def said(error: Exception, member: Member) -> str:

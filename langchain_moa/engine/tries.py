@@ -101,11 +101,12 @@ class Tries:
     requests: list[MemberCall] = field(default_factory=list)
     deadline: float = OPEN
     _places: Places = field(default_factory=Places)
+    _hedges: list[Asking] = field(default_factory=list)
 
     def plan(self) -> Plan[Result]:
         """The steps; gives the first good result, or the last one."""
         breaker = self.assignment.call.mixture.breaker(self.member)
-        refusal = breaker.refuses() if breaker is not None else None
+        refusal = breaker.refuses(self) if breaker is not None else None
         if refusal is not None:
             return Result(ended="refused", reason=refusal)
         granted = yield from self._place()
@@ -118,7 +119,7 @@ class Tries:
         result = yield from self._requests()
         # an answer of a fallback, as a hedge, tells nothing of the member
         if self.requests and (not result.good or result.request.member is self.member):
-            report(breaker, result, in_own_time=until < self.assignment.until)
+            report(breaker, result, self, in_own_time=until < self.assignment.until)
         return self._explained(result, until)
 
     def end(self) -> None:
@@ -126,6 +127,11 @@ class Tries:
         for request in self.requests:
             request.over = True
         self._places.give_up()
+        breaker = self.assignment.call.mixture.breaker(self.member)
+        if breaker is not None:
+            breaker.given_up(self)
+        for hedge in self._hedges:
+            hedge.end()
 
     def _place(self) -> Plan[Result]:
         """Wait for the member's place and the mixture's; time in the queue is not the member's."""
@@ -171,20 +177,29 @@ class Tries:
             return ask
         place = wanted.member.candidates.index(self.member) + 1
         other = [*wanted.member.candidates, self.member][place]
+        hedge = self._asking(other)
         return replace(
             ask,
-            starts=[first, self._asking(other)],
+            starts=[first, hedge],
             hedge_at=monotonic() + after,
-            may_hedge=partial(self._may_hedge, other),
+            may_hedge=partial(self._may_hedge, hedge),
         )
 
-    def _may_hedge(self, member: Member) -> bool:
-        """Whether there is a place and money for a second request now; it waits for neither."""
+    def _may_hedge(self, hedge: Asking) -> bool:
+        """Whether there is a place and money for a second request now; it waits for neither.
+
+        What is refused has taken neither.
+        """
         mixture = self.assignment.call.mixture
-        breaker = mixture.breaker(member)
-        if not self._places.take(mixture.limits(member)) or not self.allowance.admits(member):
+        breaker = mixture.breaker(hedge.member)
+        if breaker is not None and breaker.refuses(hedge) is not None:
             return False
-        return breaker is None or breaker.refuses() is None
+        self._hedges.append(hedge)
+        money = partial(self.allowance.admits, hedge.member)
+        if self._places.take(mixture.limits(hedge.member), money):
+            return True
+        hedge.end()
+        return False
 
     def _asking(self, member: Member) -> Asking:
         mixture = self.assignment.call.mixture

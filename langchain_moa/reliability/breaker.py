@@ -28,7 +28,8 @@ class CircuitBreaker:
     Attributes:
         failures: So many in a row open the breaker; the member is then skipped.
         reset_after: Seconds after which one call is let through as a probe. It closes the breaker
-            when it succeeds, and starts the wait anew when it fails.
+            when it succeeds, and starts the wait anew when it fails; when it is given up, another
+            may be the probe. There is never more than one.
 
     Raises:
         MoAConfigurationError: A value is not above zero, or the wait is longer than a year.
@@ -86,19 +87,26 @@ class Breaker:
         self._clock = clock
         self._failures = 0
         self._retry_at = 0.0
+        self._probes: list[object] = []
         self._lock = threading.Lock()
 
-    def refuses(self) -> str | None:
+    def refuses(self, asker: object = None) -> str | None:
         """Why the member is not to be called now, or `None`.
 
-        `None` from an open breaker makes the caller its probe: others are refused meanwhile.
+        `None` from an open breaker makes the caller its probe: all others are refused until that
+        has succeeded, failed, or been given up.
+
+        Args:
+            asker: Who would call it, told from others by identity.
         """
         with self._lock:
             if self._failures < self._setting.failures:
                 return None
             now = self._clock()
+            if self._probes:
+                return f"circuit breaker open after {self._failures} failures, a probe is under way"
             if now >= self._retry_at:
-                self._retry_at = now + self._setting.reset_after
+                self._probes.append(asker)
                 return None
             wait = self._retry_at - now
             return f"circuit breaker open after {self._failures} failures, {wait:.0f} s to go"
@@ -107,9 +115,16 @@ class Breaker:
         """Note an answer."""
         with self._lock:
             self._failures = 0
+            self._probes.clear()
 
-    def failed(self) -> None:
+    def given_up(self, asker: object = None) -> None:
+        """Note that nobody waits for a caller any more; was it the probe, the next may be one."""
+        with self._lock:
+            self._probes = [probe for probe in self._probes if probe is not asker]
+
+    def failed(self, asker: object = None) -> None:
         """Note a failure."""
+        self.given_up(asker)
         with self._lock:
             self._failures += 1
             if self._failures >= self._setting.failures:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -101,15 +101,20 @@ class Places:
         self._held.append((slots, ticket))
         return ticket
 
-    def take(self, limits: list[Slots]) -> bool:
-        """Take a place under each limit if all are free now, else none."""
+    def take(self, limits: list[Slots], condition: Callable[[], bool]) -> bool:
+        """Take a place under each limit, if all are free now and the condition holds, else none.
+
+        Args:
+            limits: The limits.
+            condition: Asked once the places are there.
+        """
         tickets = [(slots, slots.ask()) for slots in limits]
-        free = all(ticket.done() for _, ticket in tickets)
-        if free:
+        taken = all(ticket.done() for _, ticket in tickets) and condition()
+        if taken:
             self._held += tickets
         else:
             _give_back(tickets)
-        return free
+        return taken
 
     @contextmanager
     def occupied(self) -> Iterator[None]:
