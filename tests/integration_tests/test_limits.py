@@ -175,6 +175,10 @@ async def test_one_probe_at_a_time(stage: Stage, way: str, place: str) -> None:
     assert len(server.requests_for(name)) == 3
 
 
+async def requested(server: LoopbackServer, model: str, times: int) -> None:
+    await until(lambda: len(server.requests_for(model)) == times)
+
+
 @pytest.mark.parametrize("way", ["ainvoke", "astream"])
 async def test_a_cancelled_probe_lets_the_next_one_out(stage: Stage, way: str) -> None:
     probed = Probed()
@@ -185,7 +189,7 @@ async def test_a_cancelled_probe_lets_the_next_one_out(stage: Stage, way: str) -
     for probes in (2, 3, 4):
         await asyncio.sleep(2 * breaker.reset_after)
         probing = asyncio.ensure_future(record_of(llm, way))
-        await until(lambda probes=probes: len(server.requests_for(ALPHA)) == probes)
+        await requested(server, ALPHA, probes)
         probing.cancel()
         await asyncio.wait([probing])
     probed.free = True
