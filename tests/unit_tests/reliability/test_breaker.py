@@ -89,13 +89,19 @@ def test_a_bad_probe_starts_the_wait_anew(opened: Breaker, clock: Clock) -> None
     assert opened.refuses() is None
 
 
-def test_a_probe_that_nobody_heard_of_again_is_followed_by_another(
-    opened: Breaker, clock: Clock
-) -> None:
+def test_a_probe_that_is_given_up_is_followed_by_another(opened: Breaker, clock: Clock) -> None:
+    first, second = object(), object()
     clock.now += 10.0
-    assert opened.refuses() is None  # cancelled, and never told of
-    clock.now += 10.0
-    assert opened.refuses() is None
+    assert opened.refuses(first) is None
+    clock.now += 1000.0  # it hangs
+    told = "circuit breaker open after 2 failures, a probe is under way"
+    assert [opened.refuses(second), opened.refuses(first)] == [told, told]
+    opened.given_up(second)  # who is no probe
+    assert opened.refuses(second) == told
+    opened.given_up(first)
+    assert opened.refuses(second) is None
+    opened.failed(second)
+    assert opened.refuses(first) == "circuit breaker open after 3 failures, 10 s to go"
 
 
 def test_one_of_many_threads_is_the_probe(opened: Breaker, clock: Clock) -> None:
