@@ -49,6 +49,13 @@ def hermetic_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         yield
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """More workers than cores: tests wait for a good part of their time."""
+    cores = os.cpu_count() or 1
+    return cores + max(1, cores // 2)
+
+
 PROPOSERS = ("acme/alpha", "acme/beta", "acme/gamma")
 AGGREGATOR = "acme/aggregator"
 

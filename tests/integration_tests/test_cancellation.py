@@ -150,7 +150,7 @@ async def test_an_async_stream_closed_early(stage: Stage, tokens: int) -> None:
             async with contextlib.aclosing(texts(llm)) as chunks:
                 got = [await anext(chunks) for _ in range(tokens)]
             assert ANSWER.startswith("".join(got))
-    assert not any(request.finished for request in server.requests_for(AGGREGATOR))
+    assert {request.finished for request in server.requests_for(AGGREGATOR)} == {False}
 
 
 async def texts(llm: MoAChatModel) -> AsyncGenerator[str, None]:
@@ -176,7 +176,7 @@ async def test_a_sync_stream_closed_early(stage: Stage, tokens: int) -> None:
                 while len(got) < tokens:
                     got += filter(None, [next(chunks).text])
             assert ANSWER.startswith("".join(got))
-    assert not any(request.finished for request in server.requests_for(AGGREGATOR))
+    assert {request.finished for request in server.requests_for(AGGREGATOR)} == {False}
 
 
 # --- members that the mixture itself no longer waits for ---

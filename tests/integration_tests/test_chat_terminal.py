@@ -86,7 +86,7 @@ def test_a_conversation(chat: Chat, server: LoopbackServer, tmp_path: Path) -> N
     terminal.sends(CTRL_C)
     terminal.until("cancelled; /retry asks again.")
     terminal.until(PROMPT, count=4)
-    assert not any(request.finished for request in server.requests[asked_before:])
+    assert {request.finished for request in server.requests[asked_before:]} == {False}
     left = terminal.text.partition("Cancelled question?")[2].split()
     assert left == ["cancelled;", "/retry", "asks", "again.", PROMPT]  # nothing else is there
 

@@ -51,7 +51,7 @@ def run(
 ) -> Ran:
     given = stdin if isinstance(stdin, bytes) else stdin.encode()
     with started(*words, program=program, env=env) as process:
-        out, err = process.communicate(given, timeout=100)
+        out, err = process.communicate(given, timeout=200)
     return Ran(process.returncode, out.decode(), err.decode())
 
 

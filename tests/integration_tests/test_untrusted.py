@@ -115,7 +115,7 @@ def test_attackers_together_get_no_further(attack: str, hostile: LoopbackServer)
     assert fenced.text.count(fenced.key) == 2 * 4
 
 
-@pytest.mark.timeout(15)
+@pytest.mark.timeout(60)  # a pattern that goes back and forth would take hours
 @pytest.mark.parametrize("text", ENDLESS)
 def test_a_huge_text_is_read_in_no_time(text: str) -> None:
     models = {ALPHA: says(HARMLESS), BETA: says(ENDLESS[text]), AGGREGATOR: says("Paris.")}
@@ -210,7 +210,7 @@ def test_no_agent_executes_what_a_proposer_calls(reply: str, layers: int) -> Non
         assert [message.type for message in state["messages"]] == ["human", "ai"]
         assert state["messages"][-1].text == "Paris."
         assert not state["messages"][-1].tool_calls
-        assert all("tools" not in body for body in bodies(server, ALPHA))
+        assert {"tools" in body for body in bodies(server, ALPHA)} == {False}
 
 
 def test_the_agent_does_execute_what_the_aggregator_calls() -> None:

@@ -114,7 +114,7 @@ def test_majority_decides_each_field(schema: str, method: Method) -> None:
             },
         }
         assert [len(bodies(server, name)) for name in (*PROPOSERS, AGGREGATOR)] == [1] * 4
-        assert all(is_bound(request.body) for request in server.requests)
+        assert {is_bound(request.body) for request in server.requests} == {True}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -405,7 +405,8 @@ def test_proposals_stay_free_text(schema: str, method: Method) -> None:
         result: Any = asked.invoke(QUESTION)
         assert plain(result["parsed"]) == {"label": "good", "sure": True, "stars": 5}
         assert "vote" not in result["raw"].response_metadata["moa"]
-        assert not any(is_bound(body) for name in (ALPHA, BETA) for body in bodies(server, name))
+        asked = [body for name in (ALPHA, BETA) for body in bodies(server, name)]
+        assert {is_bound(body) for body in asked} == {False}
         (final,) = bodies(server, AGGREGATOR)
         assert is_bound(final)
         assert "I think it is good." in json.dumps(final["messages"])
@@ -420,7 +421,7 @@ def test_structured_proposals(method: Method) -> None:
             QUESTION
         )
         assert result["parsed"] == Verdict(label="bad", sure=True, stars=1)  # nobody votes
-        assert all(is_bound(request.body) for request in server.requests)
+        assert {is_bound(request.body) for request in server.requests} == {True}
         raw: AIMessage = result["raw"]
         texts = [p["text"] for p in raw.response_metadata["moa"]["proposals"]]
         assert [json.loads(text) for text in texts] == [
@@ -429,7 +430,7 @@ def test_structured_proposals(method: Method) -> None:
         ]
         server.requests.clear()
         llm.invoke(QUESTION)
-        assert not any(is_bound(request.body) for request in server.requests)
+        assert {is_bound(request.body) for request in server.requests} == {False}
 
 
 @pytest.mark.parametrize("method", METHODS)
