@@ -405,8 +405,8 @@ def test_proposals_stay_free_text(schema: str, method: Method) -> None:
         result: Any = asked.invoke(QUESTION)
         assert plain(result["parsed"]) == {"label": "good", "sure": True, "stars": 5}
         assert "vote" not in result["raw"].response_metadata["moa"]
-        asked = [body for name in (ALPHA, BETA) for body in bodies(server, name)]
-        assert {is_bound(body) for body in asked} == {False}
+        drafting = [*bodies(server, ALPHA), *bodies(server, BETA)]
+        assert {is_bound(body) for body in drafting} == {False}
         (final,) = bodies(server, AGGREGATOR)
         assert is_bound(final)
         assert "I think it is good." in json.dumps(final["messages"])
