@@ -65,7 +65,7 @@ def test_requests_are_admitted_in_order_and_smaller_ones_may_still_fit(
     wanted = [Amount(1, 4), Amount(1, 5), Amount(1, 1)]
     found, total = budget_of(max_total_tokens=limit).refused(Amount(1, 3), wanted, Amount(1, 3))
     assert list(found) == refused
-    assert {"max_total_tokens" in reason for reason in found.values()} == {True}
+    assert ["max_total_tokens" in reason for reason in found.values()] == [True] * len(refused)
     admitted = [amount for place, amount in enumerate(wanted) if place not in refused]
     assert total == Amount(2 + len(admitted), 6 + sum(a.tokens for a in admitted))
 
