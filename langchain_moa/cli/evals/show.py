@@ -21,6 +21,7 @@ from langchain_moa.cli.board import console
 from langchain_moa.cli.exits import Exit, say
 from langchain_moa.cli.terminal import printable
 from langchain_moa.evals.estimates import Estimate, described
+from langchain_moa.evals.report.summary import Summary, read_run, summaries
 from langchain_moa.evals.running import Outcome, Plan
 from langchain_moa.evals.types import Answer, Judgment
 
@@ -170,11 +171,23 @@ def shown(progress: Progress) -> Iterator[None]:
 
 
 def ended(plan: Plan, found: Outcome, scores: Sequence[Any], *, as_json: bool) -> Exit:
-    """Tell how a run ended.
+    """Tell how a run ended, and what came of it.
+
+    Args:
+        plan: The run.
+        found: Its records.
+        scores: What upstream's files of it come to.
+        as_json: Whether to print JSON.
 
     Returns:
         0, or 3 where rows are left unanswered or unscored.
     """
+    told = _summary(plan) if found.judgments else None
+    if told is not None and not as_json:
+        click.echo(printable(told.headline))
+        for each in told.comparisons:
+            if each.sentence != told.headline:
+                click.echo(printable(each.sentence))
     if as_json:
         summary = {
             "suite": plan.suite.name,
@@ -191,6 +204,11 @@ def ended(plan: Plan, found: Outcome, scores: Sequence[Any], *, as_json: bool) -
             },
             "files": [str(path) for path in found.files],
             "results": list(scores),
+            "headline": told.headline if told else None,
+            "comparisons": [each.sentence for each in told.comparisons] if told else [],
+            "means": {m.name: m.score.mean if m.score else None for m in told.models}
+            if told
+            else {},
         }
         click.echo(json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False))
     for what, count, total in (
@@ -201,6 +219,13 @@ def ended(plan: Plan, found: Outcome, scores: Sequence[Any], *, as_json: bool) -
             say(f"{count} of {total} {what}; --retry-failed asks for them again.")
     say(f"recorded in {plan.folder}; `langchain-moa eval report {plan.folder} --out DIR` reports.")
     return Exit.NO_ANSWER if found.unanswered or found.unscored else Exit.ANSWER
+
+
+def _summary(plan: Plan) -> Summary | None:
+    """What this judge's, or this metric's, judgments come to."""
+    name = plan.judge.name if plan.judge else plan.judging.name if plan.judging else ""
+    found = [each for each in summaries(read_run(plan.folder)) if each.judge == name]
+    return found[0] if found else None
 
 
 def _spent(records: Sequence[Answer] | Sequence[Judgment]) -> dict[str, Any]:
