@@ -357,11 +357,16 @@ def sentence(first: str, other: str, result: Comparison, *, unit: str, digits: i
     text = f'"{first}" and "{other}" cannot be told apart with {rows} ({seen})'
     if result.rows_needed is None:
         return f"{text}."
-    needed = _rounded(result.rows_needed)
+    needed = rounded(result.rows_needed)
     return f"{text}; about {needed:,} rows would be needed to tell a difference of this size."
 
 
-def _rounded(rows: int) -> int:
-    """Two digits: more are not known."""
+def rounded(rows: int) -> int:
+    """A number of rows with two digits: more of them are not known.
+
+    Example:
+        >>> rounded(46_003), rounded(7)
+        (47000, 7)
+    """
     unit: int = 10 ** max(len(str(rows)) - 2, 0)
     return -(-rows // unit) * unit

@@ -44,8 +44,9 @@ def read_manifest(folder: str | Path) -> Run:
         DataFileError: There is none, or it is broken.
     """
     path = Path(folder) / MANIFEST
+    text = read_text(path)
     try:
-        found: Any = json.loads(read_text(path))
+        found: Any = json.loads(text)
     except ValueError as error:
         raise DataFileError(path, f"is not valid JSON: {error}.") from None
     fields = found if isinstance(found, dict) else {}

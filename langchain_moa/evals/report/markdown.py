@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from langchain_moa.evals.comparison import RESAMPLES, Estimate
+from langchain_moa.evals.comparison import RESAMPLES, Comparison, Estimate, rounded
 from langchain_moa.evals.report.published import published_for
 from langchain_moa.evals.report.summary import Against, Summary
 from langchain_moa.evals.suites.flask import SKILLS
@@ -128,8 +128,14 @@ def _against(summary: Summary, against: Against, digits: int) -> list[Any]:
         f"{_number(first.usd, 5)} : {_number(other.tally.usd, 5)}",
         f"{_number(first.seconds, 1)} : {_number(other.tally.seconds, 1)}",
         result.verdict,
-        "" if result.verdict != "not told apart" else _number(result.rows_needed, 0),
+        _needed(result),
     ]
+
+
+def _needed(result: Comparison) -> str:
+    if result.verdict != "not told apart":
+        return ""
+    return _NOT_THERE if result.rows_needed is None else f"{rounded(result.rows_needed):,}"
 
 
 def _percent(share: Estimate) -> Estimate:

@@ -304,28 +304,23 @@ def radar(
         scale: The middle's value and the rim's; the middle goes down where a value is lower.
 
     Returns:
-        The picture; `None` where no model has values, or there are fewer than three axes.
+        The picture; `None` where no model has a value, or there are fewer than three axes.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
 
     shown = {model: found for model, found in values.items() if found}
-    axes_of = [name for name in names if any(name in found for found in shown.values())]
-    if not shown or len(axes_of) < 3:  # noqa: PLR2004
+    if not shown or len(names) < 3:  # noqa: PLR2004
         return None
     figure = Figure(figsize=(7.2, 7.4), layout="constrained")
     axes = cast("PolarAxes", figure.add_subplot(projection="polar"))
     axes.set_theta_zero_location("N")
     axes.set_theta_direction(-1)
-    angles = [2 * math.pi * place / len(axes_of) for place in range(len(axes_of))]
+    angles = [2 * math.pi * place / len(names) for place in range(len(names))]
     for style, (model, found) in enumerate(list(shown.items())[:_MOST]):
-        there = [
-            (angle, found[name])
-            for angle, name in zip(angles, axes_of, strict=True)
-            if name in found
-        ]
-        closed = [*there, there[0]]
+        around = [found.get(name, math.nan) for name in names]  # a gap where there is no value
         axes.plot(
-            *zip(*closed, strict=True),
+            [*angles, angles[0]],
+            [*around, around[0]],
             color=_RADAR_COLORS[style],
             linestyle=_LINES[style],
             marker=_POINTS[style],
@@ -338,14 +333,16 @@ def radar(
     while low > lowest:
         low -= 1
     axes.set_ylim(low, high)
-    axes.set_xticks(angles, axes_of)
+    step = 0.5 if high - low <= 2 else 1  # noqa: PLR2004
+    axes.set_yticks([low + step * n for n in range(1, 1 + round((high - low) / step))])
+    axes.set_xticks(angles, names)
     for angle, label in zip(angles, axes.get_xticklabels(), strict=True):
         side = math.sin(angle)  # beside the rim, never on it
         label.set_horizontalalignment(
             "center" if abs(side) < 0.1 else "left" if side > 0 else "right"  # noqa: PLR2004
         )
     axes.tick_params(axis="y", labelsize="small", colors="#555555")
-    axes.set_rlabel_position(180 / len(axes_of))
+    axes.set_rlabel_position(180 / len(names))
     axes.grid(linewidth=0.5, color="#cccccc")
     axes.set_title(title, loc="left", fontsize="medium", color=_INK, pad=18)
     left = len(shown) - _MOST

@@ -45,18 +45,21 @@ def write_report(
         DataFileError: A run's folder is none or broken, a suite's file is not to be had, or the
             report cannot be written.
     """
+    read = [read_run(run) for run in runs]
+    found = [(records, summary) for records in read for summary in summaries(records)]
+    official = [
+        _in_order(
+            summary,
+            official_scores(records, summary.judge, data=data, lc_baselines=lc_baselines),
+        )
+        for records, summary in found
+    ]
     folder = Path(out).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         problem = f"cannot be made: {error.strerror or error}."
         raise DataFileError(folder, problem) from None
-    read = [read_run(run) for run in runs]
-    found = [(records, summary) for records in read for summary in summaries(records)]
-    official = [
-        official_scores(records, summary.judge, data=data, lc_baselines=lc_baselines)
-        for records, summary in found
-    ]
     sums = [summary for _, summary in found]
     names = [
         _pictures(summary, scores, folder, stem) if pictures else []
@@ -70,6 +73,12 @@ def write_report(
     rows = [row for summary in sums for row in _comparison_rows(summary)]
     write_text(folder / "comparisons.csv", _csv(rows))
     return whole
+
+
+def _in_order(summary: Summary, scores: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The suite's own numbers, model by model as the run names them."""
+    places = {model.name: place for place, model in enumerate(summary.models)}
+    return sorted(scores, key=lambda score: places.get(score["model"], len(places)))
 
 
 def _stems(sums: Sequence[Summary]) -> list[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -162,6 +164,32 @@ def test_each_judge_has_a_summary_of_its_own(tmp_path: Path) -> None:
     ]
 
 
+def test_ratings_and_pairs_of_mt_bench(tmp_path: Path) -> None:
+    data = made_up(tmp_path / "data")
+    rows = [row["id"] for row in get_suite("mt_bench").rows(data)]
+    answers = [
+        answer(row, name, suite="mt_bench", turn=turn)
+        for row in rows
+        for name in (MIXTURE, ALPHA)
+        for turn in (1, 2)
+    ]
+    judgments = [
+        {**pair, "suite": "mt_bench", "turn": turn}
+        for row in rows
+        for turn in (1, 2)
+        for pair in both_orders(row, ALPHA, "model", "model" if turn == 1 else "tie")
+    ]
+    folder = run_folder(tmp_path / "run", answers, judgments, suite="mt_bench", models=ROLES[:2])  # type: ignore[arg-type]
+    [run] = write_report([folder], tmp_path / "out", data=data)["runs"]
+    assert [(s["model"], s["win"], s["tie"]) for s in run["scores"]] == [
+        (MIXTURE, 7, 7),
+        (ALPHA, 0, 7),
+    ]
+    [against] = run["comparisons"]
+    assert (against["result"]["win"], against["result"]["difference"]["mean"]) == (7, 25)
+    assert run["measure"]["title"] == "Win rate of the pairs (%)"
+
+
 def test_a_price_that_is_not_known_is_no_price(tmp_path: Path) -> None:
     answers = [answer("1", MIXTURE), answer("2", MIXTURE, usd=None), answer("3", MIXTURE, None)]
     tally = only(run_folder(tmp_path, answers, [], models=ROLES[:1])).first.tally
@@ -253,8 +281,10 @@ def test_a_judge_among_the_models_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(DataFileError, match=r"run.json: there is no such file"):
+    with pytest.raises(DataFileError) as error:
         write_report([tmp_path], tmp_path / "out")
+    assert str(error.value) == f"{tmp_path / 'run.json'}: there is no such file."
+    assert not (tmp_path / "out").exists()
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(DataFileError, match="has no field 'finished'"):
         write_report([tmp_path], tmp_path / "out")
@@ -293,11 +323,15 @@ def test_radars() -> None:
     values = {f"model {n}": dict.fromkeys(SKILLS, 3.5 + n / 10) for n in range(7)}
     assert plots.radar("t", SKILLS, {}, (3, 5)) is None
     assert plots.radar("t", SKILLS[:2], values, (3, 5)) is None
-    figure = plots.radar("t", SKILLS, {**values, "low": {"robustness": 1.5}}, (3, 5))
+    figure = plots.radar("t", SKILLS, {"low": {"robustness": 1.5}, **values}, (3, 5))
     assert figure is not None
     [axes] = figure.axes
     assert [label.get_text() for label in axes.get_xticklabels()] == list(SKILLS)
     assert axes.get_ylim() == (1, 5)
+    assert list(axes.get_yticks()) == [2, 3, 4, 5]
+    first, second = (np.asarray(line.get_ydata()).tolist() for line in axes.lines[:2])
+    assert (first[0], first[-1], sum(map(math.isnan, first))) == (1.5, 1.5, 11)
+    assert second == [3.5] * 13
     assert [text.get_text() for text in axes.texts] == ["3 more in the table"]
 
 
