@@ -113,6 +113,32 @@ def test_recorded_annotations_give_nearly_the_published_length_control(model: st
     assert score_alpaca_eval(shuffled, length_control=control) == found
 
 
+def test_twenty_models_come_out_as_the_leaderboard_has_them() -> None:
+    """From recorded preferences and lengths; the texts of most outputs are not at hand."""
+    control = surrogate()
+    rows = get_suite("alpaca_eval").rows(recorded())
+    table = read_table(recorded("alpaca_eval/derived_recorded_preferences.csv"))
+    published = {row[""]: row for row in read_table(recorded(LEADERBOARD))}
+    models = [name for name in table[0] if name in published]
+    assert len(models) == 20
+    for model in models:
+        given = [
+            annotation(
+                row["messages"][0]["content"],
+                float(judged[model]),
+                output_1=row["baseline"]["output"],
+                output_2="x" * int(judged[f"len:{model}"]),
+            )
+            for row, judged in zip(rows, table, strict=True)
+        ]
+        found = alpaca(given, length_control=control)
+        expected = published[model]
+        assert found["win_rate"] == pytest.approx(float(expected["win_rate"]), abs=1e-9)
+        assert found["standard_error"] == pytest.approx(float(expected["standard_error"]), abs=1e-9)
+        rate = float(expected["length_controlled_winrate"])
+        assert found["length_controlled_win_rate"] == pytest.approx(rate, abs=0.25)
+
+
 def test_published_coefficients_give_the_published_length_control() -> None:
     difficulties = list(surrogate().difficulty.values())
     with recorded("alpaca_eval/length_controlled_v1_weights.csv").open() as file:
