@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         win_rate_at_equal_length,
     )
     from langchain_moa.evals.contestants import contestant, members_of, self_moa_of
+    from langchain_moa.evals.evaluators import as_evaluator
     from langchain_moa.evals.judges.model import Judge
     from langchain_moa.evals.judging import ajudge, judge, judging_of
     from langchain_moa.evals.length_files import load_length_control
@@ -73,6 +74,7 @@ _HOMES = {
     "all_suites": "suites",
     "alpaca_eval_annotations": "upstream",
     "answer": "answering",
+    "as_evaluator": "evaluators",
     "bootstrap": "comparison",
     "ceiling": "comparison",
     "clopper_pearson": "comparison",
@@ -128,6 +130,7 @@ __all__ = [
     "all_suites",
     "alpaca_eval_annotations",
     "answer",
+    "as_evaluator",
     "bootstrap",
     "ceiling",
     "clopper_pearson",

@@ -15,11 +15,11 @@ Example:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from langchain_core.messages import BaseMessage, convert_to_messages
 
@@ -43,6 +43,8 @@ from langchain_moa.types import RECORD_KEY
 CONCURRENCY: Final = 8
 """Rows that are answered, or judged, at the same time."""
 
+_NEW: Final = False
+"""Told of an answer that was not recorded before."""
 _SETUP_STATUSES: Final = frozenset({401, 403, 404})
 """HTTP statuses of a wrong key and of an unknown model."""
 
@@ -62,6 +64,8 @@ class Asked:
         messages: The conversation.
         asked: Who is asked.
         settings: Hash of all that shapes the answer.
+        earlier: The answers to the turns before.
+        generation: Temperature and limit of tokens, if the suite has its own.
     """
 
     row: Row
@@ -70,6 +74,8 @@ class Asked:
     messages: list[ChatMessage]
     asked: MoAChatModel
     settings: str
+    earlier: tuple[str, ...] = ()
+    generation: GenerationSettings | None = None
 
     @property
     def key(self) -> Hashable:
@@ -99,7 +105,16 @@ def asked_of(
         messages=messages,
         asked=model,
         settings=digest(fingerprint, messages),
+        earlier=tuple(earlier),
+        generation=settings,
     )
+
+
+class Engine(Protocol):
+    """Asks in the place of this process."""
+
+    def answers(self, asked: Sequence[Asked]) -> AsyncIterator[tuple[Asked, Answer]]:
+        """The answers' records, in the order in which they come."""
 
 
 class Answering:
@@ -132,6 +147,7 @@ class Answering:
         self._tell = on_answer or (lambda _, __: None)
         self._answers: dict[tuple[int, int, int], Answer] = {}
         self._proven: set[str] = set()
+        self._fresh: set[Hashable] = set()
 
     @property
     def answers(self) -> list[Answer]:
@@ -166,14 +182,46 @@ class Answering:
                     earlier.append(known["output"])
         return found
 
-    async def run(self, *, concurrency: int = CONCURRENCY, stop: Stop | None = None) -> None:
+    def _next(self) -> list[Asked]:
+        """What can be asked now: of each row and contestant the first turn that is missing."""
+        found = []
+        for row in self._rows:
+            for who in self._who:
+                earlier: list[str] = []
+                while len(earlier) < _turns(row):
+                    asked = asked_of(row, who, earlier, self._settings(row))
+                    known = self._known(asked)
+                    if known is None:
+                        found.append(asked)
+                    if known is None or known["output"] is None:
+                        break
+                    earlier.append(known["output"])
+        return found
+
+    async def run(
+        self,
+        *,
+        concurrency: int = CONCURRENCY,
+        stop: Stop | None = None,
+        engine: Engine | None = None,
+    ) -> None:
         """Ask what is missing.
+
+        Args:
+            concurrency: How many rows at the same time.
+            stop: Ends it early.
+            engine: Who asks, in the place of this process.
 
         Raises:
             MoAConfigurationError: The set-up is wrong: a key, or a model's name.
             DataFileError: An answer can't be recorded.
             KeyboardInterrupt: Ctrl-C was pressed; what was under way has been recorded.
         """
+        while engine is not None and (asked := self._next()):
+            async for each, answer in engine.answers(asked):
+                self._fresh.add(each.key)
+                self._records.append(answer)
+                self._tell(answer, _NEW)
         places = (
             (number, place) for number in range(len(self._rows)) for place in range(len(self._who))
         )
@@ -191,7 +239,8 @@ class Answering:
             record = known or await answered(asked, proven=who.name in self._proven)
             if known is None:
                 self._records.append(record)
-            self._tell(record, known is not None)
+            if asked.key not in self._fresh:
+                self._tell(record, known is not None)
             self._answers[*place, turn] = record
             if record["output"] is None:
                 return
@@ -201,7 +250,8 @@ class Answering:
     def _known(self, asked: Asked) -> Answer | None:
         """The record of an answer that need not be asked for."""
         record = self._records.get(asked.key)
-        again = record is not None and record["output"] is None and self._retry_failed
+        failed = record is not None and record["output"] is None
+        again = failed and self._retry_failed and asked.key not in self._fresh
         return None if again else record
 
 

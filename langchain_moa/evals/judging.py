@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.evals.answering import CONCURRENCY
@@ -27,6 +27,9 @@ from langchain_moa.evals.records import (
 from langchain_moa.evals.suites import Flask, Suite, get_suite
 from langchain_moa.evals.types import Answer, Judgment, Row
 from langchain_moa.evals.work import Stop, run_blocking, work_through
+
+_NEW: Final = False
+"""Told of a judgment that was not recorded before."""
 
 OnJudgment: TypeAlias = Callable[[Judgment, bool], None]
 """Is told of each judgment, and whether it was recorded before."""
@@ -61,8 +64,42 @@ def judging_of(
         MoAConfigurationError: The suite is not judged in this way.
         DataFileError: A file of the suite is missing or broken.
     """
-    if isinstance(suite, str):
-        suite = get_suite(suite)
+    found = get_suite(suite) if isinstance(suite, str) else suite
+    judging = _judging(
+        found,
+        first,
+        data=data,
+        pairwise=pairwise,
+        metric=metric,
+        method=method,
+        samples=samples,
+        rows=rows,
+        tell=tell,
+    )
+    judging.made_with = {
+        "suite": found.source,
+        "first": first,
+        "data": None if data is None else str(Path(data).absolute()),
+        "pairwise": pairwise,
+        "metric": metric,
+        "method": method,
+        "samples": samples,
+    }
+    return judging
+
+
+def _judging(
+    suite: Suite,
+    first: str,
+    *,
+    data: str | Path | None,
+    pairwise: bool,
+    metric: str | None,
+    method: Method,
+    samples: int,
+    rows: Sequence[Row],
+    tell: Callable[[str], None] | None,
+) -> Judging:
     if pairwise and suite.name != "mt_bench":
         msg = f"pairwise: {suite.name} is not judged so; leave it out."
         raise MoAConfigurationError(msg)
@@ -79,6 +116,15 @@ def judging_of(
     if isinstance(suite, Flask):
         return SkillJudging(prompts, suite.rubrics(data, tell=tell))
     return PairwiseJudging(first)
+
+
+class JudgingEngine(Protocol):
+    """Asks judges in the place of this process."""
+
+    def judged(
+        self, questions: Sequence[tuple[int, Question]]
+    ) -> AsyncIterator[tuple[int, Result]]:
+        """What came of questions, with their numbers, in the order in which it comes."""
 
 
 class JudgingRun:
@@ -132,8 +178,19 @@ class JudgingRun:
             if question.known is None and self._known(place) is None:
                 yield question
 
-    async def run(self, *, concurrency: int = CONCURRENCY, stop: Stop | None = None) -> None:
+    async def run(
+        self,
+        *,
+        concurrency: int = CONCURRENCY,
+        stop: Stop | None = None,
+        engine: JudgingEngine | None = None,
+    ) -> None:
         """Ask what is missing.
+
+        Args:
+            concurrency: How many questions at the same time.
+            stop: Ends it early.
+            engine: Who asks, in the place of this process.
 
         Raises:
             MoAConfigurationError: The judge's set-up is wrong: its key, or its name.
@@ -144,8 +201,25 @@ class JudgingRun:
             known = self._known(place)
             if known is not None:
                 self._judging.learn(known)
-        places = range(len(self._questions))
+        if engine is not None:
+            await self._judged_elsewhere(engine)
+        places = [n for n in range(len(self._questions)) if n not in self._judgments]
         await work_through(places, self._judged, concurrency=concurrency, stop=stop)
+
+    async def _judged_elsewhere(self, engine: JudgingEngine) -> None:
+        """Have all but the first question asked, which tells how this judge is to be read."""
+        missing = [
+            place
+            for place, question in enumerate(self._questions)
+            if question.known is None and self._known(place) is None
+        ]
+        await work_through(missing[:1], self._judged, concurrency=1)
+        asked = [(place, self._questions[place]) for place in missing[1:]]
+        async for place, result in engine.judged(asked):
+            judgment = self._record(self._questions[place], self._settings[place], result)
+            self._records.append(judgment)
+            self._judgments[place] = judgment
+            self._tell(judgment, _NEW)
 
     async def _judged(self, place: int) -> None:
         question, known = self._questions[place], self._known(place)

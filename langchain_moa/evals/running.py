@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.evals.answering import (
@@ -21,6 +22,7 @@ from langchain_moa.evals.judges.base import Judging
 from langchain_moa.evals.judges.model import Judge, judges_itself
 from langchain_moa.evals.judging import JudgingRun, OnJudgment
 from langchain_moa.evals.manifest import MANIFEST, read_manifest, versions, write_manifest
+from langchain_moa.evals.ray_engine import RayEngine
 from langchain_moa.evals.reading import DataFileError
 from langchain_moa.evals.records import (
     ANSWERS,
@@ -47,8 +49,6 @@ from langchain_moa.evals.types import (
 from langchain_moa.evals.upstream import prompts_of, write_answers, write_judgments
 from langchain_moa.evals.work import Stop
 
-ENGINES: Final = ("local", "ray")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -67,6 +67,7 @@ class Plan:
         limit: How many of the suite's rows were wanted; `None` for all.
         concurrency: How many rows at a time.
         retry_failed: Whether what failed before is asked again.
+        engine: Who asks: `local`, this process, or `ray`, the workers of a Ray cluster.
     """
 
     suite: Suite
@@ -80,6 +81,7 @@ class Plan:
     limit: int | None = None
     concurrency: int = CONCURRENCY
     retry_failed: bool = False
+    engine: str = "local"
 
     @property
     def models(self) -> list[str]:
@@ -241,20 +243,33 @@ async def run(plan: Plan, listeners: Listeners | None = None) -> Outcome:
         write_manifest(plan.folder, manifest)
         found = Outcome()
         told = listeners or Listeners()
-        await _answered(plan, folder, found, told)
-        if plan.judging is not None:
-            await _judged(plan, plan.judging, folder, found, told)
+        with _engine(plan) as engine:
+            await _answered(plan, folder, found, told, engine=engine)
+            await _judged(plan, folder, found, told, engine=engine)
         write_manifest(plan.folder, {**manifest, "finished": now()})
         return found
 
 
-async def _answered(plan: Plan, folder: RunFolder, found: Outcome, told: Listeners) -> None:
+@contextmanager
+def _engine(plan: Plan) -> Iterator[RayEngine | None]:
+    """Who asks in the place of this process."""
+    if plan.engine == "local":
+        yield None
+        return
+    engine = RayEngine(plan.contestants, plan.judging, plan.judge, concurrency=plan.concurrency)
+    with closing(engine):
+        yield engine
+
+
+async def _answered(
+    plan: Plan, folder: RunFolder, found: Outcome, told: Listeners, *, engine: RayEngine | None
+) -> None:
     records = folder.answers()
     for given in plan.given:
         records.use(records.get(answer_key(given)) or given)
     answering = _answering(plan, records, told.on_answer)
     try:
-        await answering.run(concurrency=plan.concurrency, stop=told.stop)
+        await answering.run(concurrency=plan.concurrency, stop=told.stop, engine=engine)
     finally:
         found.answers = [*plan.given, *answering.answers]
         if plan.contestants:
@@ -262,11 +277,13 @@ async def _answered(plan: Plan, folder: RunFolder, found: Outcome, told: Listene
 
 
 async def _judged(
-    plan: Plan, judging: Judging, folder: RunFolder, found: Outcome, told: Listeners
+    plan: Plan, folder: RunFolder, found: Outcome, told: Listeners, *, engine: RayEngine | None
 ) -> None:
-    run = _judging(plan, judging, found.answers, folder.judgments(), told.on_judgment)
+    if plan.judging is None:
+        return
+    run = _judging(plan, plan.judging, found.answers, folder.judgments(), told.on_judgment)
     try:
-        await run.run(concurrency=plan.concurrency, stop=told.stop)
+        await run.run(concurrency=plan.concurrency, stop=told.stop, engine=engine)
     finally:
         found.judgments = run.judgments
         prompts = prompts_of(run.questions)

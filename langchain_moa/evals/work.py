@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -71,7 +71,7 @@ async def work_through(
             except Exception as error:  # noqa: BLE001 - raised when the others have finished
                 stopping.because(error)
 
-    with tracing_context(enabled=False), _stops_on_ctrl_c(stopping):
+    with untraced(), _stops_on_ctrl_c(stopping):
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(concurrency):
@@ -81,6 +81,11 @@ async def work_through(
                 raise
     if stopping.error is not None:
         raise stopping.error
+
+
+def untraced() -> AbstractContextManager[None]:
+    """Nothing below is traced, whatever the environment says."""
+    return tracing_context(enabled=False)
 
 
 @contextmanager

@@ -55,6 +55,7 @@ def run(suite: str, **given: Any) -> int:
         limit=options.limit,
         concurrency=options.concurrency,
         retry_failed=options.retry_failed,
+        engine=options.engine,
     )
     return carried_out(plan, options)
 

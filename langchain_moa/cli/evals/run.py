@@ -61,6 +61,7 @@ def run(options: MixtureOptions, suite: str, **given: Any) -> int:
             limit=chosen.limit,
             concurrency=chosen.concurrency,
             retry_failed=chosen.retry_failed,
+            engine=chosen.engine,
         )
         return carried_out(plan, chosen)
 

@@ -155,6 +155,11 @@ class AlpacaEvalJudging(Judging):
             known=outcome(None, preference=1.5, read="identical") if same else None,
         )
 
+    @property
+    def recipe(self) -> dict[str, JSON]:
+        """The same, with the way in which this judge is read by now."""
+        return {**super().recipe, "method": self._method}
+
     def learn(self, judgment: Judgment) -> None:
         """Read this judge as it was read before."""
         if self._method == "auto" and judgment["read"] in ("logprobs", "samples", "verdict"):

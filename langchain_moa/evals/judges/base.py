@@ -95,6 +95,8 @@ class Judging(ABC):
     """About how long the judge's answers are, for estimates."""
     name: str = ""
     """What takes the judge's place in records, where nobody judges."""
+    made_with: Mapping[str, JSON] = {}
+    """The arguments of `judging_of` that it was made with, for another process."""
     wants: str = ""
     """What else tells these judgments from others of the same judge on the same answers."""
 
@@ -128,6 +130,11 @@ class Judging(ABC):
     def learn(self, judgment: Judgment) -> None:
         """Take an earlier judgment into account: how this judge was read before."""
         del judgment
+
+    @property
+    def recipe(self) -> dict[str, JSON]:
+        """The arguments of `judging_of` that make it in another process."""
+        return dict(self.made_with)
 
     def settings(self, judge: Judge | None, question: Question) -> str:
         """Hash of all that shapes a judgment."""

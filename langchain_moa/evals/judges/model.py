@@ -104,6 +104,7 @@ class Judge:
             update["prices"] = prices
         self.asked = found.model.model_copy(update=update)
         self.name = name or found.name
+        self.own_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         self.wire = _wire(model, base_url)
         self.fingerprint = str(self.asked.asdict()["fingerprint"])
         self.proven = False
