@@ -19,7 +19,6 @@ from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.evals.answering import answered, asked_of
 from langchain_moa.evals.contestants import Contestant
 from langchain_moa.evals.judges.base import Judging, Question
-from langchain_moa.evals.judges.metrics import MetricJudging
 from langchain_moa.evals.judges.model import NO_KEY, Judge
 from langchain_moa.evals.judging import judging_of
 from langchain_moa.evals.work import untraced
@@ -139,14 +138,10 @@ class Worker:
         given = task["question"]
         messages = tuple((role, text) for role, text in given.pop("messages"))
         question = Question(**given, messages=messages)
-        if isinstance(self._judging, MetricJudging):
-            result = await self._judging.scored(question)
-        elif self._judging is not None and self._judge is not None:
-            result = await self._judging.judged(self._judge, question)
-        else:
+        if self._judging is None or self._judge is None:
             msg = "there is nobody to judge."
             raise MoAConfigurationError(msg)
-        return {"result": vars(result)}
+        return {"result": vars(await self._judging.judged(self._judge, question))}
 
 
 def _model(config: dict[str, Any], key: str | None) -> MoAChatModel:

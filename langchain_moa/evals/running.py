@@ -281,9 +281,10 @@ async def _judged(
 ) -> None:
     if plan.judging is None:
         return
+    elsewhere = engine if plan.judge is not None else None  # a metric asks nobody
     run = _judging(plan, plan.judging, found.answers, folder.judgments(), told.on_judgment)
     try:
-        await run.run(concurrency=plan.concurrency, stop=told.stop, engine=engine)
+        await run.run(concurrency=plan.concurrency, stop=told.stop, engine=elsewhere)
     finally:
         found.judgments = run.judgments
         prompts = prompts_of(run.questions)

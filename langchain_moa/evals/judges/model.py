@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from langchain_moa.accounting.prices import Prices
 from langchain_moa.chat_models import MoAChatModel
-from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.evals.answering import refuse_set_up, why
 from langchain_moa.evals.contestants import Contestant, alone, takes_arguments
 from langchain_moa.evals.spending import Spent, paid_for, spent
@@ -94,7 +94,10 @@ class Judge:
         prices: Prices | None = None,
         like: MoAChatModel | None = None,
     ) -> None:
-        if base_url is not None and isinstance(model, str):
+        if base_url is not None and not _is_bare(model):
+            msg = f"base_url={base_url!r} is for a bare id, and the judge is {shown(model)}."
+            raise MoAConfigurationError(msg)
+        if base_url is not None:
             key = api_key or os.environ.get(TOGETHER_KEY_VARIABLE) or NO_KEY
             found = _at(model, base_url, key, like)
         else:
@@ -191,14 +194,21 @@ def _at(model: str, base_url: str, key: str | SecretStr, like: MoAChatModel | No
     return alone(bare.aggregator)
 
 
+def _is_bare(model: Any) -> bool:
+    """Whether a judge is given as an id without a provider."""
+    if not isinstance(model, str):
+        return False
+    provider, colon, _ = model.partition(":")
+    return not colon or "/" in provider  # ids of fine-tuned models hold a colon after a slash
+
+
 def _wire(model: Any, base_url: str | None) -> Wire:
     host = urlsplit(base_url or "").hostname or ""
     if base_url is not None:
         return "together" if host.endswith(_TOGETHERS_HOSTS) else "openai"
     if isinstance(model, str):
-        provider, colon, _ = model.partition(":")
-        bare = not colon or "/" in provider or provider.strip().lower() == "together"
-        return "together" if bare else "openai"
+        together = model.strip().lower().startswith("together:")
+        return "together" if together or _is_bare(model) else "openai"
     return "together" if type(model).__name__ == "ChatTogether" else "openai"
 
 

@@ -207,7 +207,7 @@ def test_own_prompts_by_a_metric_need_no_judge(wire: Wire) -> None:
         ("nothing.jsonl", [], "nothing.jsonl: there is no such file"),
         ("mt_bench", ["--against", "nosuch:model"], "'nosuch' is no provider"),
         ("mt_bench", ["--judge-api-key-env", "NO_SUCH_VARIABLE"], "NO_SUCH_VARIABLE is empty"),
-        ("mt_bench", ["--judge", "nosuch:judge"], "'nosuch' is no provider"),
+        ("mt_bench", ["--judge", "openai:judge"], "is for a bare id"),
         ("mt_bench", ["--langsmith", "p"], "langsmith: no key"),
         ("mt_bench", ["--data", "/no/such/folder"], "/no/such/folder: is no folder"),
     ],

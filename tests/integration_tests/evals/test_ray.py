@@ -19,7 +19,8 @@ from langchain_moa.evals.records import read_answers, read_judgments
 from langchain_moa.evals.types import Answer
 from langchain_moa.testing import LoopbackServer, ModelBehavior
 from tests.conftest import Cli
-from tests.wire import ALPHA
+from tests.evaluations import made_up
+from tests.wire import ALPHA, says
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
 pytestmark = [
@@ -85,3 +86,29 @@ def test_ray_makes_the_same_records_though_a_worker_is_killed(cli: Cli, tmp_path
     assert sorted(map(str, map(what_counts, on_ray))) == sorted(map(str, map(what_counts, here)))
     scores = {j["row"]: j["score"] for j in read_judgments(tmp_path / "ray")}
     assert scores == {row["id"]: 1.0 for row in rows}
+
+
+def test_judges_on_ray_say_what_they_say_here(cli: Cli, tmp_path: Path) -> None:
+    data = made_up(tmp_path / "data")
+    answers = tmp_path / "m.jsonl"
+    rows = [{"question_id": n, "text": f"ours {n}"} for n in range(1, 6)]
+    answers.write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
+    review = says("Good. {'Readability': 4, 'Logical Robustness': 'N/A'}")
+    with LoopbackServer({"acme/judge": review}) as server:
+        cli.environment.setenv("JUDGES_KEY", server.api_key)
+        judge = ["--judge", "acme/judge", "--judge-base-url", server.base_url]
+        judge += ["--judge-api-key-env", "JUDGES_KEY", "--answers", str(answers), "--yes"]
+        for engine in ("ray", "local"):
+            out = str(tmp_path / engine)
+            words = [*judge, "--data", str(data), "--engine", engine, "--out", out]
+            assert cli("eval", "judge", "flask", *words).code == 0
+        assert len(server.requests) == 10
+
+    def said(engine: str) -> list[tuple[Any, ...]]:
+        found = read_judgments(tmp_path / engine)
+        return sorted((j["row"], str(j["scores"]), j["raw"], j["settings"]) for j in found)
+
+    assert said("ray") == said("local")
+    assert [scores for _, scores, _, _ in said("ray")] == [
+        "{'readability': 4, 'logical robustness': 'N/A'}"
+    ] * 5
