@@ -27,9 +27,9 @@ from langchain_moa.evals.records import failed_answer
 from langchain_moa.evals.types import Answer, Baseline, ChatMessage, Judgment, Row
 
 Feedback: TypeAlias = dict[str, Any]
-"""`key`, `score` and `comment`."""
-Evaluator: TypeAlias = Callable[..., Feedback | list[Feedback]]
-"""Takes `inputs`, `outputs` and `reference_outputs`, and gives one feedback, or several."""
+"""`key`, `score` and `comment`, or `results`, a list of such."""
+Evaluator: TypeAlias = Callable[..., Feedback]
+"""Takes `inputs`, `outputs` and `reference_outputs`, and gives a feedback."""
 
 OURS: Final = "outputs"
 REFERENCE: Final = "reference_outputs"
@@ -63,8 +63,8 @@ def as_evaluator(
     Returns:
         A function of `inputs`, `outputs` and `reference_outputs`, each a dict (or a text) as
         LangSmith's datasets have them. Its feedback's score is a preference from 0 to 1, a rating,
-        or a metric's; `None` where the judge's answer could not be read. FLASK gives a feedback
-        for each skill.
+        or a metric's; `None` where the judge's answer could not be read. FLASK gives
+        `{"results": [...]}`, a feedback for each skill.
     """
     who = model if model is None or isinstance(model, Judge) else Judge(model)
 
@@ -74,7 +74,7 @@ def as_evaluator(
         outputs: Any,
         reference_outputs: Any = None,
         **_: Any,
-    ) -> Feedback | list[Feedback]:
+    ) -> Feedback:
         reference = _text(reference_outputs, REFERENCE)
         row = _row(inputs, reference, skills)
         answers = [_answer(row, OURS, _text(outputs, OURS) or "")]
@@ -137,10 +137,11 @@ def _answer(row: Row, model: str, output: str) -> Answer:
     return Answer(**{**failed_answer(row["suite"], row["id"], 1, model, ""), "output": output})
 
 
-def _feedback(judgments: Sequence[Judgment], key: str) -> Feedback | list[Feedback]:
+def _feedback(judgments: Sequence[Judgment], key: str) -> Feedback:
     skills = [j["scores"] for j in judgments if j["scores"]]
     if skills:
-        return [_made(skill, _number(score), judgments) for skill, score in skills[0].items()]
+        made = [_made(skill, _number(score), judgments) for skill, score in skills[0].items()]
+        return {"results": made}
     scores = [score for j in judgments if (score := _score(j)) is not None]
     # one order alone says little of a comparison
     whole = scores and len(scores) == len(judgments)

@@ -102,7 +102,7 @@ def test_a_feedback_for_each_skill(tmp_path: Path) -> None:
         judging, saying("{'Readability': 5, 'Logical Robustness': 'N/A'}"), skills=["Readability"]
     )
     found: Any = evaluate(inputs=INPUTS, outputs=OUTPUTS, reference_outputs=REFERENCE)
-    assert {each["key"]: each["score"] for each in found} == {
+    assert {each["key"]: each["score"] for each in found["results"]} == {
         "readability": 5.0,
         "logical robustness": None,
     }
