@@ -70,8 +70,19 @@ class CallInProgress:
             policy = self.mixture.policy
             until = min(self.until, monotonic() + policy.layer_timeout)
             gate = policy.gate(len(self.mixture.proposers[number - 1]))
+            share_ends = monotonic() + self.share_of(number)
+            if share_ends < until:
+                limit = f"timeout={policy.timeout:g} s"
+                gate.keep_time(share_ends, f"{limit}: what is left is kept for the layers to come")
             known = self.layers.setdefault(number, LayerInProgress(gate, until))
         return known
+
+    def share_of(self, number: int) -> float:
+        """Seconds that a proposer layer may take of what the call has left."""
+        if self.until == OPEN:
+            return OPEN
+        left = max(0.0, self.until - monotonic())
+        return self.mixture.policy.share(left, self.mixture.layers - number + 1)
 
     def limit_of(self, number: int) -> str:
         """Which setting ends a layer that is out of time."""

@@ -183,16 +183,18 @@ def _proposer_node(resolve: _Resolve, layer: int, index: int, name: str) -> Node
 def _filter_node(resolve: _Resolve, layer: int) -> Node:
     def run(state: LayerState, config: RunnableConfig) -> LayerOutput:
         call = resolve(config)
-        return _output_of(carried_out(_filtered(call, _of_layer(call, layer, state))))
+        return _output_of(carried_out(_filtered(call, layer, _of_layer(call, layer, state))))
 
     async def arun(state: LayerState, config: RunnableConfig) -> LayerOutput:
         call = resolve(config)
-        return _output_of(await acarried_out(_filtered(call, _of_layer(call, layer, state))))
+        return _output_of(await acarried_out(_filtered(call, layer, _of_layer(call, layer, state))))
 
     return Node(FILTER_NODE, run, arun)
 
 
-def _filtered(call: CallInProgress, own: Sequence[Proposal]) -> Plan[Sequence[Proposal]]:
+def _filtered(
+    call: CallInProgress, layer: int, own: Sequence[Proposal]
+) -> Plan[Sequence[Proposal]]:
     """A layer's proposals without those that the user's filter leaves out.
 
     It comes after the layer's time, so it has some of its own; when that is over, all are kept.
@@ -200,9 +202,9 @@ def _filtered(call: CallInProgress, own: Sequence[Proposal]) -> Plan[Sequence[Pr
     policy, keep = call.mixture.policy, call.mixture.keep
     if keep is None:
         return own
-    until = min(call.until, monotonic() + min(policy.layer_timeout, policy.proposer_timeout))
+    seconds = min(policy.layer_timeout, policy.proposer_timeout, call.share_of(layer))
     filtered = in_thread(partial(without_outliers, own, keep))
-    yield WaitFor(ticket=filtered, until=until)
+    yield WaitFor(ticket=filtered, until=monotonic() + seconds)
     if filtered.done():
         return filtered.result()
     logger.warning("the proposal filter took too long; all proposals are kept")

@@ -90,14 +90,16 @@ class Tries:
         member: The candidate.
         allowance: What its requests may cost.
         announces: Whether nobody was asked before it, so that listeners are told of the start.
+        sharers: How many candidates share the time that is left, itself counted.
         requests: The requests made so far, hedges counted.
-        deadline: When the candidate's time is over.
+        deadline: When the time of an answer that it has begun is over.
     """
 
     assignment: Assignment
     member: Member
     allowance: Allowance
     announces: bool
+    sharers: int = 1
     requests: list[MemberCall] = field(default_factory=list)
     deadline: float = OPEN
     _places: Places = field(default_factory=Places)
@@ -114,12 +116,14 @@ class Tries:
             return self._explained(granted, OPEN)
         if self.announces:
             yield self.assignment.telling("member_started")
-        until = monotonic() + self.assignment.timeout
-        self.deadline = min(until, self.assignment.until)
-        result = yield from self._requests()
+        wanted, now = self.assignment, monotonic()
+        self.deadline = min(now + wanted.timeout, wanted.until)
+        share = (wanted.until - now) / self.sharers if self.sharers > 1 else OPEN
+        until = now + min(wanted.timeout, share)
+        result = yield from self._requests(min(until, wanted.until))
         # an answer of a fallback, as a hedge, tells nothing of the member
         if self.requests and (not result.good or result.request.member is self.member):
-            report(breaker, result, self, in_own_time=until < self.assignment.until)
+            report(breaker, result, self, in_own_time=until < wanted.until)
         return self._explained(result, until)
 
     def end(self) -> None:
@@ -145,7 +149,7 @@ class Tries:
                     return granted
         return Result(good=True)
 
-    def _requests(self) -> Plan[Result]:
+    def _requests(self, until: float) -> Plan[Result]:
         """The request, and again after failures that pass, with pauses."""
         wanted, mixture = self.assignment, self.assignment.call.mixture
         retries = 0 if self.member.retries_itself else mixture.settings.max_retries
@@ -153,11 +157,11 @@ class Tries:
             return Result(ended="refused", reason="the call's budget does not admit it")
         result = Result(ended="timed_out")
         for attempt in range(retries + 1):
-            if monotonic() >= self.deadline:
+            if monotonic() >= until:
                 break
-            result = yield self._hedged(self._asking(self.member))
+            result = yield self._hedged(self._asking(self.member), until)
             pause = pause_before_retry(result, attempt)
-            if pause is None or attempt == retries or monotonic() + pause >= self.deadline:
+            if pause is None or attempt == retries or monotonic() + pause >= until:
                 break
             if not self.allowance.admits(self.member):
                 break
@@ -168,10 +172,10 @@ class Tries:
                 return paused
         return result
 
-    def _hedged(self, first: Asking) -> Step:
+    def _hedged(self, first: Asking, until: float) -> Step:
         """The request, and a second one to the next candidate, or else to the same one."""
         wanted = self.assignment
-        ask = Ask(starts=[first], until=self.deadline, gate=wanted.gate)
+        ask = Ask(starts=[first], until=until, gate=wanted.gate)
         after = wanted.call.mixture.policy.hedge_after
         if after == OPEN:
             return ask
@@ -219,4 +223,6 @@ class Tries:
             return result
         wanted = self.assignment
         limit = wanted.limit if until < wanted.until else wanted.call.limit_of(wanted.layer)
+        if until < self.deadline:
+            limit = f"{wanted.call.limit_of(wanted.layer)}, shared with its fallbacks"
         return replace(result, reason=f"no answer in time ({limit})")

@@ -34,12 +34,15 @@ class Turn:
             return Result(ended="over_budget", reason=wanted.refused)
         result = Result(ended="refused")
         allowance = Allowance(wanted.call, wanted.member, wanted.question.estimate)
-        for member in wanted.member.candidates:
+        candidates = wanted.member.candidates
+        for place, member in enumerate(candidates):
             tries = Tries(
                 assignment=wanted,
                 member=member,
                 allowance=allowance,
                 announces=not self.requests,
+                # a layer of proposers can go on without one, but nothing goes on without an answer
+                sharers=len(candidates) - place if wanted.role == "aggregator" else 1,
             )
             self._tries.append(tries)
             tried = yield from tries.plan()

@@ -66,6 +66,19 @@ class Policy:
         """Seconds that a request to the aggregator may take at most, for its client."""
         return min(self.aggregator_timeout, self.timeout)
 
+    def share(self, left: float, layers: int) -> float:
+        """Seconds that a layer may take of what the call has left.
+
+        For the aggregator is kept what it may take, but no more than an equal part of all layers to
+        come; the others share the rest equally.
+
+        Args:
+            left: Seconds that the call has left.
+            layers: Layers to come: this one, those after it, and the aggregator's.
+        """
+        kept = min(self.aggregator_timeout, left / layers)
+        return (left - kept) / (layers - 1)
+
     def gate(self, members: int) -> Gate:
         """The gate of a layer with so many reference models."""
         return Gate(

@@ -26,6 +26,7 @@ class Gate:
         cut_at: When the others are cut, on the clock of `time.monotonic`.
         reason: Why they are cut.
         opened: Done once that is decided.
+        signal: Done when `cut_at` has become earlier; then there is a new one to wait for.
     """
 
     members: int
@@ -35,7 +36,8 @@ class Gate:
     cut_at: float = OPEN
     reason: str = ""
     opened: Future[None] = field(default_factory=Future)
-    _shut: Future[None] = field(default_factory=Future)
+    signal: Future[None] = field(default_factory=Future)
+    _kept: tuple[float, str] | None = None
     _usable: int = 0
     _lost: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -56,26 +58,33 @@ class Gate:
                 self.quorum = min(self.quorum, max(1, self.members))
         self._decide()
 
-    def open(self, reason: str, grace: float = 0.0) -> None:
-        """Go on, `grace` seconds from now; the first reason and the earliest time count.
+    def keep_time(self, at: float, reason: str) -> None:
+        """Wait no longer than up to a time, as soon as there are enough usable proposals to go on.
 
-        Who waits for the end of a longer grace is woken by a call without any.
+        Args:
+            at: The time, on the clock of `time.monotonic`.
+            reason: What the time after it is kept for.
         """
-        with self._lock:
-            self.cut_at = min(self.cut_at, monotonic() + grace)
-            self.reason = self.reason or reason
-            signals = [self.opened] if grace else [self.opened, self._shut]
-            new = [s for s in signals if not s.done() and s.set_running_or_notify_cancel()]
-        for signal in new:
-            signal.set_result(None)
+        self._kept = (at, reason)
+        self._decide()
 
-    @property
-    def signal(self) -> Future[None] | None:
-        """What to wait for next: its opening, then the end of the grace, which may come early."""
-        return next((s for s in (self.opened, self._shut) if not s.done()), None)
+    def open(self, reason: str, grace: float = 0.0) -> None:
+        """Go on, `grace` seconds from now; the earliest time and its reason count."""
+        at = monotonic() + grace
+        with self._lock:
+            if at >= self.cut_at:
+                return
+            first = self.cut_at == OPEN
+            self.cut_at, self.reason = at, reason
+            earlier, self.signal = self.signal, Future()
+        for done in (self.opened, earlier) if first else (earlier,):
+            done.set_result(None)
 
     def _decide(self) -> None:
         if self.quorum is not None and self._usable >= self.quorum:
             self.open(f"the quorum of {self.quorum} proposals was reached", self.grace)
-        elif self.members - self._lost < self.needed:
+        if self.members - self._lost < self.needed:
             self.open(f"{self.needed} usable proposals could no longer be reached")
+        if self._kept is not None and self._usable >= self.needed:
+            at, reason = self._kept
+            self.open(reason, max(0.0, at - monotonic()))

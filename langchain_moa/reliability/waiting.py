@@ -272,9 +272,8 @@ def _timeout(until: float, gate: Gate | None) -> float | None:
 
 
 def _next_signal(gate: Gate | None) -> list[Future[None]]:
-    """The gate's next signal, if it still has one to give."""
-    signal = None if gate is None else gate.signal
-    return [] if signal is None else [signal]
+    """What tells that the gate cuts earlier than it did."""
+    return [] if gate is None else [gate.signal]
 
 
 def _never() -> asyncio.Future[None]:

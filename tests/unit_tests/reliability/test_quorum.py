@@ -60,7 +60,7 @@ def test_nobody_has_grace_when_nothing_can_come_of_it() -> None:
     assert gate.reason == "2 usable proposals could no longer be reached"
 
 
-def test_the_first_reason_and_the_earliest_time_count() -> None:
+def test_the_earliest_time_and_its_reason_count() -> None:
     gate = Gate(2)
     gate.open("first", 60.0)
     late = gate.cut_at
@@ -68,7 +68,54 @@ def test_the_first_reason_and_the_earliest_time_count() -> None:
     assert gate.cut_at == late
     gate.open("third")
     assert gate.cut_at < late
-    assert gate.reason == "first"
+    assert gate.reason == "third"
+
+
+def test_time_is_kept_only_from_a_layer_with_enough_proposals() -> None:
+    gate, soon = Gate(4, needed=2), monotonic() - 1.0
+    gate.keep_time(soon, "for others")
+    assert counted(gate, "+-").cut_at == OPEN  # nothing to go on with yet
+    assert counted(gate, "+").cut_at <= monotonic()
+    assert gate.reason == "for others"
+    early = counted(Gate(3, needed=1), "+")
+    early.keep_time(monotonic() + 60.0, "for others")
+    assert monotonic() + 50 <= early.cut_at <= monotonic() + 60
+    alone = Gate(3, needed=0)
+    alone.keep_time(soon, "for others")
+    assert alone.cut_at <= monotonic()
+
+
+def test_who_waits_is_told_each_time_that_the_end_comes_earlier() -> None:
+    gate = Gate(3, quorum=2, grace=10.0, needed=1)
+    gate.keep_time(monotonic() + 60.0, "for others")
+    signals = [gate.signal]
+    gate.count(usable=True)  # enough to go on with, in a minute
+    signals.append(gate.signal)
+    gate.count(usable=True)  # the quorum, in ten seconds
+    signals.append(gate.signal)
+    gate.open("interrupted")
+    assert [signal.done() for signal in signals] == [True] * 3
+    assert not gate.signal.done()
+    assert gate.reason == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("left", "layers", "aggregator_timeout", "share"),
+    [
+        (60.0, 2, 300.0, 30.0),
+        (60.0, 3, 300.0, 20.0),
+        (60.0, 3, 10.0, 25.0),
+        (60.0, 2, 10.0, 50.0),
+        (600.0, 2, 300.0, 300.0),
+        (0.0, 3, 300.0, 0.0),
+        (60.0, 2, None, 30.0),
+    ],
+)
+def test_a_layers_share_of_the_time_left(
+    left: float, layers: int, aggregator_timeout: float | None, share: float
+) -> None:
+    policy = Policy.of(ReliabilitySettings(aggregator_timeout=aggregator_timeout))
+    assert policy.share(left, layers) == share
 
 
 @pytest.mark.parametrize(

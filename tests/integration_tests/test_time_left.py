@@ -1,0 +1,109 @@
+"""The aggregator has time left whatever hangs before it, for any `timeout` and any way to call."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import pytest
+from langchain_core.messages import AIMessage
+
+from langchain_moa import MoAChatModel, NotEnoughProposalsError
+from langchain_moa.testing import LoopbackServer, ModelBehavior
+from tests.wire import AGGREGATOR, ALPHA, BETA, GAMMA, Stage, says
+
+HANGS: Final = ModelBehavior(hang=True)
+MODELS: Final = {ALPHA: says("a"), BETA: says("b"), GAMMA: says("g"), AGGREGATOR: says("It is 4.")}
+TIMEOUT: Final = 6.0
+"""Seconds of a call, of which honest members need none."""
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with LoopbackServer({}) as server:
+        yield Stage(server, MODELS)
+
+
+async def in_all_ways(llm: MoAChatModel) -> Sequence[AIMessage]:
+    """The answers of all four ways to call, asked at the same time."""
+
+    async def astreamed() -> AIMessage:
+        return [chunk async for chunk in llm.astream("2 + 2?")][-1]
+
+    return await asyncio.gather(
+        llm.ainvoke("2 + 2?"),
+        astreamed(),
+        asyncio.to_thread(llm.invoke, "2 + 2?"),
+        asyncio.to_thread(lambda: list(llm.stream("2 + 2?"))[-1]),
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"layer_timeout": 60.0}, {"min_proposals": 1}], ids=str)
+@pytest.mark.parametrize("layers", [2, 3])
+async def test_a_hung_reference_model(stage: Stage, layers: int, options: dict[str, Any]) -> None:
+    stage.plays({**MODELS, BETA: HANGS})
+    llm = stage.mixture(layers=layers, timeout=TIMEOUT, **options)
+    for answer in await in_all_ways(llm):
+        record = answer.response_metadata["moa"]
+        told = [(p["status"], p["error"]) for p in record["proposals"]]
+        kept = f"timeout={TIMEOUT:g} s: what is left is kept for the layers to come"
+        assert told == [("ok", None), ("cut", kept)] * (layers - 1)
+        assert record["aggregator"]["status"] == "ok"
+
+
+async def test_a_layer_timeout_that_is_shorter_than_the_share(stage: Stage) -> None:
+    stage.plays({**MODELS, BETA: HANGS})
+    llm = stage.mixture(layers=3, timeout=600.0, layer_timeout=0.5)
+    for answer in await in_all_ways(llm):
+        told = [p["error"] for p in answer.response_metadata["moa"]["proposals"]]
+        assert told == [None, "no answer in time (layer_timeout=0.5 s)"] * 2
+
+
+async def test_who_is_slower_than_the_share_is_waited_for_where_there_is_nobody_else(
+    stage: Stage,
+) -> None:
+    stage.plays({**MODELS, ALPHA: says("a", latency=TIMEOUT / 2 + 0.5), BETA: HANGS})
+    llm = stage.mixture(timeout=TIMEOUT)
+    for answer in await in_all_ways(llm):
+        told = [p["status"] for p in answer.response_metadata["moa"]["proposals"]]
+        assert told == ["ok", "cut"]
+
+
+async def test_where_all_hang_the_call_ends_in_time_or_the_aggregator_answers(stage: Stage) -> None:
+    stage.plays({**MODELS, ALPHA: HANGS, BETA: HANGS})
+    llm = stage.mixture(timeout=1.0)
+    with pytest.raises(NotEnoughProposalsError, match="timeout=1 s"):
+        await llm.ainvoke("2 + 2?")
+    alone = stage.mixture(timeout=TIMEOUT, on_no_proposals="aggregate_alone")
+    for answer in await in_all_ways(alone):
+        record = answer.response_metadata["moa"]
+        assert [p["status"] for p in record["proposals"]] == ["cut", "cut"]
+        assert record["aggregator"]["status"] == "ok"
+
+
+async def test_a_hung_aggregator_is_followed_by_the_next(stage: Stage) -> None:
+    stage.plays({**MODELS, GAMMA: HANGS})
+    llm = stage.mixture((ALPHA, BETA), GAMMA, AGGREGATOR, timeout=TIMEOUT)
+    for answer in await in_all_ways(llm):
+        aggregator = answer.response_metadata["moa"]["aggregator"]
+        assert (aggregator["model"], aggregator["attempts"]) == (AGGREGATOR, 2)
+        assert f"(timeout={TIMEOUT:g} s, shared with its fallbacks)" in aggregator["error"]
+
+
+async def test_a_hung_filter(stage: Stage) -> None:
+    stage.plays(MODELS)
+    free = threading.Event()
+
+    def keep(texts: Sequence[str]) -> Sequence[int]:
+        free.wait(60)
+        return range(len(texts))
+
+    llm = stage.mixture(timeout=TIMEOUT, proposal_filter=keep)
+    try:
+        for answer in await in_all_ways(llm):
+            record = answer.response_metadata["moa"]
+            assert [p["status"] for p in record["proposals"]] == ["ok", "ok"]
+    finally:
+        free.set()
