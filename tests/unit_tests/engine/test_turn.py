@@ -365,7 +365,7 @@ async def test_an_aggregator_over_its_time(hanging: Hanging, way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_whole_calls_time(hanging: Hanging, way: str) -> None:
-    llm = mixture("4", aggregator=[hanging.runnable, model("spare")], timeout=0.1)
+    llm = mixture("4", aggregator=hanging.runnable, timeout=0.1)
     with pytest.raises(AggregationError, match=r"no answer in time \(timeout=0\.1 s\)"):
         await record_of(llm, way)
 
