@@ -27,6 +27,7 @@ from langchain_moa.engine.reading import profile_of
 from langchain_moa.engine.run import MoARun
 from langchain_moa.errors import MoAConfigurationError, MoAError
 from langchain_moa.graph import mixture_graph
+from langchain_moa.members.arguments import require_known_arguments
 from langchain_moa.members.bindings import Bind, Bindings, bind_members, rebound
 from langchain_moa.members.member import MemberLike
 from langchain_moa.members.profiles import FreshProfile
@@ -35,6 +36,7 @@ from langchain_moa.messages.tools import first_name
 from langchain_moa.mixture import Mixture
 from langchain_moa.proposals.schemas import acceptance
 from langchain_moa.proposals.voting import votable_fields
+from langchain_moa.settings import check_names
 from langchain_moa.tracing.callbacks import RunManager, get_current_run
 from langchain_moa.tracing.outer_run import CompositeChatModel
 
@@ -187,7 +189,60 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
         private = {**(state["__pydantic_private__"] or {}), "_built": None, "_graph": None}
         return {**state, "__pydantic_private__": private}
 
+    @override
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other fields, which are checked when they are first used.
+
+        `replace` checks them at once.
+
+        Raises:
+            MoAConfigurationError: There is no such field.
+        """
+        check_names(update or (), list(type(self).model_fields))
+        return super().model_copy(update=update, deep=deep)
+
+    def replace(self, **settings: Any) -> Self:
+        """A copy with other settings, all of them checked.
+
+        Args:
+            **settings: Arguments of `MoAChatModel`.
+
+        Raises:
+            MoAConfigurationError: One is unknown or wrong.
+            MissingExtraError: A string names a provider whose package is not installed.
+
+        Example:
+            >>> from langchain_moa import MoAChatModel
+            >>> from langchain_moa.testing import ScriptedChatModel
+            >>> four = ScriptedChatModel.saying("4")
+            >>> llm = MoAChatModel(reference_models=[four, four], aggregator=four)
+            >>> llm.replace(quorum=1).quorum, llm.quorum
+            (1, None)
+        """
+        check_names(settings, list(type(self).model_fields))
+        known = dict(zip(SETTING_NAMES, _fields_of(self), strict=True))
+        ours = {name: value for name, value in settings.items() if name in known}
+        united = MixtureSettings(**{**known, **ours})
+        checked = {name: getattr(united, name) for name in ours}
+        copy = self.model_copy(update={**settings, **checked})
+        _ = copy._mixture  # noqa: SLF001 - of its own class; what settings are together is checked
+        return copy
+
     # --- one call ---
+
+    def require_known_arguments(self, arguments: Mapping[str, Any]) -> None:
+        """Refuse arguments of a call that would be of no use, before anything is paid.
+
+        Args:
+            arguments: Those of `invoke` or `bind`.
+
+        Raises:
+            MoAConfigurationError: One is a setting of the mixture, asks for several answers, or
+                is none that the aggregator, or a fallback of it, takes.
+        """
+        for place, member in enumerate(self._mixture.aggregator.candidates):
+            given = self._bindings.arguments(place, dict(arguments))
+            require_known_arguments(member, given, SETTING_NAMES)
 
     @override
     def _generate(
@@ -239,6 +294,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
         self, manager: RunManager | None, stop: list[str] | None, kwargs: dict[str, Any]
     ) -> MoARun:
         arguments = kwargs if stop is None else {**kwargs, "stop": stop}
+        self.require_known_arguments(arguments)
         run = manager or get_current_run()
         return MoARun(self._mixture, run, arguments, self._bindings)
 

@@ -15,6 +15,7 @@ from langchain_moa.config.lineup import (
 )
 from langchain_moa.config.settings import MixtureSettings
 from langchain_moa.errors import MoAConfigurationError, shown
+from langchain_moa.members.arguments import require_known_arguments, require_one_answer
 from langchain_moa.mixture import Mixture
 from langchain_moa.reliability.settings import check_waiting
 
@@ -41,7 +42,8 @@ def build_mixture(settings: MixtureSettings) -> Mixture:
 
 
 def _check_proposal_arguments(settings: MixtureSettings) -> None:
-    """Refuse an argument of proposals that is given twice."""
+    """Refuse an argument of proposals that is given twice, or asks for several of each."""
+    require_one_answer(settings.proposal_kwargs, "proposal_kwargs: ")
     for name in ("temperature", "max_tokens"):
         if getattr(settings, f"proposal_{name}") is not None and name in settings.proposal_kwargs:
             msg = (
@@ -59,6 +61,7 @@ def _check_arguments(mixture: Mixture) -> None:
         for member in layer:
             for candidate in member.candidates:
                 mixture.proposing(candidate)
+                require_known_arguments(candidate, mixture.settings.proposal_kwargs)
 
 
 def _check_names_of(mixture: Mixture, field: str, limits: object) -> None:

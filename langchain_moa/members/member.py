@@ -18,6 +18,7 @@ from langchain_core.runnables import (
 from langchain_core.runnables.base import RunnableBindingBase
 from pydantic import SecretStr
 
+from langchain_moa.members.arguments import require_one_answer
 from langchain_moa.members.identity import fingerprint
 from langchain_moa.members.prompts import Conversation, adapter_of
 from langchain_moa.members.runnables import (
@@ -25,6 +26,7 @@ from langchain_moa.members.runnables import (
     holds_graph,
     is_openai,
     language_models,
+    model_and_arguments,
     model_of,
     on,
     quiet,
@@ -56,6 +58,9 @@ class Member:
 
     def __post_init__(self) -> None:
         _ = self.adapt  # a prompt that cannot be filled is an error at construction
+        model, arguments = model_and_arguments(self.runnable)
+        own = {} if model is None else vars(model)
+        require_one_answer({**own, **arguments}, f"{self.field}.")
 
     @cached_property
     def model(self) -> str:

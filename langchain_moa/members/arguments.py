@@ -1,0 +1,158 @@
+"""Which arguments a call may have: those that its model takes, and none that is the mixture's own.
+
+What a client does not know it refuses only when it is asked, which is after the proposals were
+paid for; or it drops it, or sends and pays it in vain.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from langchain_core.language_models import BaseChatModel
+
+from langchain_moa.errors import MoAConfigurationError, shown
+from langchain_moa.members.runnables import model_and_arguments
+
+if TYPE_CHECKING:
+    from langchain_moa.members.member import Member
+
+_LANGCHAIN: Final = frozenset(
+    {
+        *("stop", "tools", "tool_choice", "parallel_tool_calls", "response_format", "strict"),
+        *("functions", "function_call", "callbacks", "tags", "metadata", "run_name", "run_id"),
+        *("ls_structured_output_format", "structured_output_format", "stream", "stream_usage"),
+        *("output_version", "model", "config", "include_response_headers", "schema", "method"),
+        *("temperature", "max_tokens", "extra_body", "extra_headers", "extra_query", "extra_json"),
+        *("cache_control", "model_kwargs", "headers", "timeout", "effort", "output_format"),
+    }
+)
+"""What LangChain itself gives or takes at a call, and what any client may pass on as it is."""
+
+_COMMON: Final = frozenset(
+    {
+        *("top_p", "top_k", "min_p", "seed", "n", "logprobs", "top_logprobs", "logit_bias"),
+        *("frequency_penalty", "presence_penalty", "repetition_penalty", "max_output_tokens"),
+        *("max_completion_tokens", "reasoning_effort", "reasoning", "thinking", "user"),
+        *("service_tier", "safety_settings", "tool_config", "generation_config", "keep_alive"),
+    }
+)
+"""Request parameters of many providers: no misspelling of each other."""
+
+_STAY: Final = frozenset({"temperature", "max_tokens", "stop"})
+"""Settings of the mixture that are call arguments, too."""
+_HOW_MANY: Final = ("n", "best_of", "candidate_count", "num_generations", "num_return_sequences")
+"""How many answers to make, in the words of providers; a mixture gives one."""
+_CLIENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "BaseChatOpenAI": ("root_client.chat.completions.create", "root_client.responses.create"),
+    "ChatAnthropic": ("_client.messages.create",),
+}
+"""Where chat models keep the methods that make their requests."""
+_NEAR: Final = 0.8
+
+
+def require_known_arguments(
+    member: Member, arguments: Mapping[str, Any], settings: Collection[str] = ()
+) -> None:
+    """Refuse call arguments that would be of no use, before anything is paid.
+
+    Args:
+        member: Who gets them: the aggregator, or a fallback of it.
+        arguments: The call's arguments.
+        settings: Names of the mixture's own settings, which belong to its construction.
+
+    Raises:
+        MoAConfigurationError: One is a setting of the mixture, asks for several answers, or is
+            none that the member's model takes.
+    """
+    for name in arguments:
+        if name in settings and name not in _STAY:
+            msg = (
+                f"{name} is a setting of the mixture, not an argument of a call; make a copy that "
+                f"has it: llm.replace({name}=...)."
+            )
+            raise MoAConfigurationError(msg)
+    require_one_answer(arguments, "")
+    model, _ = model_and_arguments(member.runnable)
+    check = getattr(model, "require_known_arguments", None)  # a mixture's own
+    if check is not None:
+        check(arguments)
+    elif model is not None:
+        _require_known(member, model, arguments)
+
+
+def require_one_answer(arguments: Mapping[str, Any], field: str) -> None:
+    """Refuse to have several answers made, of which a mixture would use one and pay all.
+
+    Args:
+        arguments: What a request would have.
+        field: Where they were given, for the error.
+
+    Raises:
+        MoAConfigurationError: More than one is asked for.
+    """
+    for name in _HOW_MANY:
+        if arguments.get(name) not in (None, 1):
+            msg = (
+                f"{field}{name}={shown(arguments[name])}: a mixture gives one answer, and the "
+                "others would be paid for and dropped; leave it out, or call it several times."
+            )
+            raise MoAConfigurationError(msg)
+
+
+def _require_known(member: Member, model: BaseChatModel, arguments: Mapping[str, Any]) -> None:
+    fields = {*type(model).model_fields}
+    fields |= {f.alias for f in type(model).model_fields.values() if f.alias}
+    taken, complete = _request_parameters(model)
+    known = fields | taken | _LANGCHAIN
+    for name in arguments:
+        if name in known or name.startswith(("_", "ls_", "lc_")):
+            continue
+        near = [] if name in _COMMON else get_close_matches(name, known, n=1, cutoff=_NEAR)
+        if complete or near:
+            kind = type(model).__name__
+            hint = f"did you mean {near[0]}?" if near else "leave it out."
+            if complete and not near and "extra_body" in taken:
+                hint = f"what only the endpoint knows goes into extra_body={{{name!r}: ...}}."
+            msg = f"{name} is not an argument of {member.field}={member.model!r} ({kind}); {hint}"
+            raise MoAConfigurationError(msg)
+
+
+def _request_parameters(model: BaseChatModel) -> tuple[frozenset[str], bool]:
+    """The parameters of a model's requests that are known, and whether there are no others."""
+    found = [_parameters(method) for method in _client_methods(model)]
+    # a class that calls no client that is known may name some of its own
+    own, _ = _parameters(type(model)._generate)  # noqa: SLF001 - the hook that gets them
+    return own.union(*(names for names, _ in found)), bool(found) and all(all_ for _, all_ in found)
+
+
+def _client_methods(model: BaseChatModel) -> list[Callable[..., Any]]:
+    """The methods of a model's client that make requests, where that client is known.
+
+    That is langchain-openai's family, with its two endpoints, and langchain-anthropic.
+    """
+    kinds = {base.__name__ for base in type(model).__mro__}
+    paths = _CLIENTS["BaseChatOpenAI"] if "BaseChatOpenAI" in kinds else ()
+    paths = _CLIENTS["ChatAnthropic"] if "ChatAnthropic" in kinds else paths
+    found = []
+    for path in paths:
+        value: Any = model
+        for name in path.split("."):
+            value = getattr(value, name, None)
+        if callable(value):
+            found.append(getattr(value, "__func__", value))
+    return found
+
+
+@lru_cache(maxsize=64)
+def _parameters(function: Callable[..., Any]) -> tuple[frozenset[str], bool]:
+    """The parameters that a function names, and whether it takes no others."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return frozenset(), False
+    names = frozenset(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
+    return names - {"self"}, all(p.kind is not p.VAR_KEYWORD for p in parameters)

@@ -1,0 +1,153 @@
+"""Arguments of calls either reach the model or are refused before anything is paid."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+
+from langchain_moa import MoAChatModel, MoAConfigurationError
+from langchain_moa.testing import LoopbackServer, ScriptedChatModel
+from tests.dialects import CLIENTS
+from tests.wire import AGGREGATOR, ALPHA, BETA, bodies, mixture, says, together
+
+
+async def _all(chunks: Any) -> None:
+    async for _ in chunks:
+        pass
+
+
+WAYS: dict[str, Callable[..., object]] = {
+    "invoke": lambda llm, **given: llm.invoke("Hi", **given),
+    "stream": lambda llm, **given: list(llm.stream("Hi", **given)),
+    "ainvoke": lambda llm, **given: asyncio.run(llm.ainvoke("Hi", **given)),
+    "astream": lambda llm, **given: asyncio.run(_all(llm.astream("Hi", **given))),
+    "bind": lambda llm, **given: llm.bind(**given).invoke("Hi"),
+    "generate": lambda llm, **given: llm.generate([[HumanMessage("Hi")]], **given),
+}
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "several answers": ({"n": 2}, "n=2: a mixture gives one answer"),
+    "in other words": ({"best_of": 3}, "best_of=3: a mixture gives one answer"),
+    "a setting": ({"quorum": 1}, "quorum is a setting of the mixture"),
+    "another": ({"proposal_temperature": 0.1}, r"llm\.replace\(proposal_temperature=\.\.\.\)"),
+    "the time": ({"timeout": 5}, "timeout is a setting of the mixture"),
+    "a typo": ({"temprature": 0.1}, "temprature is not an argument of .*did you mean temperature"),
+    "unknown": ({"top_k": 5}, "top_k is not an argument of .*extra_body={'top_k': ...}"),
+}
+
+
+def models() -> dict[str, Any]:
+    return {name: says("Hi.") for name in (ALPHA, BETA, AGGREGATOR)}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("case", REFUSED)
+def test_an_argument_of_no_use_is_refused_before_a_request(case: str, way: str) -> None:
+    given, said = REFUSED[case]
+    with LoopbackServer(models()) as server:
+        with pytest.raises(MoAConfigurationError, match=said):
+            WAYS[way](mixture(server), **given)
+        assert server.requests == []
+
+
+SENT: dict[str, Any] = {
+    "temperature": 0.3,
+    "max_tokens": 7,
+    "stop": ["x"],
+    "top_p": 0.5,
+    "seed": 3,
+    "n": 1,
+    "logprobs": True,
+    "response_format": {"type": "json_object"},
+    "reasoning_effort": "low",
+    "user": "me",
+    "extra_body": {"top_k": 5},
+    "extra_headers": {"x-a": "b"},
+    "model": AGGREGATOR,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_the_client_takes_is_sent_to_the_aggregator_alone(way: str) -> None:
+    with LoopbackServer(models()) as server:
+        for members in ({}, {"aggregator": together(server, AGGREGATOR)}):
+            server.requests.clear()
+            WAYS[way](mixture(server, **members), **SENT)
+            (sent,) = bodies(server, AGGREGATOR)
+            beyond = {"extra_body", "extra_headers"}
+            assert {name: sent[name] for name in SENT if name not in beyond} == {
+                name: value for name, value in SENT.items() if name not in beyond
+            }
+            assert sent["top_k"] == 5
+            assert not {"seed", "top_p", "logprobs"} & {*bodies(server, ALPHA)[0]}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_what_every_client_takes(client: str) -> None:
+    with LoopbackServer(models()) as server:
+        llm = mixture(server, aggregator=CLIENTS[client](server, AGGREGATOR))
+        assert llm.invoke("Hi", temperature=0.5, stop=["x"]).text == "Hi."
+        server.requests.clear()
+        with pytest.raises(MoAConfigurationError, match="temperatur is not an argument"):
+            llm.invoke("Hi", temperatur=0.5)
+        assert server.requests == []
+
+
+def test_a_fallback_and_a_mixture_inside_take_it_too() -> None:
+    with LoopbackServer(models()) as server:
+        second = CLIENTS["anthropic"](server, BETA)
+        llm = mixture(server, aggregator=[together(server, AGGREGATOR), second])
+        with pytest.raises(MoAConfigurationError, match="seed is not an argument of aggregator"):
+            llm.invoke("Hi", seed=1)
+        outer = mixture(server, aggregator=mixture(server))
+        with pytest.raises(MoAConfigurationError, match="temprature is not an argument"):
+            outer.invoke("Hi", temprature=0.1)
+        assert server.requests == []
+        assert outer.invoke("Hi", seed=1).text == "Hi."
+
+
+def test_members_that_would_make_several_answers_are_refused() -> None:
+    with LoopbackServer(models()) as server:
+        several = together(server, ALPHA, n=2)
+        said = "n=2: a mixture gives one answer"
+        with pytest.raises(MoAConfigurationError, match=rf"reference_models\[0\]\.{said}"):
+            mixture(server, reference_models=[several])
+        with pytest.raises(MoAConfigurationError, match=said):
+            mixture(server, aggregator=together(server, ALPHA).bind(n=2))
+        with pytest.raises(MoAConfigurationError, match=said):
+            mixture(server, reference_models=[{"model": ALPHA, "n": 2}])
+        with pytest.raises(MoAConfigurationError, match=said):
+            mixture(server, proposal_kwargs={"n": 2})
+        with pytest.raises(MoAConfigurationError, match="did you mean top_p"):
+            mixture(server, proposal_kwargs={"topp": 0.5})
+
+
+def scripted(**fields: Any) -> MoAChatModel:
+    member = ScriptedChatModel.saying("4")
+    return MoAChatModel(reference_models=[member, member], aggregator=member, **fields)
+
+
+def test_a_class_that_tells_no_list_gets_what_is_no_misspelling() -> None:
+    assert scripted().invoke("Hi", guidance=3).text == "4"
+    with pytest.raises(MoAConfigurationError, match="did you mean temperature"):
+        scripted().invoke("Hi", temperatur=0.1)
+
+
+def test_copies_with_other_settings() -> None:
+    llm = scripted(quorum=2)
+    assert (llm.replace(quorum=1, temperature=0.5).quorum, llm.quorum) == (1, 2)
+    assert llm.replace(quorum=1).invoke("Hi").text == "4"
+    assert repr(llm.replace(api_key="secret-value").api_key) == "SecretStr('**********')"
+    assert llm.replace(streaming=True).streaming
+    assert llm.replace(layers=3).num_layers == 3
+    with pytest.raises(MoAConfigurationError, match=r"quorm is not .* did you mean quorum"):
+        llm.replace(quorm=1)
+    with pytest.raises(MoAConfigurationError, match=r"quorm is not .* did you mean quorum"):
+        llm.model_copy(update={"quorm": 1})
+    with pytest.raises(MoAConfigurationError, match="quorum"):
+        llm.replace(quorum=9)
+    with pytest.raises(MoAConfigurationError, match="layer_timeout"):
+        llm.replace(layer_timeout=-1)
