@@ -8,6 +8,9 @@
     ├── BudgetExceededError(ModelError)       what would break the budget was not started
     └── AggregationError(ModelError)          the aggregator failed; the proposals are kept
 
+Where a conversation was too long for who was asked, the first and the last are
+`langchain_core.exceptions.ContextOverflowError`s, too, as those of plain chat models are.
+
 The last three are also `langchain_core.exceptions.ModelError`s, so `except` clauses and
 retry middleware written for plain chat models treat them alike: `is_retryable` is true
 when a cause says so of itself.
@@ -18,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from langchain_core.exceptions import ModelError
+from langchain_core.exceptions import ContextOverflowError, ModelError
 from pydantic import ValidationError
 
 if TYPE_CHECKING:
@@ -113,6 +116,14 @@ class BudgetExceededError(_PaidForError):
 
 class AggregationError(_PaidForError):
     """The aggregator failed. `proposals` holds what the reference models had answered."""
+
+
+class ProposalsOverflowError(NotEnoughProposalsError, ContextOverflowError):
+    """No reference model took the conversation: it is too long for all that were asked."""
+
+
+class AggregationOverflowError(AggregationError, ContextOverflowError):
+    """The conversation is too long for the aggregator, whatever proposals are with it."""
 
 
 _MENDS: Final = {

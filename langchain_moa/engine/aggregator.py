@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Final, Protocol
 
+from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
@@ -23,13 +24,13 @@ from langchain_moa.engine.answer import (
 )
 from langchain_moa.engine.asking import said
 from langchain_moa.engine.call import CallInProgress, shown_proposals
-from langchain_moa.engine.reading import read_by, require_taken, seen_by
+from langchain_moa.engine.reading import Rooms, read_by, require_taken, seen_by
 from langchain_moa.engine.request import MemberCall, prepare_call
 from langchain_moa.engine.stream import aclose_late, aopened, close_late, opened
 from langchain_moa.engine.tries import Assignment
 from langchain_moa.engine.turn import Turn
 from langchain_moa.engine.watch import Watch
-from langchain_moa.errors import AggregationError, UnsupportedContentError
+from langchain_moa.errors import AggregationError, AggregationOverflowError, UnsupportedContentError
 from langchain_moa.members.adapters import as_chunk, as_message
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import model_and_arguments
@@ -184,7 +185,9 @@ class FinalCall:
             f"the error's .proposals holds the {usable} proposals that were usable"
         )
         causes = {"aggregator": cause} if cause is not None and reason == text else {}
-        return AggregationError(msg, proposals=self.proposals, causes=causes)
+        overflows = isinstance(cause, ContextOverflowError)
+        kind = AggregationOverflowError if overflows else AggregationError
+        return kind(msg, proposals=self.proposals, causes=causes)
 
     @contextmanager
     def _failing(self, turn: Turn) -> Iterator[None]:
@@ -232,9 +235,15 @@ def _only_chunk(answer: AIMessage) -> AIMessageChunk:
 
 @dataclass(frozen=True)
 class AnswerQuestion:
-    """What the aggregator and its fallbacks are asked for: the answer as a whole."""
+    """What the aggregator and its fallbacks are asked for: the answer as a whole.
+
+    Attributes:
+        final: The aggregator's call.
+        rooms: How much of the proposals they get after an endpoint said that a prompt did not fit.
+    """
 
     final: FinalCall
+    rooms: Rooms = field(default_factory=Rooms)
 
     def estimate(self, member: Member) -> Amount:
         """What a request to one of them may cost."""
@@ -247,9 +256,14 @@ class AnswerQuestion:
         runnable = final.aggregating(member, in_thread=in_thread)
         model, arguments = model_and_arguments(runnable)
         history = history_for_aggregator(seen_by(mixture, member, final.messages), model, arguments)
-        read = read_by(mixture, member, history, final.shown)
+        read = read_by(mixture, member, history, final.shown, self.rooms)
         require_taken(mixture, member, read.left_out)
         return prepare_call(member, runnable, read, final.config)
+
+    def shortens(self, result: Result) -> bool:
+        """Whether to ask once more with shorter proposals: the prompt did not fit."""
+        request = result.request
+        return request is not None and self.rooms.shrink(request.member, result.error)
 
     def ask(self, request: MemberCall) -> Result:
         """Make the request in a thread."""

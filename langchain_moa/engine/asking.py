@@ -37,6 +37,9 @@ class Question(Protocol):
     def request(self, member: Member, *, in_thread: bool) -> MemberCall:
         """A request to one of them, ready to be made."""
 
+    def shortens(self, result: Result) -> bool:
+        """Whether who was asked is to be asked once more, for less: the prompt did not fit."""
+
     def ask(self, request: MemberCall) -> Result:
         """Make the request in a thread."""
 

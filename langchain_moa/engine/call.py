@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
+from langchain_core.exceptions import ContextOverflowError
+
 from langchain_moa.accounting.budget import Ledger
-from langchain_moa.errors import NotEnoughProposalsError
+from langchain_moa.errors import NotEnoughProposalsError, ProposalsOverflowError
 from langchain_moa.members.bindings import Bindings
 from langchain_moa.mixture import Mixture
 from langchain_moa.reliability.causes import told_once
@@ -134,4 +136,7 @@ def require_enough(
         f"layer {layer} gave {len(usable)} usable of {len(proposals)} proposals, "
         f"min_proposals={needed} ({failures})"
     )
-    raise NotEnoughProposalsError(msg, proposals=paid_for or proposals, causes=call.causes)
+    causes = [call.causes.get(p.key) for p in proposals if not p.usable]
+    overflow = bool(causes) and all(isinstance(one, ContextOverflowError) for one in causes)
+    kind = ProposalsOverflowError if overflow else NotEnoughProposalsError
+    raise kind(msg, proposals=paid_for or proposals, causes=call.causes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, TypeAlias
 
@@ -15,7 +15,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_moa.accounting.budget import Amount
 from langchain_moa.engine.admission import proposer_estimate
 from langchain_moa.engine.call import CallInProgress
-from langchain_moa.engine.reading import read_by, require_taken, seen_by
+from langchain_moa.engine.reading import Rooms, read_by, require_taken, seen_by
 from langchain_moa.engine.request import MemberCall, prepare_call
 from langchain_moa.members.adapters import as_chunk, as_message
 from langchain_moa.members.bindings import Bound
@@ -46,6 +46,7 @@ class ProposalQuestion:
         messages: The caller's conversation.
         shown: The proposals that it reads.
         config: The configuration of its node.
+        rooms: How much of these it gets after an endpoint said that a prompt did not fit.
     """
 
     call: CallInProgress
@@ -54,6 +55,7 @@ class ProposalQuestion:
     messages: Sequence[BaseMessage]
     shown: Sequence[Proposal]
     config: RunnableConfig
+    rooms: Rooms = field(default_factory=Rooms)
 
     def estimate(self, member: Member) -> Amount:
         """What a request to one of them may cost."""
@@ -62,10 +64,15 @@ class ProposalQuestion:
     def request(self, member: Member, *, in_thread: bool) -> MemberCall:
         """A request to one of them, ready to be made."""
         mixture = self.call.mixture
-        read = read_by(mixture, member, self._history(member), self.shown)
+        read = read_by(mixture, member, self._history(member), self.shown, self.rooms)
         require_taken(mixture, member, read.left_out)
         asked = self._asked(member, in_thread=in_thread)
         return prepare_call(member, asked, read, self._own_config)
+
+    def shortens(self, result: Result) -> bool:
+        """Whether to ask once more with shorter proposals: the prompt did not fit."""
+        request = result.request
+        return request is not None and self.rooms.shrink(request.member, result.error)
 
     def ask(self, request: MemberCall) -> Result:
         """Make the request in a thread."""

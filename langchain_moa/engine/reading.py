@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, cast
 
+from langchain_core.exceptions import ContextOverflowError
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.messages import BaseMessage
 
@@ -80,11 +81,45 @@ def seen_by(mixture: Mixture, member: Member, messages: Sequence[BaseMessage]) -
     return visible(mixture.settings.context_filter, names, messages)
 
 
+class Rooms:
+    """How much of the proposals members get after an endpoint said that a prompt did not fit.
+
+    Tokens are estimated, and windows not always known: what was too long is sent once more with
+    half of the proposals' text.
+    """
+
+    def __init__(self) -> None:
+        self._given: dict[Member, int] = {}
+        self._most: dict[Member, int] = {}
+
+    def of(self, member: Member) -> int | None:
+        """The most tokens of proposals that a member gets; `None` where nothing was too long."""
+        return self._most.get(member)
+
+    def given(self, member: Member, texts: Sequence[str]) -> None:
+        """Note what a member gets of the proposals."""
+        self._given[member] = sum(map(estimated_tokens, texts))
+
+    def shrink(self, member: Member, error: Exception | None) -> bool:
+        """Whether a member is to be asked once more, with half of the proposals' text.
+
+        Args:
+            member: Who was asked.
+            error: What came of it.
+        """
+        given = self._given.get(member, 0)
+        if not isinstance(error, ContextOverflowError) or member in self._most or not given:
+            return False
+        self._most[member] = given // 2
+        return True
+
+
 def read_by(
     mixture: Mixture,
     member: Member,
     messages: Sequence[BaseMessage],
     proposals: Sequence[Proposal],
+    rooms: Rooms | None = None,
 ) -> Reading:
     """The conversation as a member reads it, and what it does not get of it.
 
@@ -93,15 +128,19 @@ def read_by(
         member: Who reads it.
         messages: What it may see of the conversation. It is not changed.
         proposals: Those that it is to read, if they are usable.
+        rooms: How much of them it may get at most, where an endpoint has told.
     """
     left_out = lacks(mixture, member, messages)
     taken = without_content(messages, mixture.profile_of(member))
     texts = [proposal.text for proposal in proposals if proposal.usable]
-    room = _room(mixture, member, taken, len(texts))
+    most = None if rooms is None else rooms.of(member)
+    room = _lowest([_room(mixture, member, taken, len(texts)), most])
     if room is not None and sum(map(estimated_tokens, texts)) > room:
         left_out = [*left_out, PROPOSAL_TEXT]
         # what is left of none is left out; the conversation itself is never cut
         texts = [text for text in shortened(texts, room) if text]
+    if rooms is not None:
+        rooms.given(member, texts)
     in_block = any(rules.caches_blocks for rules in rules_of(member.chat_model))
     placement = mixture.settings.placement
     read = with_proposals(taken, texts, mixture.prompt, placement, in_block=in_block)

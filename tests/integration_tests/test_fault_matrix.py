@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pytest
+from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, AIMessageChunk
 
 from langchain_moa import AggregationError, MoAChatModel, NotEnoughProposalsError
@@ -47,6 +48,7 @@ class Fault:
         streamed_reason: The same where the answer is streamed; by default `reason`.
         requests: How often it is asked, the one retry counted.
         streamed_requests: The same where the answer is streamed; by default `requests`.
+        aggregator_requests: The same of an aggregator; by default as of others.
         known: Whether what it used is known.
         late: Whether it takes too long.
         in_streams: Whether whole answers don't have it, so that they must be streamed.
@@ -63,6 +65,7 @@ class Fault:
     streamed_reason: str = ""
     requests: int = 1
     streamed_requests: int = 0
+    aggregator_requests: int = 0
     known: bool = False
     late: bool = False
     in_streams: bool = False
@@ -191,6 +194,7 @@ FAULTS: Final = {
     "context overflow": Fault(
         behavior=always(status=400, error=FULL, error_code="context_length_exceeded"),
         reason=f"ContextOverflow.*{FULL}",
+        aggregator_requests=2,  # once more, with half of the proposals
     ),
     "invalid key": Fault(
         behavior=always(status=401, error="who are you", error_code="invalid_api_key"),
@@ -264,7 +268,8 @@ class Cell:
 
     @property
     def requests(self) -> int:
-        return (self.streams and self.fault.streamed_requests) or self.fault.requests
+        own = 0 if self.place.proposes else self.fault.aggregator_requests
+        return own or (self.streams and self.fault.streamed_requests) or self.fault.requests
 
     @property
     def reason(self) -> str:
@@ -347,7 +352,10 @@ async def test_cell(stage: Stage, fault: str, place: str, way: str) -> None:
         if cell.had_time(outcome, server):
             break
 
-    assert type(outcome.error) is (cell.error or type(None)), outcome
+    assert isinstance(outcome.error, cell.error or type(None)), outcome
+    assert isinstance(outcome.error, ContextOverflowError) is (
+        cell.error is not None and cell.fault is FAULTS["context overflow"]
+    )
     assert outcome.text == cell.answer
     proposals: Sequence[Any]
     if isinstance(outcome.error, NotEnoughProposalsError | AggregationError):
