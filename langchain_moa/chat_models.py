@@ -6,7 +6,7 @@ import operator
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import replace
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -39,6 +39,7 @@ from langchain_moa.proposals.voting import votable_fields
 from langchain_moa.settings import check_names
 from langchain_moa.tracing.callbacks import RunManager, get_current_run
 from langchain_moa.tracing.outer_run import CompositeChatModel
+from langchain_moa.tracing.redaction import Redaction, without_variables
 
 MODEL_NAME: Final = "moa"
 """Name of the mixture as a model. It must look like no provider's model: LangChain's agents
@@ -89,6 +90,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
     # --- how mixtures are made and copied ---
 
     @classmethod
+    @without_variables
     def self_moa(
         cls,
         model: MemberLike,
@@ -449,6 +451,14 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
         }
 
     @override
+    def _get_invocation_params(
+        self, stop: list[str] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """What callbacks are told of a call: its arguments without headers, which may hold keys."""
+        told = super()._get_invocation_params(stop=stop, **kwargs)
+        return cast("dict[str, Any]", Redaction().data(told))
+
+    @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         """The mixture as a traced model, of the provider who writes its answers.
 
@@ -467,7 +477,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
         """Names only: a member's own repr may print headers that hold keys."""
         try:
             mixture = self._mixture
-        except MoAError:  # a field was assigned what no mixture can be made of
+        except (MoAError, AttributeError):  # it is not made yet, or no mixture can be made of it
             return
         yield "reference_models", [[m.model for m in layer] for layer in mixture.proposers]
         yield "aggregator", mixture.aggregator.model

@@ -49,6 +49,7 @@ from langchain_moa.mixture import Mixture
 from langchain_moa.proposals.fan_out import fans_out
 from langchain_moa.tracing.callbacks import aggregator_config
 from langchain_moa.tracing.progress import Progress
+from langchain_moa.tracing.redaction import without_variables
 from langchain_moa.types import FanOutDecision
 
 _MOST_LAYERS: Final = 4096
@@ -149,6 +150,7 @@ class _GraphSettings(MixtureSettings):
     name: str = "moa"
 
 
+@without_variables
 @_taking(_GraphSettings)
 def create_moa_graph(settings: _GraphSettings) -> CompiledGraph:
     """Build a mixture of agents as a LangGraph graph.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -19,6 +19,7 @@ from langchain_moa.accounting.settings import AccountingSettings
 from langchain_moa.members.identity import fingerprint
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import with_arguments
+from langchain_moa.members.secrets import secrets_in, secrets_of_environment
 from langchain_moa.members.settings import AnswerSettings
 from langchain_moa.messages.characters import whole_characters
 from langchain_moa.messages.settings import MessageSettings
@@ -29,6 +30,7 @@ from langchain_moa.reliability.breaker import Breaker, shared_breaker
 from langchain_moa.reliability.policy import Policy
 from langchain_moa.reliability.settings import ReliabilitySettings
 from langchain_moa.reliability.slots import MemberSlots, Slots
+from langchain_moa.tracing.redaction import Redaction
 from langchain_moa.tracing.settings import TracingSettings
 
 FILTER_NODE: Final = "proposal_filter"
@@ -60,7 +62,7 @@ class Mixture:
 
     proposers: tuple[tuple[Member, ...], ...]
     aggregator: Member
-    settings: Settings
+    settings: Settings = field(repr=False)
 
     @cached_property
     def policy(self) -> Policy:
@@ -236,15 +238,15 @@ class Mixture:
         return {**member.profile, **self.settings.profiles.get(member.model, {})}
 
     @cached_property
-    def _secrets(self) -> list[str]:
-        found = frozenset[str]().union(*(member.secrets for member in self.members))
-        return sorted(found, key=len, reverse=True)  # one may begin with another
+    def redaction(self) -> Redaction:
+        """Takes the secrets of all members out; providers quote keys in their errors."""
+        own = frozenset[str]().union(*(member.secrets for member in self.members))
+        arguments = {**self.proposal_arguments, **self.final_arguments}
+        return Redaction([*own, *secrets_in(arguments), *secrets_of_environment()])
 
     def redacted(self, text: str) -> str:
-        """The text without any key of any member; providers quote keys in their errors."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return whole_characters(text)
+        """The text without any secret of any member, and in whole characters."""
+        return whole_characters(self.redaction.text(text))
 
 
 def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from langchain_moa.config.settings import MixtureSettings
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.members.arguments import require_known_arguments, require_one_answer
 from langchain_moa.mixture import Mixture
+from langchain_moa.providers.logs import hide_in_logs
 from langchain_moa.reliability.settings import check_waiting
 
 
@@ -27,6 +28,7 @@ def build_mixture(settings: MixtureSettings) -> Mixture:
         MoAConfigurationError: Some do not fit together; the message names them and what to give.
         MissingExtraError: A string names a provider whose package is not installed.
     """
+    hide_in_logs()
     builder = model_builder(vars(settings))
     layers = proposer_layers(settings.reference_models, settings.layers, builder)
     proposers = with_fallbacks(layers, settings.fallbacks, builder)

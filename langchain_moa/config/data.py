@@ -19,6 +19,7 @@ from langchain_moa.errors import MoAConfigurationError, MoAError, shown
 from langchain_moa.providers.accounts import ACCOUNTS, Key
 from langchain_moa.providers.builder import ModelBuilder
 from langchain_moa.reliability.breaker import CircuitBreaker
+from langchain_moa.tracing.redaction import SECRET_NAME, Redaction
 
 ConfigSource = str | Path | Mapping[str, Any]
 """A file's path, or the settings themselves."""
@@ -36,10 +37,6 @@ _MAY_HOLD_KEYS: Final = frozenset(
     {"default_headers", "default_query", "extra_body", "extra_headers", "extra_query"}
 )
 _OF_NO_PROVIDER: Final = frozenset({"langchain_core", "langchain_moa"})
-_SECRET: Final = re.compile(
-    r"(?i)(.*(api|access|auth|secret)[_-]?key|(.*(api|access|auth|ad|bearer|session)[_-]?)?token"
-    r"|.*(secret|password|credentials)|(proxy-)?authorization|cookie)"
-)
 _WITH_PASSWORD: Final = re.compile(r"[A-Za-z][\w+.-]*://[^/?#\s]*@")
 
 _HOLDS_LOGIN: Final = (
@@ -105,12 +102,15 @@ def _refuse_secrets(value: Any, field: str) -> None:
     if isinstance(value, str) and _WITH_PASSWORD.match(value):
         msg = f"{field} {_HOLDS_LOGIN}"
         raise MoAConfigurationError(msg)
+    if isinstance(value, str) and "://" in value and Redaction().text(value) != value:
+        msg = f"{field} holds a key, which does not belong into a configuration; leave it out."
+        raise MoAConfigurationError(msg)
     if isinstance(value, list | tuple):
         for place, item in enumerate(value):
             _refuse_secrets(item, f"{field}[{place}]")
     if isinstance(value, Mapping):
         for name, item in value.items():
-            if isinstance(name, str) and _SECRET.fullmatch(name):
+            if isinstance(name, str) and SECRET_NAME.fullmatch(name):
                 msg = (
                     f"{field}.{name} does not belong into a configuration; set the environment "
                     "variable of its provider."

@@ -34,8 +34,10 @@ from langchain_moa.members.settings import AnswerSettings
 from langchain_moa.messages.settings import MessageSettings
 from langchain_moa.mixture import Settings
 from langchain_moa.proposals.settings import AgentSettings, ProposalSettings
+from langchain_moa.providers.accounts import shown_address
 from langchain_moa.reliability.settings import ReliabilitySettings
 from langchain_moa.settings import SettingsGroup, arguments_text, check_names, own_settings
+from langchain_moa.tracing.redaction import Redaction, without_variables
 from langchain_moa.tracing.settings import TracingSettings
 
 
@@ -96,6 +98,7 @@ class MixtureSettings(MemberSettings, Settings):
 
     if not TYPE_CHECKING:  # type checkers see the constructor that the fields make
 
+        @without_variables
         def __init__(self, **data: Any) -> None:
             try:
                 super().__init__(**data)
@@ -103,6 +106,7 @@ class MixtureSettings(MemberSettings, Settings):
                 raise from_validation(error) from None
 
     @classmethod
+    @without_variables
     def from_config(
         cls, source: ConfigSource, *, trusted_hosts: Collection[str] = (), **overrides: Any
     ) -> Self:
@@ -158,6 +162,7 @@ class MixtureSettings(MemberSettings, Settings):
         own = {name: value for name, value in overrides.items() if name in names}
         return cls.from_config(source, trusted_hosts=trusted, **own)
 
+    @without_variables
     def to_config(self, path: str | Path | None = None) -> dict[str, Any]:
         """The settings of this mixture as plain data, without keys.
 
@@ -195,11 +200,20 @@ class MixtureSettings(MemberSettings, Settings):
             value = value.get("model")
         return model_of(value) if isinstance(value, Runnable) else value
 
+    @field_serializer("base_url")
+    def _dump_address(self, value: str | None) -> str | None:
+        """Dump the address without a login or a key in it."""
+        return None if value is None else shown_address(value)
+
+    @field_serializer("proposal_kwargs")
+    def _dump_arguments(self, value: Any) -> Any:
+        return Redaction().data(value)
+
     @override
     def __repr_args__(self) -> Iterator[tuple[str, Any]]:
         """Settings only: a member's own repr may print headers that hold keys."""
         for name in Settings.model_fields:
-            yield name, getattr(self, name)
+            yield name, Redaction().data(getattr(self, name))
 
 
 SETTING_NAMES: Final = tuple(name for group in GROUPS for name in own_settings(group))

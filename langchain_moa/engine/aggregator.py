@@ -40,6 +40,7 @@ from langchain_moa.proposals.cleaning import cleaned
 from langchain_moa.reliability.provider_errors import provider_error
 from langchain_moa.reliability.waiting import Result, acarried_out, carried_out
 from langchain_moa.tracing.callbacks import deaf_handlers, isolated
+from langchain_moa.tracing.redaction import forget_variables
 from langchain_moa.types import RECORD_KEY, EventName, Proposal
 
 _NOT_OURS: Final = (GraphBubbleUp, UnsupportedContentError)
@@ -166,8 +167,9 @@ class FinalCall:
         reason = turn.why(result)
         settings = self.call.mixture.settings
         wanted = self.shown if settings.on_aggregator_failure == "best_proposal" else []
-        _, arguments = model_and_arguments(self.aggregating(turn.member, in_thread=False))
-        able = answering(self.call, wanted, arguments)
+        # an error's traceback holds no arguments, which may be headers with keys
+        called = partial(self.aggregating, turn.member, in_thread=False)
+        able = answering(self.call, wanted, model_and_arguments(called())[1])
         if wanted and not able:
             reason += f"; {_NONE_IN_FORM}"
         error = self._error(turn, reason, result.error)
@@ -177,14 +179,19 @@ class FinalCall:
 
     def _error(self, turn: Turn, text: str, cause: Exception | None) -> AggregationError:
         """What the caller gets when the aggregator gave nothing: the proposals are kept."""
-        reason = self.call.mixture.redacted(text)
+        mixture = self.call.mixture
+        reason, causes = mixture.redacted(text), {}
+        if cause is not None:
+            mixture.redaction.error(cause)
+            forget_variables(cause)
+            if mixture.redacted(str(cause)) == str(cause):  # one that quotes a key is not handed on
+                causes = {"aggregator": cause}
         usable = sum(p.usable for p in self.proposals)
         asked = turn.last_request
         msg = (
             f"the aggregator {asked.model if asked else turn.member.model} failed ({reason}); "
             f"the error's .proposals holds the {usable} proposals that were usable"
         )
-        causes = {"aggregator": cause} if cause is not None and reason == text else {}
         overflows = isinstance(cause, ContextOverflowError)
         kind = AggregationOverflowError if overflows else AggregationError
         return kind(msg, proposals=self.proposals, causes=causes)
@@ -197,6 +204,7 @@ class FinalCall:
         except (AggregationError, *_NOT_OURS):
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the proposals are kept
+            self.call.mixture.redaction.error(error)
             cause = provider_error(error)
             ours = self._error(turn, said(cause, turn.member), cause)
             raise ours from ours.causes.get("aggregator")
@@ -258,7 +266,7 @@ class AnswerQuestion:
         history = history_for_aggregator(seen_by(mixture, member, final.messages), model, arguments)
         read = read_by(mixture, member, history, final.shown, self.rooms)
         require_taken(mixture, member, read.left_out)
-        return prepare_call(member, runnable, read, final.config)
+        return prepare_call(member, runnable, read, final.config, redaction=mixture.redaction)
 
     def shortens(self, result: Result) -> bool:
         """Whether to ask once more with shorter proposals: the prompt did not fit."""

@@ -23,6 +23,7 @@ from langchain_moa.reliability.causes import key_variables, reason_of
 from langchain_moa.reliability.provider_errors import provider_error
 from langchain_moa.reliability.slots import Places
 from langchain_moa.reliability.waiting import Result
+from langchain_moa.tracing.redaction import forget_variables
 
 _REQUESTS_OWN: Final = (ModelInvalidRequestError, ContextOverflowError)
 """Failures that are the request's own fault."""
@@ -124,6 +125,8 @@ class Asking:
         if request is not None:
             if isinstance(error, GraphBubbleUp):  # an interrupt is the graph's business
                 raise error
+            request.of_errors().error(error)
+            forget_variables(error)
             error = provider_error(error)
             timed_out = isinstance(error, TimeoutError | ModelTimeoutError)
             return Result(

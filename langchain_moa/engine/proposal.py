@@ -67,7 +67,7 @@ class ProposalQuestion:
         read = read_by(mixture, member, self._history(member), self.shown, self.rooms)
         require_taken(mixture, member, read.left_out)
         asked = self._asked(member, in_thread=in_thread)
-        return prepare_call(member, asked, read, self._own_config)
+        return prepare_call(member, asked, read, self._own_config, redaction=mixture.redaction)
 
     def shortens(self, result: Result) -> bool:
         """Whether to ask once more with shorter proposals: the prompt did not fit."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -25,13 +25,21 @@ from langchain_moa.engine.reading import Reading
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import model_of
+from langchain_moa.members.secrets import secrets_of
 from langchain_moa.messages.verdicts import AnswerSoFar, Verdict
-from langchain_moa.tracing.callbacks import Setting, has_handlers, with_handler
+from langchain_moa.tracing.callbacks import (
+    Setting,
+    has_handlers,
+    with_first_handler,
+    with_handler,
+)
 from langchain_moa.tracing.handlers import OpenRuns
+from langchain_moa.tracing.redaction import Redaction
 from langchain_moa.types import RECORD_KEY
 
 _DEEPEST: Final = 6
 """Mixtures inside mixtures; each level multiplies the calls."""
+_KNOWS_NONE: Final = Redaction()
 _asking: ContextVar[tuple[tuple[MemberCall, object], ...]] = ContextVar("moa_asking", default=())
 
 
@@ -72,6 +80,7 @@ class MemberCall:
         config: The run's configuration.
         meter: Counts the tokens of a member that makes several model calls.
         open_runs: The traced runs to close if the call is cancelled; `None` if nobody listens.
+        of_errors: Gives what takes secrets out of an error of the call.
         started: When the call was made ready, on the clock of `time.perf_counter`.
         used: Known tokens of the call per model that answered, once it has ended.
         free: Whether the answer came from a cache and cost nothing.
@@ -85,11 +94,12 @@ class MemberCall:
 
     member: Member
     model: str
-    runnable: Runnable[Any, Any]
-    input: Any
-    config: RunnableConfig
+    runnable: Runnable[Any, Any] = field(repr=False)
+    input: Any = field(repr=False)
+    config: RunnableConfig = field(repr=False)
     meter: UsageMeter | None
     open_runs: OpenRuns | None
+    of_errors: Callable[[], Redaction]
     started: float = field(default_factory=perf_counter)
     used: dict[str, UsageMetadata] = field(default_factory=dict)
     free: bool = False
@@ -194,6 +204,8 @@ def prepare_call(
     runnable: Runnable[Any, Any],
     read: Reading,
     config: RunnableConfig,
+    *,
+    redaction: Redaction = _KNOWS_NONE,
 ) -> MemberCall:
     """Make a member's call ready.
 
@@ -202,11 +214,16 @@ def prepare_call(
         runnable: The member's runnable, with the arguments of this call bound to it.
         read: The conversation that it gets, and what it does not.
         config: The run's configuration.
+        redaction: Takes the mixture's secrets out of what is told of the call.
     """
     meter, open_runs = None, None
-    if has_handlers(config):
-        open_runs = OpenRuns()
-        config = with_handler(config, open_runs)
+
+    def of_errors() -> Redaction:
+        return redaction.beyond(secrets_of(runnable))
+
+    if has_handlers(config) or not member.is_plain:
+        open_runs = OpenRuns(redaction, of_errors)
+        config = with_first_handler(config, open_runs)
     if not member.reports_own_usage:
         meter = UsageMeter()
         config = with_handler(config, meter)
@@ -218,6 +235,7 @@ def prepare_call(
         config=config,
         meter=meter,
         open_runs=open_runs,
+        of_errors=of_errors,
         left_out=list(read.left_out),
         fence_key=read.fence_key,
     )

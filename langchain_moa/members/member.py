@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.model_profile import ModelProfile
@@ -16,16 +16,15 @@ from langchain_core.runnables import (
     RunnableBinding,
 )
 from langchain_core.runnables.base import RunnableBindingBase
-from pydantic import SecretStr
 
 from langchain_moa.members.arguments import require_one_answer
+from langchain_moa.members.discreet import discreet
 from langchain_moa.members.identity import fingerprint
 from langchain_moa.members.prompts import Conversation, adapter_of
 from langchain_moa.members.runnables import (
     counting,
     holds_graph,
     is_openai,
-    language_models,
     model_and_arguments,
     model_of,
     on,
@@ -33,13 +32,11 @@ from langchain_moa.members.runnables import (
     repeats,
     with_arguments,
 )
+from langchain_moa.members.secrets import secrets_of
+from langchain_moa.tracing.redaction import HEADER_NAMES
 
 MemberLike: TypeAlias = str | Mapping[str, Any] | Runnable[Any, Any]
 """What a user may give as a member: see `MoAChatModel.reference_models`."""
-
-
-_MIN_SECRET: Final = 4
-"""Shorter values would redact ordinary words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +161,10 @@ class Member:
         """The runnable; a model that was built from a string knows a faster way to be called."""
         model = self.chat_model
         as_called = getattr(getattr(model, "async_client", None), "as_called", None)
-        return self.runnable if as_called is None else on(self.runnable, as_called(model))
+        runnable = self.runnable if as_called is None else on(self.runnable, as_called(model))
+        if model is not None and HEADER_NAMES & model_and_arguments(runnable)[1].keys():
+            return on(runnable, discreet(model if as_called is None else as_called(model)))
+        return runnable
 
     def limited(self, runnable: Runnable[Any, Any], seconds: float) -> Runnable[Any, Any]:
         """The runnable with a timeout for the client, where that is known and was left open.
@@ -177,14 +177,8 @@ class Member:
 
     @cached_property
     def secrets(self) -> frozenset[str]:
-        """The keys of all models inside, to be kept out of errors and logs."""
-        found = {
-            value.get_secret_value()
-            for model in language_models(self.runnable)
-            for value in vars(model).values()
-            if isinstance(value, SecretStr)
-        }
-        return frozenset(secret for secret in found if len(secret) >= _MIN_SECRET)
+        """What must be kept out of all that leaves the process, see `secrets_of`."""
+        return secrets_of(self.runnable)
 
 
 def _is_without_timeout(model: BaseChatModel | None) -> bool:

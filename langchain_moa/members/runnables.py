@@ -21,6 +21,8 @@ from langchain_core.runnables.retry import RunnableRetry
 from langgraph.pregel.protocol import PregelProtocol
 
 from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.members.discreet import discreet
+from langchain_moa.tracing.redaction import HEADER_NAMES
 
 _NAME_ATTRIBUTES: Final = ("model_name", "model", "model_id", "deployment_name")
 
@@ -128,7 +130,10 @@ def with_arguments(
     """
     if not arguments:
         return runnable
-    bound = _with_model(runnable, lambda model: model.bind(**arguments))
+    hides = bool(HEADER_NAMES & arguments.keys())
+    bound = _with_model(
+        runnable, lambda model: (discreet(model) if hides else model).bind(**arguments)
+    )
     if bound is None:
         names = ", ".join(sorted(arguments))
         msg = (

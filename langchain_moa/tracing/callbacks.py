@@ -279,3 +279,15 @@ def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> Runnab
     else:
         callbacks = [*(callbacks or []), handler]
     return cast("RunnableConfig", {**config, "callbacks": callbacks})
+
+
+def with_first_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:
+    """The same with the handler before all others, for what it changes of what they hear."""
+    callbacks = config.get("callbacks")
+    if isinstance(callbacks, BaseCallbackManager):
+        callbacks = callbacks.copy()
+        callbacks.handlers = [handler, *callbacks.handlers]
+        callbacks.inheritable_handlers = [handler, *callbacks.inheritable_handlers]
+    else:
+        callbacks = [handler, *(callbacks or [])]
+    return cast("RunnableConfig", {**config, "callbacks": callbacks})

@@ -19,6 +19,8 @@ from langchain_core.outputs import LLMResult
 from langchain_core.tracers.base import BaseTracer
 from typing_extensions import override
 
+from langchain_moa.tracing.redaction import Redaction
+
 
 def silenced(
     handlers: Iterable[BaseCallbackHandler], *, is_async: bool
@@ -86,15 +88,22 @@ _Kind = type[AsyncCallbackManagerForLLMRun] | type[AsyncCallbackManagerForToolRu
 
 
 class OpenRuns(BaseCallbackHandler):
-    """Knows which runs of models and tools below a call are open, to close a cancelled call's.
+    """Knows which runs of models and tools below a call are open, and keeps secrets out of them.
 
     langchain-core never closes the run of a model or tool whose `ainvoke` is cancelled: in a trace
-    it stays pending for ever.
+    it stays pending for ever. And what it tells of a model's settings and errors may hold keys; so
+    this handler must come before all others, who are told of the same objects.
+
+    Args:
+        redaction: Takes secrets out of what is told of a model.
+        of_errors: Gives what takes them out of an error, when there is one.
     """
 
     run_inline = True  # in an event loop, a handler that is not inline costs a thread switch
 
-    def __init__(self) -> None:
+    def __init__(self, redaction: Redaction, of_errors: Callable[[], Redaction]) -> None:
+        self._redaction = redaction
+        self._of_errors = of_errors
         self._open: dict[UUID, tuple[_Kind, UUID | None]] = {}
 
     @override
@@ -108,6 +117,9 @@ class OpenRuns(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         self._open[run_id] = (AsyncCallbackManagerForLLMRun, parent_run_id)
+        self._redaction.in_place(serialized)
+        self._redaction.in_place(kwargs.get("invocation_params"))
+        self._redaction.in_place(kwargs.get("options"))
 
     @override
     def on_llm_start(
@@ -120,6 +132,9 @@ class OpenRuns(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         self._open[run_id] = (AsyncCallbackManagerForLLMRun, parent_run_id)
+        self._redaction.in_place(serialized)
+        self._redaction.in_place(kwargs.get("invocation_params"))
+        self._redaction.in_place(kwargs.get("options"))
 
     @override
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
@@ -127,6 +142,13 @@ class OpenRuns(BaseCallbackHandler):
 
     @override
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        redaction = self._of_errors()
+        redaction.error(error)
+        response = kwargs.get("response")
+        for row in response.generations if isinstance(response, LLMResult) else ():
+            for generation in row:  # in which LangChain puts the response's body
+                message = getattr(generation, "message", None)
+                redaction.in_place(getattr(message, "response_metadata", None))
         self._open.pop(run_id, None)
 
     @override
@@ -146,7 +168,16 @@ class OpenRuns(BaseCallbackHandler):
         self._open.pop(run_id, None)
 
     @override
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        self._of_errors().error(error)
+
+    @override
+    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        self._of_errors().error(error)
+
+    @override
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        self._of_errors().error(error)
         self._open.pop(run_id, None)
 
     async def close(self, callbacks: Callbacks, error: BaseException) -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, closing
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, closing, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
     AsyncCallbackManagerForLLMRun,
+    BaseCallbackHandler,
     CallbackManager,
     CallbackManagerForLLMRun,
 )
@@ -28,7 +29,13 @@ from langchain_core.utils.uuid import uuid7
 from typing_extensions import override
 
 from langchain_moa.accounting.usage import with_usage
-from langchain_moa.tracing.callbacks import current_run, known_configurable, prepare_stream_run
+from langchain_moa.tracing.callbacks import (
+    current_run,
+    known_configurable,
+    prepare_stream_run,
+    with_first_handler,
+)
+from langchain_moa.tracing.redaction import HEADER_NAMES, Redaction, forget_variables
 from langchain_moa.tracing.stepping import astepped, stepped
 
 _RunT = TypeVar("_RunT", CallbackManagerForLLMRun, AsyncCallbackManagerForLLMRun)
@@ -78,15 +85,15 @@ class CompositeChatModel(BaseChatModel, ABC):
     def invoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AIMessage:
-        with known_configurable(config):
-            return super().invoke(input, config, **kwargs)
+        with known_configurable(config), forgotten(kwargs):
+            return super().invoke(input, discreet(config, kwargs), **kwargs)
 
     @override
     async def ainvoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AIMessage:
-        with known_configurable(config):
-            return await super().ainvoke(input, config, **kwargs)
+        with known_configurable(config), forgotten(kwargs):
+            return await super().ainvoke(input, discreet(config, kwargs), **kwargs)
 
     @override
     def stream(
@@ -97,9 +104,11 @@ class CompositeChatModel(BaseChatModel, ABC):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> Iterator[AIMessageChunk]:
+        config = discreet(config, kwargs)
         config, manager = self._known_run(config, CallbackManager, CallbackManagerForLLMRun)
         steps = super().stream(input, config, stop=stop, **kwargs)
-        with closing(stepped(steps, partial(current_run, manager, config))) as chunks:
+        whole = stepped(steps, partial(current_run, manager, config))
+        with forgotten(kwargs), closing(whole) as chunks:
             for chunk in chunks:
                 yield with_usage(chunk)
 
@@ -112,13 +121,16 @@ class CompositeChatModel(BaseChatModel, ABC):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
+        config = discreet(config, kwargs)
         config, manager = self._known_run(
             config, AsyncCallbackManager, AsyncCallbackManagerForLLMRun
         )
         steps = super().astream(input, config, stop=stop, **kwargs)
-        async with aclosing(astepped(steps, partial(current_run, manager, config))) as chunks:
-            async for chunk in chunks:
-                yield with_usage(chunk)
+        whole = astepped(steps, partial(current_run, manager, config))
+        with forgotten(kwargs):
+            async with aclosing(whole) as chunks:
+                async for chunk in chunks:
+                    yield with_usage(chunk)
 
     def _known_run(
         self,
@@ -148,6 +160,36 @@ class CompositeChatModel(BaseChatModel, ABC):
     @override
     async def agenerate(self, *args: Any, **kwargs: Any) -> LLMResult:
         return _result_with_usage(await super().agenerate(*args, **kwargs))
+
+
+@contextmanager
+def forgotten(arguments: dict[str, Any]) -> Iterator[None]:
+    """Let an error's traceback hold no arguments of the call, which may be headers with keys."""
+    try:
+        yield
+    except Exception as error:
+        if HEADER_NAMES & arguments.keys():
+            arguments.clear()
+            forget_variables(error)
+        raise
+
+
+def discreet(config: RunnableConfig | None, arguments: Mapping[str, Any]) -> RunnableConfig | None:
+    """A config whose handlers are not told of the headers among a call's arguments."""
+    if not HEADER_NAMES & arguments.keys():
+        return config
+    return with_first_handler(ensure_config(config), _TellsNoHeaders())
+
+
+class _TellsNoHeaders(BaseCallbackHandler):
+    """Takes headers out of what the handlers after it are told of a call."""
+
+    run_inline = True
+
+    @override
+    def on_chat_model_start(self, *_: Any, **told: Any) -> None:
+        for name in ("invocation_params", "options"):
+            Redaction().in_place(told.get(name))
 
 
 def _result_with_usage(result: LLMResult) -> LLMResult:

@@ -1,0 +1,186 @@
+"""Secrets are taken out of everything that leaves the process."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar
+
+from langchain_moa.errors import MoAError
+
+SECRET_NAME: Final = re.compile(
+    r"(?i)(.*(api|access|auth|secret)[_-]?key|(.*(api|access|auth|ad|bearer|session)[_-]?)?token"
+    r"|.*(secret|password|credentials)|(proxy-)?authorization|cookie)"
+)
+"""Names of what is a secret."""
+HEADER_NAMES: Final = frozenset(
+    {"default_headers", "default_query", "extra_headers", "extra_query", "additional_headers"}
+)
+"""Names of what is sent beside a question, and mostly holds keys where it is set at all."""
+_HIDDEN: Final = "***"
+_LOGIN: Final = re.compile(r"(?<=://)[^/?#\s\"'<>]*@")
+_IN_QUERY: Final = re.compile(
+    r"(?i)(?<=[?&])([\w.-]{0,30}(?:key|token|secret|password|signature))=[^&#\s\"'<>)]+"
+)
+SHORTEST: Final = 4
+"""Shorter values would hide ordinary words."""
+_DEEPEST: Final = 20
+
+
+class Redaction:
+    """Knows the secrets of some models, and takes them out of texts, data and errors.
+
+    What looks like a login in an address, or like a key in its query, goes too, known or not.
+
+    Args:
+        secrets: The secrets.
+
+    Example:
+        >>> Redaction(["sk-123456"]).text("Wrong key sk-123456 at https://me:word@host/v1?api-key=x")
+        'Wrong key *** at https://***@host/v1?api-key=***'
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        found = {secret for secret in secrets if len(secret) >= SHORTEST}
+        self._secrets = sorted(found, key=len, reverse=True)  # one may begin with another
+
+    def beyond(self, secrets: Iterable[str]) -> Redaction:
+        """One that knows these secrets, too."""
+        return Redaction([*self._secrets, *secrets])
+
+    def text(self, text: str) -> str:
+        """The text without secrets."""
+        for secret in self._secrets:
+            if secret in text:
+                text = text.replace(secret, _HIDDEN)
+        if "@" in text:
+            text = _LOGIN.sub(f"{_HIDDEN}@", text)
+        if "=" in text:
+            text = _IN_QUERY.sub(rf"\1={_HIDDEN}", text)
+        return text
+
+    def data(self, value: Any, depth: int = 0) -> Any:
+        """Plain data without secrets; what holds none is the same object."""
+        if isinstance(value, str):
+            return self.text(value)
+        if depth > _DEEPEST:
+            return value
+        if isinstance(value, Mapping) and type(value) is dict:
+            return _same({k: self._named(k, v, depth) for k, v in value.items()}, value)
+        if type(value) in (list, tuple):
+            return _same(type(value)(self.data(item, depth + 1) for item in value), value)
+        return value
+
+    def _named(self, name: Any, value: Any, depth: int) -> Any:
+        if name in HEADER_NAMES and isinstance(value, Mapping):
+            return dict.fromkeys(value, _HIDDEN)
+        if isinstance(value, str) and isinstance(name, str) and SECRET_NAME.fullmatch(name):
+            return _HIDDEN
+        return self.data(value, depth + 1)
+
+    def in_place(self, data: Any) -> None:
+        """Take the secrets out of a dict that others will read."""
+        if isinstance(data, dict):
+            for name, value in data.items():
+                shown = self._named(name, value, 0)
+                if shown is not value:
+                    data[name] = shown
+
+    def error(self, error: BaseException) -> None:
+        """Take the secrets out of an error and of those behind it, before anybody reads them."""
+        for one in _chain(error):
+            with suppress(Exception):  # an error's own attributes may refuse it
+                self._mend(one)
+
+    def _mend(self, error: BaseException) -> None:
+        args = self.data(error.args)
+        if args is not error.args:
+            error.args = args
+        for name, value in list(vars(error).items()):
+            shown = self.data(value)
+            if shown is not value:
+                setattr(error, name, shown)
+            url = getattr(value, "url", None)  # of a request, which its repr shows
+            if url is not None and self.text(str(url)) != str(url):
+                value.url = type(url)(self.text(str(url)))
+        said = str(error)
+        if self.text(said) != said:  # it says something else than its arguments
+            _say(error, self.text(said))
+
+
+def forget_variables(error: BaseException) -> None:
+    """Keep the lines of the calls that an error came through, without their variables.
+
+    A model's settings are among these, and some programs write them into their logs. Errors that
+    the caller was handling already are left alone, for their calls are not over.
+
+    Args:
+        error: One that has been caught.
+    """
+    left: list[tuple[BaseException, bool]] = [(error, True)]
+    over, seen = set[int](), set[int]()
+    while left:
+        one, own = left.pop()
+        frames = [id(frame) for frame, _ in traceback.walk_tb(one.__traceback__)]
+        if id(one) in seen or not (own or frames[:1] == [] or frames[0] in over):
+            continue
+        seen.add(id(one))
+        over.update(frames)
+        traceback.clear_frames(one.__traceback__)
+        inside = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+        left += [(other, True) for other in inside]
+        left += [(other, False) for other in (one.__cause__, one.__context__) if other is not None]
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def without_variables(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """A function whose errors of ours keep no variables: keys may be among its arguments."""
+
+    @wraps(function)
+    def called(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return function(*args, **kwargs)
+        except MoAError as error:
+            ours = error
+        forget_variables(ours)
+        del args
+        kwargs.clear()
+        raise ours
+
+    return called
+
+
+def _say(error: BaseException, text: str) -> None:
+    kind = type(error)
+    own = {
+        "__str__": lambda _: text,
+        "__repr__": lambda _: f"{kind.__name__}({text!r})",
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+    }
+    error.__class__ = type(kind.__name__, (kind,), own)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    left, seen = [error], set[int]()
+    while left:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        inside = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+        left += [e for e in (one.__cause__, one.__context__, *inside) if e is not None]
+
+
+def _same(made: Any, given: Any) -> Any:
+    """What was given, where what was made of it is no different."""
+    pairs = zip(made.values(), given.values(), strict=True) if isinstance(given, dict) else None
+    pairs = pairs or zip(made, given, strict=True)
+    return given if all(one is other for one, other in pairs) else made
