@@ -14,6 +14,7 @@ import pyte
 
 _COLOURS = re.compile(rb"\x1b\[[\d;]*m")
 _WITHOUT_COLOUR = re.compile(rb"\x1b\[(?:[012345789]|2[2-9])?(?:;(?:[0-9]|2[2-9]))*m")
+_MARKED = re.compile("([^\u0e31\u0e34-\u0e3a\u0e47-\u0e4e]*)([\u0e31\u0e34-\u0e3a\u0e47-\u0e4e]*)")
 _PATIENCE = 60.0
 
 
@@ -24,12 +25,20 @@ class _Screen(pyte.HistoryScreen):
         super().__init__(columns, rows, history=5000)
         self._answer = answer
 
+    def draw(self, data: str) -> None:
+        """Draw text; marks that pyte does not know as such, as Thai's, stand above their letter."""
+        for letters, marks in _MARKED.findall(data):
+            super().draw(letters)
+            cells, place = self.buffer[self.cursor.y], self.cursor.x - 1
+            if marks and place >= 0:
+                cells[place] = cells[place]._replace(data=cells[place].data + marks)
+
     def write_process_input(self, data: str) -> None:
         self._answer(data)
 
 
 class Terminal:
-    """A program of Python on a terminal of 80 columns, with the screen as a user sees it.
+    """A program of Python on a terminal, with the screen as a user sees it.
 
     The screen's own buffer is wider, so that a line that is too long shows.
 
@@ -40,6 +49,7 @@ class Terminal:
     """
 
     columns = 80
+    """Width of all terminals."""
 
     def __init__(self, *words: str, rows: int = 24, **environment: str) -> None:
         env = {**os.environ, "TERM": "xterm-256color", "PYTHONUNBUFFERED": "1", **environment}

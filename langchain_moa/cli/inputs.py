@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from langchain_moa.cli.terminal import on_one_line, stdin_is_terminal
+from langchain_moa.cli.terminal import on_one_line, somebody_answers
 from langchain_moa.config.text_files import checked_text, decoded
 from langchain_moa.errors import MoAConfigurationError
 
@@ -69,7 +69,7 @@ def may_be_written(path: Path, *, force: bool, mend: str) -> None:
     if free:
         return
     shown = on_one_line(str(path))
-    if not stdin_is_terminal() or not sys.stdout.isatty():
+    if not somebody_answers():
         msg = f"{shown} exists; {mend} to write over it."
         raise MoAConfigurationError(msg)
     if not click.confirm(f"{shown} exists. Write over it?", default=False):

@@ -52,8 +52,13 @@ def write_data(text: str) -> None:
 
 
 def stdin_is_terminal() -> bool:
-    """Whether somebody may answer questions."""
+    """Whether somebody may type."""
     return sys.stdin.isatty()
+
+
+def somebody_answers() -> bool:
+    """Whether somebody sees a question, and may answer it."""
+    return stdin_is_terminal() and sys.stdout.isatty()
 
 
 def open_what_is_closed() -> None:

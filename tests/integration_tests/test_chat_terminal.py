@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from langchain_moa.testing import LoopbackServer, ModelBehavior
 from tests.commands import MIXTURE, MODELS, asked, user_turns
@@ -352,6 +353,35 @@ def test_ask_shows_members_and_then_the_answer(chat: Chat, server: LoopbackServe
     terminal = chat("Well?", *MIXTURE, command="ask", prompt="asking")
     assert terminal.ends() == 0
     assert terminal.text.split() == ["The", "answer."]  # the display is gone
+
+
+SCRIPTS = {
+    "Chinese": ("是**“重点”**吗？", "是“重点”吗？", "这是一段很长的中文文本，在窄终端里换行。" * 3),
+    "Arabic": (
+        "ابدأ من **الجسر** ثم",
+        "ابدأ من الجسر ثم",
+        "هذا نص عربي طويل ينكسر فيه السطر " * 2,
+    ),
+    "Thai": ("ไทย**(หนา)**นี้", "ไทย(หนา)นี้", "นี่คือข้อความภาษาไทยที่ยาวพอ " * 5),
+}
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_every_script_fits_the_terminal_and_is_whole(
+    columns: int, chat: Chat, server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Terminal, "columns", columns)
+    paragraphs = (f"{said}\n\n{long}\n\n- {long}" for said, _, long in SCRIPTS.values())
+    server.models[AGGREGATOR] = says("\n\n".join(paragraphs))
+    terminal = chat("Well?", *MIXTURE, command="ask", prompt="", rows=60)
+    assert terminal.ends() == 0
+    lines = [line.strip() for line in terminal.text.splitlines()]
+    assert "*" not in terminal.text
+    assert max(map(cell_len, lines)) <= columns
+    together = "".join(lines).replace(" ", "")
+    for _, shown, long in SCRIPTS.values():
+        assert shown in lines
+        assert together.count(long.replace(" ", "")) == 2  # no line break loses any of it
 
 
 def test_ask_can_be_cancelled(chat: Chat, server: LoopbackServer) -> None:

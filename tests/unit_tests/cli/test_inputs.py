@@ -119,8 +119,7 @@ def test_nothing_is_written_over_without_leave(cli: Cli, tmp_path: Path) -> None
 
 
 def test_a_person_is_asked_before_a_file_is_written_over(cli: Cli, tmp_path: Path) -> None:
-    cli.environment.setattr("langchain_moa.cli.inputs.stdin_is_terminal", lambda: True)
-    cli.environment.setattr("sys.stdout.isatty", lambda: True)
+    cli.environment.setattr("langchain_moa.cli.inputs.somebody_answers", lambda: True)
     path = tmp_path / "moa.toml"
     for leave in (False, True):
         cli.environment.setattr(click, "confirm", lambda *_, leave=leave, **__: leave)
