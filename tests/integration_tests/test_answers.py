@@ -177,14 +177,14 @@ async def test_sync_call_inside_a_running_loop() -> None:
         assert (await llm.ainvoke("Capital of France?")).text == "The capital of France is Paris."
 
 
+def is_answered(server: LoopbackServer, model: str) -> bool:
+    return any(request.finished for request in server.requests_for(model))
+
+
 def test_records_are_in_order_whatever_comes_first() -> None:
-    models = {
-        ALPHA: says("slow", latency=0.3),
-        BETA: says("fast"),
-        GAMMA: says("medium", latency=0.1),
-        AGGREGATOR: says("ok"),
-    }
-    with LoopbackServer(models) as server:
+    with LoopbackServer({BETA: says("fast"), AGGREGATOR: says("ok")}) as server:
+        server.models[GAMMA] = says("medium", once=lambda: is_answered(server, BETA))
+        server.models[ALPHA] = says("slow", once=lambda: is_answered(server, GAMMA))
         llm = mixture(server, reference_models=PROPOSERS, include_proposals=True)
         record = llm.invoke("Go").response_metadata["moa"]
         assert [p["text"] for p in record["proposals"]] == ["slow", "fast", "medium"]

@@ -29,8 +29,11 @@ STATUS = {
     "broken": "failed",
     "hangs": "timed_out",
 }
-TIMEOUT = 0.3
-"""Seconds that a hanging member costs; the others take a few thousandths of it."""
+TIMEOUTS = (0.3, 0.3, 1.0, 5.0, 20.0)
+"""Seconds that a hanging member costs; the others take a few thousandths of them.
+
+The next ones are taken where the machine stood still for so long that a quick member was late.
+"""
 LONG = 30.0
 _PROPOSAL = re.compile(r"draft (\d)\.(\d)")
 STABLE = settings(
@@ -157,7 +160,7 @@ class Course:
         return [p for p in usable if p.layer == max(u.layer for u in usable)]
 
 
-def mixture(case: Case, free: threading.Event) -> MoAChatModel:
+def mixture(case: Case, free: threading.Event, seconds: float) -> MoAChatModel:
     return MoAChatModel(
         reference_models=[
             [member(f"m{i}.{j}", f"draft {i}.{j}", b, free) for j, b in enumerate(layer)]
@@ -170,8 +173,8 @@ def mixture(case: Case, free: threading.Event) -> MoAChatModel:
         max_retries=case.max_retries,
         on_no_proposals=case.on_no_proposals,
         on_aggregator_failure=case.on_aggregator_failure,
-        proposer_timeout=TIMEOUT,
-        aggregator_timeout=TIMEOUT,
+        proposer_timeout=seconds,
+        aggregator_timeout=seconds,
         include_proposals=True,
     )
 
@@ -189,9 +192,9 @@ async def asked(llm: MoAChatModel) -> AIMessage:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-def course_of(case: Case, way: str) -> Course:
+def course_of(case: Case, way: str, seconds: float) -> Course:
     free = threading.Event()
-    llm = mixture(case, free)
+    llm = mixture(case, free, seconds)
     judges: Any = llm.aggregator
     try:
         answer = llm.invoke("Go") if way == "invoke" else asyncio.run(asked(llm))
@@ -216,8 +219,8 @@ def was_disturbed(course: Course) -> bool:
 
 
 def undisturbed(case: Case, way: str) -> Course:
-    for _ in range(5):
-        course = course_of(case, way)
+    for seconds in TIMEOUTS:
+        course = course_of(case, way, seconds)
         if not was_disturbed(course):
             break
     return course
@@ -374,8 +377,7 @@ def test_a_quorum_does_not_wait_for_who_hangs(way: str, quorum: float) -> None:
         ((well, hangs, well, hangs, well, hangs),), (well,), quorum, 0.0, 1, 0, "raise", "raise"
     )
     free = threading.Event()
-    llm = mixture(case, free)
-    llm.proposer_timeout = LONG
+    llm = mixture(case, free, LONG)
     answer = llm.invoke("Go") if way == "invoke" else asyncio.run(asked(llm))
     free.set()
     statuses = [p["status"] for p in answer.response_metadata["moa"]["proposals"]]
@@ -388,8 +390,7 @@ def test_nobody_is_waited_for_when_the_minimum_is_out_of_reach(way: str) -> None
     hangs, broken = Behavior("hangs", 0.0), Behavior("broken", 0.0)
     case = simple((hangs, broken), hangs, min_proposals=2)
     free = threading.Event()
-    llm = mixture(case, free)
-    llm.proposer_timeout = LONG
+    llm = mixture(case, free, LONG)
     with pytest.raises(NotEnoughProposalsError) as caught:
         _ = llm.invoke("Go") if way == "invoke" else asyncio.run(asked(llm))
     free.set()
