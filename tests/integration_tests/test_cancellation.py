@@ -288,10 +288,10 @@ async def test_an_interrupt_ends_the_program(
         text=True,
     )
     try:
-        await until(lambda: all(map(server.requests_for, hanging)), 60)
+        await until(lambda: all(map(server.requests_for, hanging)), 200)
         program.send_signal(signal.SIGINT)
         # members would have had two minutes and more
-        output, _ = await asyncio.to_thread(program.communicate, timeout=60)
+        output, _ = await asyncio.to_thread(program.communicate, timeout=100)
     finally:
         program.kill()
     assert (output, program.returncode) == ("interrupted\n", 0)
