@@ -64,7 +64,9 @@ class ProposalQuestion:
     def request(self, member: Member, *, in_thread: bool) -> MemberCall:
         """A request to one of them, ready to be made."""
         mixture = self.call.mixture
-        read = read_by(mixture, member, self._history(member), self.shown, self.rooms)
+        bound = self._bound(member)
+        given = bound.arguments if bound is not None else {}
+        read = read_by(mixture, member, self._history(member), self.shown, self.rooms, given)
         require_taken(mixture, member, read.left_out)
         asked = self._asked(member, in_thread=in_thread)
         return prepare_call(member, asked, read, self._own_config, redaction=mixture.redaction)

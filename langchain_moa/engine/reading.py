@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple, cast
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, cast
 
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.language_models.model_profile import ModelProfile
@@ -20,6 +21,7 @@ from langchain_moa.mixture import Mixture
 from langchain_moa.proposals.fences import fence_key
 from langchain_moa.proposals.fitting import (
     PROPOSAL_TOKENS,
+    bound_tokens,
     estimated_tokens,
     input_tokens,
     shortened,
@@ -33,6 +35,9 @@ _FENCE_TOKENS: Final = 44
 """What stands around one proposal."""
 _SAFE_SHARE: Final = 0.9
 """Of a context window: tokens are estimated, and by each tokenizer counted otherwise."""
+
+
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Reading(NamedTuple):
@@ -120,6 +125,7 @@ def read_by(
     messages: Sequence[BaseMessage],
     proposals: Sequence[Proposal],
     rooms: Rooms | None = None,
+    bound: Mapping[str, Any] = _NOTHING,
 ) -> Reading:
     """The conversation as a member reads it, and what it does not get of it.
 
@@ -129,12 +135,14 @@ def read_by(
         messages: What it may see of the conversation. It is not changed.
         proposals: Those that it is to read, if they are usable.
         rooms: How much of them it may get at most, where an endpoint has told.
+        bound: The call arguments bound to it: tools and schemas take room, too.
     """
     left_out = lacks(mixture, member, messages)
     taken = without_content(messages, mixture.profile_of(member))
     texts = [proposal.text for proposal in proposals if proposal.usable]
     most = None if rooms is None else rooms.of(member)
-    room = _lowest([_room(mixture, member, taken, len(texts)), most])
+    room = _room(mixture, member, taken, len(texts))
+    room = _lowest([None if room is None else max(0, room - bound_tokens(bound)), most])
     if room is not None and sum(map(estimated_tokens, texts)) > room:
         left_out = [*left_out, PROPOSAL_TEXT]
         # what is left of none is left out; the conversation itself is never cut

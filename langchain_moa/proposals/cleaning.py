@@ -96,9 +96,10 @@ class CleanStream:
         calls = [self._fields(c, ("call", c["index"]), _call) for c in chunk.tool_call_chunks]
         if not _same(calls, chunk.tool_call_chunks):
             update["tool_call_chunks"] = calls
-        beside = self._fields(chunk.additional_kwargs, ("beside",), _beside)
-        if beside is not chunk.additional_kwargs:
-            update["additional_kwargs"] = beside
+        if chunk.additional_kwargs:
+            beside = self._fields(chunk.additional_kwargs, ("beside",), _beside)
+            if beside is not chunk.additional_kwargs:
+                update["additional_kwargs"] = beside
         taken = chunk.model_copy(update=update) if update else chunk
         if chunk.chunk_position != "last" or (rest := self.rest()) is None:
             return taken

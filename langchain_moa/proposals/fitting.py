@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from bisect import bisect
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from operator import itemgetter
@@ -30,6 +30,9 @@ MESSAGE_TOKENS: Final = 4
 
 MARK: Final = "\n[... shortened]"
 """What a shortened text ends with."""
+
+_READ: Final = ("tools", "functions", "response_format")
+"""Call arguments that a model reads beside the conversation."""
 
 _LEAST: Final = 4
 """Tokens, about a long word: a text of which less would be left is left out."""
@@ -126,7 +129,7 @@ def input_tokens(messages: Sequence[BaseMessage]) -> int:
     """About how many tokens a conversation is as a model's input.
 
     Counted are texts, tool calls as JSON, `MEDIA_TOKENS` for each image, sound or file, and
-    `MESSAGE_TOKENS` for each message. Definitions of tools are not counted.
+    `MESSAGE_TOKENS` for each message. What is bound to the model counts `bound_tokens`.
 
     Args:
         messages: The conversation, or a part of it: the parts add up to the whole.
@@ -137,6 +140,16 @@ def input_tokens(messages: Sequence[BaseMessage]) -> int:
         10
     """
     return sum(_message_tokens(message) for message in messages)
+
+
+def bound_tokens(arguments: Mapping[str, Any]) -> int:
+    """About how many tokens the tools and the schema in a call's arguments are, as JSON.
+
+    Example:
+        >>> bound_tokens({"temperature": 0.5})
+        0
+    """
+    return sum(_json_tokens(arguments[name]) for name in _READ if arguments.get(name))
 
 
 def shortened(texts: Sequence[str], room: int) -> list[str]:

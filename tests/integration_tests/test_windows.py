@@ -68,6 +68,22 @@ def requests() -> dict[str, dict[str, Any]]:
     return sent
 
 
+def test_tools_take_room_too() -> None:
+    described = {"type": "string", "description": LANGUAGES["chinese"] * 10}
+    parameters = {"type": "object", "properties": {"word": described}}
+    tool = {"name": "look_up", "description": "Looks up.", "parameters": parameters}
+    models = {AGGREGATOR: says("Good."), **dict.fromkeys(PROPOSERS, says("word " * 5000))}
+    with LoopbackServer(models) as server:
+        llm = mixture(server, max_input_tokens={AGGREGATOR: WINDOW}, describe_tools=False)
+        llm.bind_tools([{"type": "function", "function": tool}]).invoke("What does it mean?")
+        (body,) = bodies(server, AGGREGATOR)
+    tools = json.dumps(body["tools"], ensure_ascii=False)
+    assert most_tokens(tools) > 1000
+    text = body["messages"][-1]["content"]
+    assert text.count(MARK) == 2
+    assert most_tokens(text) + most_tokens(tools) <= WINDOW
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_shortened_proposals_fit(language: str, requests: dict[str, dict[str, Any]]) -> None:
     contents = [message["content"] for message in requests[language]["messages"]]
