@@ -264,7 +264,7 @@ class AnswerQuestion:
         runnable = final.aggregating(member, in_thread=in_thread)
         model, arguments = model_and_arguments(runnable)
         history = history_for_aggregator(seen_by(mixture, member, final.messages), model, arguments)
-        read = read_by(mixture, member, history, final.shown, self.rooms, arguments)
+        read = read_by(mixture, member, history, final.shown, self.rooms, bound=arguments)
         require_taken(mixture, member, read.left_out)
         return prepare_call(member, runnable, read, final.config, redaction=mixture.redaction)
 

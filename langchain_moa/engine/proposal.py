@@ -66,7 +66,7 @@ class ProposalQuestion:
         mixture = self.call.mixture
         bound = self._bound(member)
         given = bound.arguments if bound is not None else {}
-        read = read_by(mixture, member, self._history(member), self.shown, self.rooms, given)
+        read = read_by(mixture, member, self._history(member), self.shown, self.rooms, bound=given)
         require_taken(mixture, member, read.left_out)
         asked = self._asked(member, in_thread=in_thread)
         return prepare_call(member, asked, read, self._own_config, redaction=mixture.redaction)

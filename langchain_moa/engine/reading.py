@@ -125,6 +125,7 @@ def read_by(
     messages: Sequence[BaseMessage],
     proposals: Sequence[Proposal],
     rooms: Rooms | None = None,
+    *,
     bound: Mapping[str, Any] = _NOTHING,
 ) -> Reading:
     """The conversation as a member reads it, and what it does not get of it.
