@@ -91,9 +91,6 @@ ENDINGS: Final[Mapping[str, Ending]] = {
 }
 """What each known finish reason means."""
 
-UNSPECIFIED: Final = "unspecified"
-"""The reason of a stream that came to its end mark and never gave one."""
-
 
 def ending_of(reason: Any) -> Ending:
     """What a finish reason means; one that is unknown, or no text, means a whole answer.

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Final
 
-import openai
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatResult
@@ -29,6 +28,7 @@ from typing_extensions import override
 
 from langchain_moa.providers.accounts import endpoint_of
 from langchain_moa.providers.clients import http_clients
+from langchain_moa.providers.events import AsyncPieces, Pieces
 from langchain_moa.providers.headers import leave_out_foreign_headers
 
 _PATH: Final = "/chat/completions"
@@ -144,7 +144,7 @@ class _PlainCompletions(Completions):
         if not arguments.keys() <= _known_arguments():  # the SDK says what is wrong with them
             return super().create(**arguments)
         request = _request(arguments)
-        return self._client.post(_PATH, cast_to=object, stream_cls=openai.Stream[object], **request)
+        return self._client.post(_PATH, cast_to=object, stream_cls=Pieces, **request)
 
     @cached_property
     def with_raw_response(self) -> Any:
@@ -167,9 +167,7 @@ class _AsyncPlainCompletions(AsyncCompletions):
         if not arguments.keys() <= _known_arguments():
             return await super().create(**arguments)
         request = _request(arguments)
-        return await self._client.post(
-            _PATH, cast_to=object, stream_cls=openai.AsyncStream[object], **request
-        )
+        return await self._client.post(_PATH, cast_to=object, stream_cls=AsyncPieces, **request)
 
     @cached_property
     def with_raw_response(self) -> Any:

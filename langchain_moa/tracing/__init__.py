@@ -19,4 +19,6 @@ Each line has a test in `tests/unit_tests/tracing/test_private.py` that notices 
   `with_raw_response` without types.
 - httpx's (or httpx2's) `_init_transport` and `_init_proxy_transport`, in `providers.transport`:
   connections per process and event loop, behind the proxies that the client finds. A factory.
+- openai's `Stream._iter_events` and `__stream__`, and their async twins, in `providers.events`: a
+  stream does not tell whether it came to its end mark. An attribute that does.
 """

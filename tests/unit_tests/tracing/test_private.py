@@ -6,6 +6,7 @@ import inspect
 from contextvars import ContextVar
 from typing import Any
 
+import openai
 import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableLambda
@@ -69,3 +70,9 @@ def test_the_payload_of_an_openai_request() -> None:
 def test_clients_make_their_transports_in_methods(client: str, name: str) -> None:
     assert name in LISTED
     assert callable(getattr(getattr(http, client), name))
+
+
+@pytest.mark.parametrize("kind", [openai.Stream, openai.AsyncStream])
+def test_the_events_of_a_stream(kind: type[object]) -> None:
+    # what they do is held by tests of streams' ends, over HTTP
+    assert {"_iter_events", "__stream__"} <= vars(kind).keys()
