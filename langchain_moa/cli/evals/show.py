@@ -186,7 +186,7 @@ def ended(plan: Plan, found: Outcome, scores: Sequence[Any], *, as_json: bool) -
     if told is not None and not as_json:
         click.echo(printable(told.headline))
         for each in told.comparisons:
-            if each.sentence != told.headline:
+            if not each.best_member:  # that is the headline
                 click.echo(printable(each.sentence))
     if as_json:
         summary = {
