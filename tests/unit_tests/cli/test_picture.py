@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import pytest
 from IPython.core.formatters import DisplayFormatter
 from langgraph.checkpoint.memory import InMemorySaver
@@ -17,7 +17,8 @@ from langchain_moa import MoAChatModel, MoAConfigurationError, create_moa_graph
 from langchain_moa.cli.picture import draw_png
 from langchain_moa.testing import ScriptedChatModel
 
-DEJAVU = Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+MATPLOTLIB = str(getattr(find_spec("matplotlib"), "origin", ""))  # to import it warns
+DEJAVU = Path(MATPLOTLIB).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
 """A font with Arabic letters, which the one that Pillow brings has not."""
 NOBODYS = "\U0010fffd"
 """A character for private use."""
