@@ -21,6 +21,8 @@ from langchain_moa.evals.upstream_types import (
     SingleJudgment,
 )
 
+_BASELINE, _MODEL = 1, 2
+"""Preferences for one of both."""
 _T = TypeVar("_T")
 
 _SHAPES: Final = (
@@ -55,7 +57,7 @@ def read_annotations(path: Path) -> list[Annotation]:
             field(record, "output_2", str, path, number)
         if record.get("preference") is not None or "preference" not in record:
             preference = field(record, "preference", float, path, number)
-            if not (preference == 0 or 1 <= preference <= 2 or math.isnan(preference)):  # noqa: PLR2004
+            if not (preference == 0 or _BASELINE <= preference <= _MODEL or math.isnan(preference)):
                 problem = f"row {number}: field 'preference' is {preference}, not 1 to 2, or null."
                 raise DataFileError(path, problem)
         record["annotator"] = str(record.get("annotator") or "unnamed")

@@ -24,6 +24,14 @@ _LONGEST: Final = 34
 """Characters of a name in a picture; tables have the whole of it."""
 _MOST: Final = 5
 """Models in a radar: more cannot be told apart."""
+_FEWEST_POINTS: Final = 2
+"""Models that a picture of costs compares."""
+_FEWEST_AXES: Final = 3
+"""Axes that span a radar."""
+_SHORT_SCALE: Final = 2
+"""A scale no longer than this has a ring at every half."""
+_UPRIGHT: Final = 0.1
+"""Sine of the angle below which an axis points up or down."""
 _INK: Final = "#1a1a1a"
 _COLORS: Final = {
     "mixture": "#3f78a8",
@@ -192,7 +200,7 @@ def cost(summary: Summary) -> Figure | None:
         for model in summary.models
         if (usd := model.tally.usd) is not None and (score := _quality(summary, model)) is not None
     ]
-    if len(points) < 2:  # noqa: PLR2004
+    if len(points) < _FEWEST_POINTS:
         return None
     figure = Figure(figsize=(_WIDTH, 5.2), layout="constrained")
     axes = figure.subplots()
@@ -309,7 +317,7 @@ def radar(
     from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
 
     shown = {model: found for model, found in values.items() if found}
-    if not shown or len(names) < 3:  # noqa: PLR2004
+    if not shown or len(names) < _FEWEST_AXES:
         return None
     figure = Figure(figsize=(7.2, 7.4), layout="constrained")
     axes = cast("PolarAxes", figure.add_subplot(projection="polar"))
@@ -333,13 +341,13 @@ def radar(
     while low > lowest:
         low -= 1
     axes.set_ylim(low, high)
-    step = 0.5 if high - low <= 2 else 1  # noqa: PLR2004
+    step = 0.5 if high - low <= _SHORT_SCALE else 1
     axes.set_yticks([low + step * n for n in range(1, 1 + round((high - low) / step))])
     axes.set_xticks(angles, names)
     for angle, label in zip(angles, axes.get_xticklabels(), strict=True):
         side = math.sin(angle)  # beside the rim, never on it
         label.set_horizontalalignment(
-            "center" if abs(side) < 0.1 else "left" if side > 0 else "right"  # noqa: PLR2004
+            "center" if abs(side) < _UPRIGHT else "left" if side > 0 else "right"
         )
     axes.tick_params(axis="y", labelsize="small", colors="#555555")
     axes.set_rlabel_position(180 / len(names))

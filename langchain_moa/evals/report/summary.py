@@ -36,6 +36,8 @@ from langchain_moa.evals.report.tallies import (
 )
 from langchain_moa.evals.types import Answer, Judgment, Run, RunModel
 
+_FEWEST_MEMBERS: Final = 2
+"""Members that something can be selected among."""
 _EVEN: Final = 50.0
 """A model's win rate against itself."""
 
@@ -271,7 +273,7 @@ def _comparisons(
 
 
 def _ceiling(members: Sequence[Mapping[str, float]], measure: Measure) -> Ceiling | None:
-    if len(members) < 2 or not set.intersection(*(set(scores) for scores in members)):  # noqa: PLR2004
+    if len(members) < _FEWEST_MEMBERS or not set.intersection(*map(set, members)):
         return None
     return ceiling(members, measure.good)
 

@@ -93,8 +93,8 @@ def score_mt_bench(
     return {
         "model": judgments[0]["model"],
         "judge": judgments[0]["judge"][0],
-        "turn_1": _mean(row["score"] for row in scored if row["turn"] == 1),
-        "turn_2": _mean(row["score"] for row in scored if row["turn"] == 2),  # noqa: PLR2004
+        "turn_1": _mean_of_turn(scored, 1),
+        "turn_2": _mean_of_turn(scored, 2),
         "average": _mean(row["score"] for row in scored),
         "n": len(judgments),
         "n_failed": len(judgments) - len(scored),
@@ -144,6 +144,10 @@ def _pairs_of(name: str, judgments: Iterable[PairJudgment]) -> MTBenchPairs:
         "loss_rate": losses / n if n else None,
         "win_rate_adjusted": (wins + ties / 2) / n if n else None,
     }
+
+
+def _mean_of_turn(rows: Iterable[SingleJudgment], turn: int) -> float | None:
+    return _mean(row["score"] for row in rows if row["turn"] == turn)
 
 
 def _mean(values: Iterable[float]) -> float | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from langchain_moa.evals.manifest import write_manifest
-from langchain_moa.evals.types import Answer, Judgment, RunModel
+from langchain_moa.evals.types import Answer, Judgment, Run, RunModel
 
 MIXTURE, ALPHA, BETA, SELF = "moa", "acme/alpha", "acme/beta", "self-moa (acme/alpha)"
 ROLES: tuple[tuple[str, Any], ...] = (
@@ -28,7 +28,7 @@ def answer(row: str, model: str, output: str | None = "An answer.", **fields: An
         "usage": {"input_tokens": 10, "output_tokens": 20, "total_tokens": 30},
         "usd": {MIXTURE: 0.03, SELF: 0.02}.get(model, 0.005), "seconds": 2.0,
     }  # fmt: skip
-    return Answer(**{**made, **fields})  # type: ignore[typeddict-item]
+    return cast("Answer", {**made, **fields})
 
 
 def judged(row: str, model: str, **fields: Any) -> Judgment:
@@ -40,7 +40,7 @@ def judged(row: str, model: str, **fields: Any) -> Judgment:
         "raw": "[[A]]", "error": None, "seconds": 1.0, "usd": 0.001, "at": AT,
         "usage": {"input_tokens": 100, "output_tokens": 1, "total_tokens": 101},
     }  # fmt: skip
-    return Judgment(**{**made, **fields})  # type: ignore[typeddict-item]
+    return cast("Judgment", {**made, **fields})
 
 
 def both_orders(row: str, other: str, first: str | None, second: str | None) -> list[Judgment]:
@@ -89,5 +89,5 @@ def run_folder(
         "started": AT,
         "finished": AT,
     }
-    write_manifest(folder, {**made, **fields})  # type: ignore[typeddict-item]
+    write_manifest(folder, cast("Run", {**made, **fields}))
     return folder

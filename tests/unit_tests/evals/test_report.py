@@ -8,7 +8,7 @@ import math
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -149,9 +149,9 @@ def test_one_model_alone(tmp_path: Path) -> None:
 
 def test_each_judge_has_a_summary_of_its_own(tmp_path: Path) -> None:
     rows = [judged(row, MIXTURE, score=1.0, read="metric", judge="one") for row in ROWS]
-    again = [{**judgment, "judge": "two", "score": 0.0} for judgment in rows]
+    again = [judged(row, MIXTURE, score=0.0, read="metric", judge="two") for row in ROWS]
     answers = [answer(row, MIXTURE) for row in ROWS]
-    folder = run_folder(tmp_path / "run", answers, [*rows, *again], models=ROLES[:1], metric="m")  # type: ignore[list-item]
+    folder = run_folder(tmp_path / "run", answers, [*rows, *again], models=ROLES[:1], metric="m")
     found = summaries(read_run(folder))
     assert [(s.judge, s.first.score.mean if s.first.score else None) for s in found] == [
         ("one", 100),
@@ -174,12 +174,12 @@ def test_ratings_and_pairs_of_mt_bench(tmp_path: Path) -> None:
         for turn in (1, 2)
     ]
     judgments = [
-        {**pair, "suite": "mt_bench", "turn": turn}
+        cast("Judgment", {**pair, "suite": "mt_bench", "turn": turn})
         for row in rows
         for turn in (1, 2)
         for pair in both_orders(row, ALPHA, "model", "model" if turn == 1 else "tie")
     ]
-    folder = run_folder(tmp_path / "run", answers, judgments, suite="mt_bench", models=ROLES[:2])  # type: ignore[arg-type]
+    folder = run_folder(tmp_path / "run", answers, judgments, suite="mt_bench", models=ROLES[:2])
     [run] = write_report([folder], tmp_path / "out", data=data)["runs"]
     assert [(s["model"], s["win"], s["tie"]) for s in run["scores"]] == [
         (MIXTURE, 7, 7),
