@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Final, Literal
 
+from langchain_moa.evals.extra import extra
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -181,7 +183,8 @@ def bootstrap(values: Sequence[float], *, resamples: int = RESAMPLES, seed: int 
         >>> bootstrap([1.0, 1.0, 1.0])
         Estimate(mean=1.0, low=1.0, high=1.0, n=3)
     """
-    import numpy as np  # noqa: PLC0415 - an extra
+    with extra():
+        import numpy as np  # noqa: PLC0415 - an extra
 
     sample = np.asarray(values, dtype=float)
     n = len(sample)
@@ -265,7 +268,8 @@ def clopper_pearson(hits: int, n: int, *, confidence: float = CONFIDENCE) -> tup
         >>> low, round(high, 4)
         (0.0, 0.3085)
     """
-    from scipy.special import betaincinv  # noqa: PLC0415 - an extra
+    with extra():
+        from scipy.special import betaincinv  # noqa: PLC0415 - an extra
 
     tail = (1 - confidence) / 2
     low = float(betaincinv(hits, n - hits + 1, tail)) if hits else 0.0
@@ -290,7 +294,8 @@ def win_rate_at_equal_length(
         >>> win_rate_at_equal_length([1.0, 1.0, 0.0, 0.0], [5.0, -5.0, 5.0, -5.0]).mean
         0.5
     """
-    import numpy as np  # noqa: PLC0415 - an extra
+    with extra():
+        import numpy as np  # noqa: PLC0415 - an extra
 
     y = np.asarray(outcomes, dtype=float)
     given = np.asarray(lengths, dtype=float)
@@ -311,7 +316,8 @@ def _logistic_fit(
     features: NDArray[np.float64], y: NDArray[np.float64]
 ) -> tuple[float, float] | None:
     """The intercept and its standard error by Newton's steps; `None` where there is no maximum."""
-    import numpy as np  # noqa: PLC0415 - an extra
+    with extra():
+        import numpy as np  # noqa: PLC0415 - an extra
 
     weights = np.zeros(features.shape[1])
     for _ in range(_STEPS):

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final, cast
 
-from langchain_moa.errors import MissingExtraError
+from langchain_moa.evals.extra import extra
 from langchain_moa.evals.reading import DataFileError
 
 DATA_VARIABLE: Final = "LANGCHAIN_MOA_DATA"
@@ -149,9 +149,6 @@ def _by_hand(file: SourceFile) -> str:
 
 
 def _pooch() -> ModuleType:
-    try:
+    with extra():
         import pooch  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        msg = "downloads need the extra evals: pip install 'langchain-moa[evals]'."
-        raise MissingExtraError(msg) from error
     return cast("ModuleType", pooch)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
+from langchain_moa.evals.extra import extra
 from langchain_moa.evals.report.summary import Against, ModelSummary, Summary
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ def _win_rate(against: Against) -> tuple[float, float | None, float | None]:
 
 
 def _figure(rows: int) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
+    with extra():
+        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
 
     figure = Figure(figsize=(_WIDTH, 1.7 + 0.45 * rows), layout="constrained")
     axes = figure.subplots()
@@ -171,7 +173,8 @@ def _room_for_values(axes: Axes, ends: Sequence[float], summary: Summary) -> Non
 
 
 def _legend(axes: Axes, roles: Sequence[str]) -> None:
-    from matplotlib.patches import Patch  # noqa: PLC0415 - an extra
+    with extra():
+        from matplotlib.patches import Patch  # noqa: PLC0415 - an extra
 
     there = [role for role in _ROLES if role in roles]
     if len(there) > 1:
@@ -193,7 +196,8 @@ def cost(summary: Summary) -> Figure | None:
     Returns:
         The picture; `None` where fewer than two models have a score and a known price.
     """
-    from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
+    with extra():
+        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
 
     points = [
         (model, usd, score)
@@ -268,7 +272,8 @@ def _name_points(
     figure: Figure, axes: Axes, points: Sequence[tuple[ModelSummary, float, float]]
 ) -> None:
     """Name each point beside it, as near as no other name or point is in the way."""
-    from matplotlib.transforms import Bbox  # noqa: PLC0415 - an extra
+    with extra():
+        from matplotlib.transforms import Bbox  # noqa: PLC0415 - an extra
 
     figure.draw_without_rendering()  # extents depend on the layout
     reach = _MARK / 2 * figure.dpi / 72
@@ -314,7 +319,8 @@ def radar(
     Returns:
         The picture; `None` where no model has a value, or there are fewer than three axes.
     """
-    from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
+    with extra():
+        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
 
     shown = {model: found for model, found in values.items() if found}
     if not shown or len(names) < _FEWEST_AXES:

@@ -19,6 +19,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_moa.errors import MoAError
+from langchain_moa.evals.extra import extra
 from langchain_moa.evals.upstream_types import Annotation
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ class LengthControl:
         )
 
     def _coefficients(self, rows: Sequence[Annotation]) -> Coefficients:
-        import numpy as np  # noqa: PLC0415 - an extra
+        with extra():
+            import numpy as np  # noqa: PLC0415 - an extra
 
         lengths = np.array([len(row["output_1"]) - len(row["output_2"] or "") for row in rows])
         spread = lengths.std(ddof=1) if len(rows) > 1 else 0.0
@@ -168,11 +170,12 @@ def _fitted(
     Each row stands there twice, as a win with its share's weight and as a loss with the rest; both
     are in the same fold.
     """
-    import numpy as np  # noqa: PLC0415 - an extra, as is the next
-    import sklearn  # noqa: PLC0415
-    from sklearn.linear_model import LogisticRegressionCV  # noqa: PLC0415
-    from sklearn.metrics import make_scorer  # noqa: PLC0415
-    from sklearn.model_selection import GroupKFold  # noqa: PLC0415
+    with extra():
+        import numpy as np  # noqa: PLC0415 - an extra, as is the next
+        import sklearn  # noqa: PLC0415
+        from sklearn.linear_model import LogisticRegressionCV  # noqa: PLC0415
+        from sklearn.metrics import make_scorer  # noqa: PLC0415
+        from sklearn.model_selection import GroupKFold  # noqa: PLC0415
 
     n = len(shares)
     won = np.repeat([1, 0], n)
@@ -217,7 +220,8 @@ def _loss(
     weight: NDArray[np.float64],
 ) -> float:
     """Log loss against shares: `half` is the share where the row stands for a win."""
-    import numpy as np  # noqa: PLC0415 - an extra
+    with extra():
+        import numpy as np  # noqa: PLC0415 - an extra
 
     share = np.where(won == 1, half, 1 - half)
     sure = np.clip(predicted, 1e-15, 1 - 1e-15)
