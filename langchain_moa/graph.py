@@ -11,8 +11,9 @@ import inspect
 import operator
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from inspect import Parameter
 from typing import Annotated, Any, Final, ParamSpec, TypeVar
@@ -131,13 +132,13 @@ def _taking(
 def _signature(settings: Any) -> inspect.Signature:
     """The arguments of a class of settings, made without building it."""
     required, optional = list[Parameter](), list[Parameter]()
-    for name, field in settings.model_fields.items():
-        if field.kw_only is False:
+    for name, given in settings.model_fields.items():
+        if given.kw_only is False:
             kind = Parameter.POSITIONAL_OR_KEYWORD
-            required.append(Parameter(name, kind, annotation=field.annotation))
+            required.append(Parameter(name, kind, annotation=given.annotation))
         else:
-            default = field.get_default(call_default_factory=True)
-            keyword = Parameter(name, Parameter.KEYWORD_ONLY, annotation=field.annotation)
+            default = given.get_default(call_default_factory=True)
+            keyword = Parameter(name, Parameter.KEYWORD_ONLY, annotation=given.annotation)
             optional.append(keyword.replace(default=default))
     return inspect.Signature([*required, *optional], return_annotation=CompiledGraph)
 
@@ -234,28 +235,58 @@ def _entrance(graph: StateGraph[Any, Any, Any, Any], mixture: Mixture) -> str | 
     return None
 
 
+@dataclass(eq=False, slots=True)
+class _LayerRun:
+    """What the nodes of one run of a layer share.
+
+    Attributes:
+        layers: The layer's state.
+        ledger: What the layer has spent.
+        nodes: How many nodes are under way.
+        broken: Whether one of them ended by an error, or was cancelled.
+    """
+
+    layers: dict[int, LayerInProgress] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=Ledger)
+    nodes: int = 0
+    broken: bool = False
+
+
 class _LayerCalls:
     """The calls in progress of the public graph's layers, for the nodes of a layer to share.
 
     Its nodes share graph state alone; but all of one run of a layer are in one checkpoint
-    namespace, which no other run has. The oldest are dropped: a layer that is that old has lost
-    its quorum's count, and waits for all.
+    namespace. A run that is resumed has the namespace of the one that was broken off, so nothing
+    is kept of that: the layer begins anew, as it does in another process. The oldest are dropped: a
+    layer that is that old has lost its quorum's count, and waits for all.
     """
 
     def __init__(self, mixture: Mixture) -> None:
         self._mixture = mixture
-        self._states: OrderedDict[str, tuple[dict[int, LayerInProgress], Ledger]] = OrderedDict()
+        self._runs: OrderedDict[str, _LayerRun] = OrderedDict()
         self._lock = threading.Lock()
 
-    def __call__(self, config: RunnableConfig) -> CallInProgress:
-        """The call as one node knows it."""
-        namespace = config.get("configurable", {}).get("checkpoint_ns", "")
+    @contextmanager
+    def __call__(self, config: RunnableConfig) -> Iterator[CallInProgress]:
+        """The call as one node knows it, while the node is under way."""
+        namespace = config.get("configurable", {}).get("checkpoint_ns", "").rpartition("|")[0]
         with self._lock:
-            state = self._states.setdefault(namespace.rpartition("|")[0], ({}, Ledger()))
-            while len(self._states) > _MOST_LAYERS:
-                self._states.popitem(last=False)
-        layers, ledger = state
-        return replace(_node_call(self._mixture, config), layers=layers, ledger=ledger)
+            known = self._runs.get(namespace)
+            run = _LayerRun() if known is None or known.broken else known
+            run.nodes += 1
+            self._runs[namespace] = run
+            while len(self._runs) > _MOST_LAYERS:
+                self._runs.popitem(last=False)
+        try:
+            yield replace(_node_call(self._mixture, config), layers=run.layers, ledger=run.ledger)
+        except BaseException:
+            run.broken = True
+            raise
+        finally:
+            with self._lock:
+                run.nodes -= 1
+                if run.broken and not run.nodes and self._runs.get(namespace) is run:
+                    del self._runs[namespace]
 
 
 def _node_call(mixture: Mixture, config: RunnableConfig) -> CallInProgress:

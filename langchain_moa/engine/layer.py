@@ -6,6 +6,7 @@ import asyncio
 import logging
 import operator
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from functools import lru_cache, partial
 from time import monotonic
@@ -45,7 +46,7 @@ class LayerOutput(TypedDict):
 
 CompiledGraph: TypeAlias = CompiledStateGraph[Any, Any, Any, Any]
 Conversation: TypeAlias = Sequence[BaseMessage]
-_Resolve: TypeAlias = Callable[[RunnableConfig], CallInProgress]
+_Resolve: TypeAlias = Callable[[RunnableConfig], AbstractContextManager[CallInProgress]]
 _Update: TypeAlias = Mapping[str, Any] | Command[str]
 
 _call: ContextVar[CallInProgress] = ContextVar("moa_call")
@@ -143,7 +144,7 @@ async def asked_together(
 @lru_cache(maxsize=256)
 def _shared_layer_graph(layer: int, shape: LayerShape) -> CompiledGraph:
     """A layer's graph for all chat models; compiling costs as much as running it."""
-    return layer_graph(lambda _: _call.get(), layer, shape, checkpointer=False)
+    return layer_graph(lambda _: nullcontext(_call.get()), layer, shape, checkpointer=False)
 
 
 def layer_graph(
@@ -168,26 +169,27 @@ def layer_graph(
 
 def _proposer_node(resolve: _Resolve, layer: int, index: int, name: str) -> Node:
     def run(state: LayerState, config: RunnableConfig) -> LayerOutput:
-        turn = Proposing(resolve(config), layer, index)
-        before = _before(turn.call, layer, state)
-        return _output_of([turn.run(state["messages"], before, config)])
+        with resolve(config) as call:
+            turn, before = Proposing(call, layer, index), _before(call, layer, state)
+            return _output_of([turn.run(state["messages"], before, config)])
 
     async def arun(state: LayerState, config: RunnableConfig) -> LayerOutput:
-        turn = Proposing(resolve(config), layer, index)
-        before = _before(turn.call, layer, state)
-        return _output_of([await turn.arun(state["messages"], before, config)])
+        with resolve(config) as call:
+            turn, before = Proposing(call, layer, index), _before(call, layer, state)
+            return _output_of([await turn.arun(state["messages"], before, config)])
 
     return Node(name, run, arun)
 
 
 def _filter_node(resolve: _Resolve, layer: int) -> Node:
     def run(state: LayerState, config: RunnableConfig) -> LayerOutput:
-        call = resolve(config)
-        return _output_of(carried_out(_filtered(call, layer, _of_layer(call, layer, state))))
+        with resolve(config) as call:
+            return _output_of(carried_out(_filtered(call, layer, _of_layer(call, layer, state))))
 
     async def arun(state: LayerState, config: RunnableConfig) -> LayerOutput:
-        call = resolve(config)
-        return _output_of(await acarried_out(_filtered(call, layer, _of_layer(call, layer, state))))
+        with resolve(config) as call:
+            own = _of_layer(call, layer, state)
+            return _output_of(await acarried_out(_filtered(call, layer, own)))
 
     return Node(FILTER_NODE, run, arun)
 

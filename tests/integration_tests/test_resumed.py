@@ -1,0 +1,96 @@
+"""A graph that is resumed begins its layer anew, and reads what other versions wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, MessagesState, StateGraph
+
+from langchain_moa import MoAChatModel
+from langchain_moa.testing import LoopbackServer, ModelBehavior
+from tests.wire import AGGREGATOR, ALPHA, BETA, Stage, says, until
+
+MODELS: Final = {ALPHA: says("a"), BETA: says("b"), AGGREGATOR: says("It is 4.")}
+CONFIG: Final[Any] = {"configurable": {"thread_id": "1"}}
+LIMIT: Final = 2.0
+"""Seconds of the layer that is broken off; they are over when it is resumed."""
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with LoopbackServer({}) as server:
+        yield Stage(server, MODELS)
+
+
+def compiled(llm: MoAChatModel, saver: InMemorySaver, kind: str) -> Any:
+    if kind == "alone":
+        return llm.graph.builder.compile(checkpointer=saver)
+    parent = StateGraph(MessagesState)
+    parent.add_node("mixture", llm.graph)
+    parent.add_edge(START, "mixture")
+    parent.add_edge("mixture", END)
+    return parent.compile(checkpointer=saver)
+
+
+OPTIONS: Final[dict[str, dict[str, Any]]] = {
+    "clock": {"layer_timeout": LIMIT, "min_proposals": 2},
+    "quorum": {"quorum": 1, "grace": LIMIT},
+    "budget": {"max_calls": 3},
+}
+
+
+@pytest.mark.parametrize("where", ["same process", "another mixture"])
+@pytest.mark.parametrize("kind", ["alone", "as a subgraph"])
+@pytest.mark.parametrize("options", OPTIONS)
+async def test_a_cancelled_layer_begins_anew(
+    stage: Stage, options: str, kind: str, where: str
+) -> None:
+    server = stage.plays({**MODELS, ALPHA: ModelBehavior(hang=True)})
+    llm, saver = stage.mixture(**OPTIONS[options]), InMemorySaver()
+    graph = compiled(llm, saver, kind)
+    running = asyncio.ensure_future(graph.ainvoke({"messages": ["2 + 2?"]}, CONFIG))
+    await until(lambda: server.requests_for(ALPHA) and server.requests_for(BETA))
+    begun = time.monotonic()
+    await asyncio.sleep(0.2)  # in which beta's proposal is written
+    running.cancel()
+    await asyncio.wait([running])
+    await until(lambda: time.monotonic() > begun + LIMIT)
+    server.models = dict(MODELS)
+    server.requests.clear()
+    if where == "another mixture":
+        graph = compiled(stage.mixture(**OPTIONS[options]), saver, kind)
+    answer = (await graph.ainvoke(None, CONFIG))["messages"][-1]
+    told = [(p["status"], p["error"]) for p in answer.response_metadata["moa"]["proposals"]]
+    assert told == [("ok", None), ("ok", None)]
+    asked = [request.model for request in server.requests]
+    assert asked[-1] == AGGREGATOR
+    assert ALPHA in asked
+
+
+@pytest.mark.parametrize(
+    ("slot", "status"),
+    [
+        ({"text": "4", "model": "old", "status": "ok", "of another version": {"a": 1}}, "ok"),
+        ({"text": "4"}, "ok"),
+        ({"model": "old"}, "empty"),
+        ({}, "empty"),
+        ({"text": "4", "status": "of another version"}, "of another version"),
+    ],
+)
+def test_what_another_version_wrote_is_read(
+    stage: Stage, slot: dict[str, Any], status: str
+) -> None:
+    stage.plays(MODELS)
+    builder = stage.mixture().graph.builder
+    graph = builder.compile(checkpointer=InMemorySaver(), interrupt_before=["aggregator"])
+    graph.invoke({"messages": ["2 + 2?"]}, CONFIG)
+    odd = {"1.0": slot, "not a slot": {}, "7.0": {"text": "of a larger mixture"}}
+    graph.update_state(CONFIG, {"moa_proposals": odd}, as_node="layer_1")
+    answer = graph.invoke(None, CONFIG)["messages"][-1]
+    statuses = [p["status"] for p in answer.response_metadata["moa"]["proposals"]]
+    assert statuses == [status, "ok"]
