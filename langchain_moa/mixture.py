@@ -38,6 +38,18 @@ _STATE_KEYS: Final = ("messages", "moa_proposals", FILTER_NODE)
 _NOT_IN_NODE_NAMES = re.compile(r"[:|\s]+")
 
 
+_OF_ASKING: Final = frozenset({"fan_out", "reuse_proposals"})
+"""Settings that say when reference models are asked."""
+_OF_NO_ANSWER: Final = frozenset(
+    {
+        *("proposer_timeout", "aggregator_timeout", "layer_timeout", "timeout", "hedge_after"),
+        *("max_retries", "circuit_breaker", "max_concurrency", "member_concurrency", "sequential"),
+        *("stream_proposals", "on_progress"),
+    }
+)
+"""Settings that say how long an answer may take and who is told, and not what it is."""
+
+
 class Settings(
     AnswerSettings,
     ProposalSettings,
@@ -141,37 +153,23 @@ class Mixture:
     @cached_property
     def fingerprint(self) -> str:
         """A hash that tells any two different mixtures apart."""
-        return fingerprint([self.drafts_fingerprint, self.settings.fan_out])
+        asking = {name: getattr(self.settings, name) for name in _OF_ASKING}
+        return fingerprint([self.drafts_fingerprint, asking])
 
     @cached_property
     def drafts_fingerprint(self) -> str:
         """The same but for when reference models are asked, which changes nothing of what they say.
 
-        An agent's middleware may ask them in one turn, and the mixture itself not in the next.
+        An agent's middleware may ask them in one turn, and the mixture itself not in the next. All
+        settings count but those that are named not to, so that a new one is not forgotten.
         """
+        names = Settings.model_fields.keys() - _OF_ASKING - _OF_NO_ANSWER
+        shaping = {name: getattr(self.settings, name) for name in names}
         return fingerprint(
             [
                 [[[c.runnable for c in m.candidates] for m in layer] for layer in self.proposers],
                 [candidate.runnable for candidate in self.aggregator.candidates],
-                self.prompt,
-                self.settings.placement,
-                repr(self.policy.shaping),
-                repr((*self.budget.bounds, self.settings.on_budget)),
-                dict(self.proposal_arguments),
-                dict(self.final_arguments),
-                self.settings.include_proposals,
-                self.keep,
-                self.settings.max_input_tokens,
-                [
-                    self.settings.describe_tools,
-                    self.settings.tools_for,
-                    self.settings.structured_proposals,
-                ],
-                [
-                    self.settings.on_unsupported,
-                    self.settings.context_filter,
-                    dict(self.settings.profiles),
-                ],
+                {**shaping, "aggregator_prompt": self.prompt},
             ]
         )
 

@@ -23,8 +23,10 @@ from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from pydantic import BaseModel, SecretStr
 
 _PLAIN: Final = (str, int, float, bool, bytes, type(None), Enum, date, UUID)
-_NO_IDENTITY: Final = frozenset(BaseChatModel.model_fields) - {"output_version"}
-"""Fields that every chat model has, and that change nothing of the answer."""
+_SHAPING: Final = frozenset({"output_version", "profile", "disable_streaming"})
+"""Fields that every chat model has, and that shape requests or answers."""
+_NO_IDENTITY: Final = frozenset(BaseChatModel.model_fields) - _SHAPING
+"""Those that change nothing of the answer."""
 _tokens: dict[int, tuple[weakref.ref[Any], str]] = {}
 
 
@@ -40,6 +42,8 @@ def _described(value: Any) -> Any:
     if isinstance(value, dict):
         items = sorted(((repr(key), item) for key, item in value.items()), key=itemgetter(0))
         return ["dict", *([key, _described(item)] for key, item in items)]
+    if isinstance(value, type) and "<locals>" not in value.__qualname__:
+        return ["type", f"{value.__module__}.{value.__qualname__}"]
     if isinstance(value, list | tuple):
         return ["list", *map(_described, value)]
     if isinstance(value, set | frozenset):
@@ -59,7 +63,8 @@ def _composite(value: Any) -> Any:
     if isinstance(value, RunnableParallel):
         return [kind, _described(dict(value.steps__))]
     if isinstance(value, RunnableWithFallbacks):
-        return [kind, *map(_described, value.runnables), _described(value.exception_key)]
+        caught = [value.exceptions_to_handle, value.exception_key]
+        return [kind, *map(_described, value.runnables), _described(caught)]
     return _leaf(value)
 
 
@@ -82,7 +87,7 @@ def _model(model: BaseLanguageModel[Any]) -> Any:
     values = {
         name: getattr(model, name, None)
         for name, field in kind.model_fields.items()
-        if name not in _NO_IDENTITY and not field.exclude
+        if name in _SHAPING or (name not in _NO_IDENTITY and not field.exclude)
     }
     fields = {name: value for name, value in values.items() if not isinstance(value, SecretStr)}
     params = model._identifying_params  # noqa: SLF001 - the hook that LangChain's cache reads
