@@ -183,13 +183,17 @@ class Mixture:
         called = self._proposing.setdefault(member, {})
         known = called.get(in_thread)
         if known is None:
-            streams = self.settings.stream_proposals and member.streams
-            runnable = member.counting if streams else member.quiet
+            runnable = member.counting if self.streams_from(member) else member.quiet
             if in_thread:
                 runnable = member.limited(runnable, self.policy.longest_proposal)
             known = with_arguments(runnable, self.proposal_arguments)
             called[in_thread] = known
         return known
+
+    def streams_from(self, member: Member) -> bool:
+        """Whether a proposal is streamed, to listeners or only from its provider."""
+        wanted = self.settings.stream_proposals or self.settings.stream_requests
+        return wanted and member.streams
 
     @cached_property
     def _proposing(self) -> MutableMapping[Member, dict[bool, Runnable[Any, Any]]]:

@@ -98,7 +98,11 @@ class ProposalQuestion:
 
     @property
     def _streams(self) -> bool:
-        return self.call.mixture.settings.stream_proposals and self._member.streams
+        return self.call.mixture.streams_from(self._member)
+
+    @property
+    def _shows(self) -> bool:
+        return self.call.mixture.settings.stream_proposals
 
     @cached_property
     def _own_config(self) -> RunnableConfig:
@@ -132,7 +136,7 @@ class ProposalQuestion:
         for piece in stepped(request.runnable.stream(request.input, request.config), scope):
             if request.over:  # a thread can't be ended from outside, but it can see that it is
                 break
-            for event, values in answer.take(as_chunk(piece)):
+            for event, values in answer.take(as_chunk(piece), shows=self._shows):
                 self.call.progress.emit(event, **self._about, **values)
         return answer.whole()
 
@@ -141,7 +145,7 @@ class ProposalQuestion:
         pieces = request.runnable.astream(request.input, request.config)
         async with aclosing(astepped(pieces, scope)) as steps:
             async for piece in steps:
-                for event, values in answer.take(as_chunk(piece)):
+                for event, values in answer.take(as_chunk(piece), shows=self._shows):
                     await self.call.progress.aemit(event, **self._about, **values)
         return answer.whole()
 
@@ -191,12 +195,12 @@ class _StreamedProposal:
         self._begun = False
         self._clean = CleanStream(request.fence_key)
 
-    def take(self, chunk: AIMessageChunk) -> Iterator[_Event]:
+    def take(self, chunk: AIMessageChunk, *, shows: bool) -> Iterator[_Event]:
         """Keep a piece; gives the events to tell."""
         chunk = self._clean.take(chunk)
         self._chunks.append(chunk)
         self._answer.take(chunk)
-        if not chunk.text:
+        if not chunk.text or not shows:
             return
         if not self._begun:
             self._begun = True

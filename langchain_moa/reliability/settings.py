@@ -54,6 +54,12 @@ class ReliabilitySettings(SettingsGroup):
         "answered, to the same member or its fallback; the first good answer counts. Both are paid "
         "for.",
     )
+    stream_requests: bool = Field(
+        default=False,
+        description="Whether proposals are streamed from the provider, which shows nothing: for "
+        "servers that go on writing an answer that nobody waits for (quorum, hedges, cancelled "
+        "calls) unless a stream is closed, and for threads, which only so can give it up.",
+    )
     max_retries: Retries = Field(
         default=2,
         description="How often a failed request is repeated if its error says that this may help "
