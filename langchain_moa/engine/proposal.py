@@ -145,6 +145,8 @@ class ProposalQuestion:
         pieces = request.runnable.astream(request.input, request.config)
         async with aclosing(astepped(pieces, scope)) as steps:
             async for piece in steps:
+                if request.over:  # a client may have swallowed the cancellation
+                    break
                 for event, values in answer.take(as_chunk(piece), shows=self._shows):
                     await self.call.progress.aemit(event, **self._about, **values)
         return answer.whole()
