@@ -22,7 +22,7 @@ $(UV):
 
 demo: export QUESTION := $(or $(value Q),What are 3 fun things to do in SF?)
 demo: $(UV) ## answer a question with four reference models and an aggregator (Q="...")
-	@$(RUN) --no-dev --quiet langchain-moa ask $$(test "$$TOGETHER_API_KEY" || echo --demo) --show-proposals \
+	@$(UV) run --frozen --inexact --extra cli --no-dev --quiet langchain-moa ask $$(test "$$TOGETHER_API_KEY" || echo --demo) --show-proposals \
 	  --verbose -- "$$QUESTION"
 
 test: $(UV) ## run all tests, and see 95 % of the core's branches covered; or some (T="tests/unit_tests -k quorum")
