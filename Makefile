@@ -43,7 +43,7 @@ types: $(UV) ## strict types of package and tests
 
 check: test lint types build ## everything that the gate runs
 
-format: $(UV) ## format the code and mend what can be mended
+format: $(UV) ## format the code and correct what can be corrected
 	$(RUN) ruff check --fix
 	$(RUN) ruff format
 

@@ -35,7 +35,7 @@ class MoAError(Exception):
 
 
 class MoAConfigurationError(MoAError, ValueError):
-    """An argument is wrong; the message names the field, the value and the mend.
+    """An argument is wrong; the message names the field, the value and what to give instead.
 
     Example:
         >>> from langchain_moa import MoAChatModel
@@ -51,7 +51,7 @@ class UnsupportedContentError(MoAError, ValueError):
 
 
 class MissingExtraError(MoAError, ImportError):
-    """A package that this use needs is not installed; the message names the mend."""
+    """A package that this use needs is not installed; the message says what to install."""
 
 
 class _PaidForError(MoAError, ModelError):
@@ -161,8 +161,8 @@ def from_validation(error: ValidationError) -> MoAConfigurationError:
     if detail["type"] == "literal_error":
         return MoAConfigurationError(f"{field}={shown(value)} is unknown; give {_choices(detail)}.")
     wanted = _MENDS.get(detail["type"])
-    mend = f"; {wanted}." if wanted else "."
-    return MoAConfigurationError(f"{field}{given}: {detail['msg']}{mend}")
+    advice = f"; {wanted}." if wanted else "."
+    return MoAConfigurationError(f"{field}{given}: {detail['msg']}{advice}")
 
 
 def _choices(detail: ErrorDetails) -> str:

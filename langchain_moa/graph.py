@@ -55,7 +55,7 @@ from langchain_moa.types import FanOutDecision
 
 _MOST_LAYERS: Final = 4096
 AGGREGATOR_NODE: Final = "aggregator"
-GATE_NODE: Final = "gate"
+FAN_OUT_NODE: Final = "fan_out"
 _LAYER: Final = "layer_"
 
 
@@ -169,7 +169,7 @@ def create_moa_graph(settings: _GraphSettings) -> CompiledGraph:
         The compiled graph.
 
     Raises:
-        MoAConfigurationError: An argument is wrong; the message says how to mend it.
+        MoAConfigurationError: An argument is wrong; the message names it and what to give.
         MissingExtraError: A string names a provider whose package is not installed.
 
     Example:
@@ -204,18 +204,18 @@ def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
     return graph.compile(name=name)
 
 
-def _is_gated(mixture: Mixture) -> bool:
+def _may_skip_layers(mixture: Mixture) -> bool:
     """Whether the layers may be passed by: no tools are bound, so each turn is a user's."""
     return mixture.settings.fan_out not in ("always", "user_turns")
 
 
 def _entrance(graph: StateGraph[Any, Any, Any, Any], mixture: Mixture) -> str | None:
-    """What comes before the first layer; `None` where that is the gate, which says who is next.
+    """What comes before the first layer; `None` where that is a node that says who is next.
 
     It decides once for all nodes, before anything is paid, and the state keeps the decision where
     a run is resumed elsewhere.
     """
-    if not _is_gated(mixture) and mixture.settings.on_unsupported == "drop_content":
+    if not _may_skip_layers(mixture) and mixture.settings.on_unsupported == "drop_content":
         return START
 
     def run(state: Any, _: RunnableConfig) -> Command[str]:
@@ -228,10 +228,10 @@ def _entrance(graph: StateGraph[Any, Any, Any, Any], mixture: Mixture) -> str | 
     async def arun(state: Any, config: RunnableConfig) -> Command[str]:
         return run(state, config)
 
-    node = Node(GATE_NODE, run, arun)
-    ways = ("layer_1", AGGREGATOR_NODE) if _is_gated(mixture) else ("layer_1",)
-    graph.add_node(GATE_NODE, node, destinations=ways)
-    graph.add_edge(START, GATE_NODE)
+    node = Node(FAN_OUT_NODE, run, arun)
+    ways = ("layer_1", AGGREGATOR_NODE) if _may_skip_layers(mixture) else ("layer_1",)
+    graph.add_node(FAN_OUT_NODE, node, destinations=ways)
+    graph.add_edge(START, FAN_OUT_NODE)
     return None
 
 
@@ -315,7 +315,7 @@ def _aggregator_node(mixture: Mixture) -> Node:
     def start(state: Any, config: RunnableConfig) -> FinalCall:
         call = _node_call(mixture, config)
         proposals = own_proposals(mixture, state.get("moa_proposals", {}))
-        if _is_gated(mixture) and state.get("moa_fan_out") == "alone":
+        if _may_skip_layers(mixture) and state.get("moa_fan_out") == "alone":
             call.fan_out, proposals = "alone", []
         require_enough(call, [p for p in proposals if p.layer == mixture.layers - 1], proposals)
         own = aggregator_config(config, mixture.layers)

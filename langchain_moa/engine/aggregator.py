@@ -39,7 +39,7 @@ from langchain_moa.messages.verdicts import judge
 from langchain_moa.proposals.cleaning import cleaned
 from langchain_moa.reliability.provider_errors import provider_error
 from langchain_moa.reliability.waiting import Result, acarried_out, carried_out
-from langchain_moa.tracing.callbacks import deaf_handlers, isolated
+from langchain_moa.tracing.callbacks import isolated, silenced_handlers
 from langchain_moa.tracing.redaction import forget_variables
 from langchain_moa.types import RECORD_KEY, EventName, Proposal
 
@@ -312,7 +312,7 @@ class StreamedQuestion(AnswerQuestion):
 
 
 def _scope(request: MemberCall) -> AbstractContextManager[None]:
-    return isolated(deaf_handlers(request.config))
+    return isolated(silenced_handlers(request.config))
 
 
 def _judged(request: MemberCall, output: Any) -> Result:

@@ -27,7 +27,7 @@ from langchain_moa.messages.tools import arguments_text, calls_as_text, with_adv
 from langchain_moa.messages.verdicts import AnswerSoFar, judge
 from langchain_moa.proposals.cleaning import CleanStream, cleaned_text
 from langchain_moa.reliability.waiting import Result
-from langchain_moa.tracing.callbacks import deaf_handlers, isolated, proposer_config
+from langchain_moa.tracing.callbacks import isolated, proposer_config, silenced_handlers
 from langchain_moa.tracing.stepping import astepped, stepped
 from langchain_moa.types import EventName, Proposal
 
@@ -132,7 +132,10 @@ class ProposalQuestion:
         return self.call.bindings.proposers.get((self.layer, self.index, place))
 
     def _streamed(self, request: MemberCall) -> AIMessageChunk:
-        answer, scope = _StreamedProposal(request), partial(isolated, deaf_handlers(request.config))
+        answer, scope = (
+            _StreamedProposal(request),
+            partial(isolated, silenced_handlers(request.config)),
+        )
         for piece in stepped(request.runnable.stream(request.input, request.config), scope):
             if request.over:  # a thread can't be ended from outside, but it can see that it is
                 break
@@ -141,7 +144,10 @@ class ProposalQuestion:
         return answer.whole()
 
     async def _astreamed(self, request: MemberCall) -> AIMessageChunk:
-        answer, scope = _StreamedProposal(request), partial(isolated, deaf_handlers(request.config))
+        answer, scope = (
+            _StreamedProposal(request),
+            partial(isolated, silenced_handlers(request.config)),
+        )
         pieces = request.runnable.astream(request.input, request.config)
         async with aclosing(astepped(pieces, scope)) as steps:
             async for piece in steps:
@@ -178,12 +184,12 @@ class ProposalQuestion:
 
 
 def _whole(request: MemberCall) -> Any:
-    with isolated(deaf_handlers(request.config)):
+    with isolated(silenced_handlers(request.config)):
         return request.runnable.invoke(request.input, request.config)
 
 
 async def _awhole(request: MemberCall) -> Any:
-    with isolated(deaf_handlers(request.config)):
+    with isolated(silenced_handlers(request.config)):
         return await request.runnable.ainvoke(request.input, request.config)
 
 

@@ -27,7 +27,7 @@ from langchain_moa.proposals.cleaning import CleanStream, cleaned
 from langchain_moa.reliability.quorum import OPEN
 from langchain_moa.reliability.threads import Worker
 from langchain_moa.reliability.waiting import Result
-from langchain_moa.tracing.callbacks import deaf_handlers, isolated
+from langchain_moa.tracing.callbacks import isolated, silenced_handlers
 from langchain_moa.tracing.stepping import astepped, stepped
 
 _END: Final = object()
@@ -199,7 +199,7 @@ async def aclose_late(result: Result) -> None:
 
 
 def _scope(request: MemberCall) -> Any:
-    return partial(isolated, deaf_handlers(request.config))
+    return partial(isolated, silenced_handlers(request.config))
 
 
 def _all(

@@ -66,7 +66,9 @@ def _of_proxies(error: Exception) -> MoAError:
     reason = " ".join(str(error).split())
     if isinstance(error, ImportError):
         return MissingExtraError(f"{shown}: {reason}")
-    return MoAConfigurationError(f"{shown} is no proxy: {reason}; mend it, or unset the variable.")
+    return MoAConfigurationError(
+        f"{shown} is no proxy: {reason}; correct it, or unset the variable."
+    )
 
 
 def _is_proxy(address: str) -> bool:

@@ -1,4 +1,4 @@
-"""Why a request failed, as a person can mend it: the cause, the address and the key's variable.
+"""Why a request failed, for a person: the cause, the address and the key's variable.
 
 Clients say "Connection error." for an address without a scheme, a port where nobody listens, a
 host that does not exist and a TLS that the server does not speak; what it was stands in the
@@ -138,7 +138,7 @@ def _origin(address: str) -> str:
 
 
 def _cause(error: BaseException, address: str) -> str:
-    """What is behind an error of a connection, with the mend where it is known."""
+    """What is behind an error of a connection, with what to do where that is known."""
     chain = list(_chain(error))
     for each in reversed(chain):  # the deepest one knows most
         told = _told(each, address)

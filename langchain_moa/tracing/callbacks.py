@@ -81,15 +81,15 @@ def get_current_run() -> RunManager | None:
     return _current_run.get()
 
 
-def isolated(deaf: Sequence[WithoutTokens] = ()) -> AbstractContextManager[None]:
+def isolated(handlers: Sequence[WithoutTokens] = ()) -> AbstractContextManager[None]:
     """Run inner calls apart from the caller's ambient config.
 
     Args:
-        deaf: The inner call's `deaf_handlers`. LangChain's configure hooks would add the
+        handlers: The inner call's `silenced_handlers`. LangChain's configure hooks would add the
             handlers that they stand for beside them; here they find these instead.
     """
-    hooks = _hooks() if deaf else ()
-    heard = [(var, one) for one in deaf for var in hooks if var.get() is one.original()]
+    hooks = _hooks() if handlers else ()
+    heard = [(var, one) for one in handlers for var in hooks if var.get() is one.original()]
     return Setting([(var_child_runnable_config, None), *heard])
 
 
@@ -99,7 +99,7 @@ def _hooks() -> list[ContextVar[Any]]:
     return [hook[0] for hook in hooks]
 
 
-def deaf_handlers(config: RunnableConfig) -> list[WithoutTokens]:
+def silenced_handlers(config: RunnableConfig) -> list[WithoutTokens]:
     """The handlers of a call that must not hear its tokens."""
     callbacks = config.get("callbacks")
     handlers = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else []

@@ -25,7 +25,7 @@ from langchain_moa.tracing.redaction import Redaction
 def silenced(
     handlers: Iterable[BaseCallbackHandler], *, is_async: bool
 ) -> list[BaseCallbackHandler]:
-    """The handlers, deaf to tokens; LangGraph's own are left out altogether."""
+    """The handlers, silenced to tokens; LangGraph's own are left out altogether."""
     silent = _no_token_async if is_async else _no_token
     return [
         WithoutTokens(handler, silent) if _wants_tokens(handler) else handler

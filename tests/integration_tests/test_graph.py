@@ -171,7 +171,7 @@ def test_a_gate_is_drawn_where_there_is_one() -> None:
         drawing = mixture(server, fan_out="every_2").graph.get_graph().draw_mermaid()
         for edge in ("__start__ --> gate", "gate -.-> layer_1", "gate -.-> aggregator"):
             assert edge in drawing
-        assert "gate" not in mixture(server).graph.get_graph().draw_mermaid()
+        assert "fan_out" not in mixture(server).graph.get_graph().draw_mermaid()
 
 
 def test_create_moa_graph_takes_the_models_options() -> None:

@@ -412,7 +412,7 @@ async def test_a_request_that_ignores_its_cancellation_holds_nobody_up(
 ) -> None:
     ended = asyncio.Event()
 
-    async def deaf() -> Result:
+    async def silenced() -> Result:
         while not ended.is_set():
             try:
                 await ended.wait()
@@ -420,7 +420,7 @@ async def test_a_request_that_ignores_its_cancellation_holds_nobody_up(
                 continue
         return BAD
 
-    result = await Ask(starts=[Request(deaf)], until=monotonic() + SOON).ado()
+    result = await Ask(starts=[Request(silenced)], until=monotonic() + SOON).ado()
     assert result.ended == "timed_out"
     assert "1 cancelled requests have not ended yet" in caplog.text
     ended.set()
