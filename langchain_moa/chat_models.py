@@ -40,6 +40,7 @@ from langchain_moa.settings import check_names
 from langchain_moa.tracing.callbacks import RunManager, get_current_run
 from langchain_moa.tracing.outer_run import CompositeChatModel
 from langchain_moa.tracing.redaction import Redaction, without_variables
+from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable
 
 MODEL_NAME: Final = "moa"
 """Name of the mixture as a model. It must look like no provider's model: LangChain's agents
@@ -192,7 +193,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
         return {**state, "__pydantic_private__": private}
 
     @override
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+    def model_copy(self, *, update: AnyMapping | None = None, deep: bool = False) -> Self:
         """A copy with other fields, which are checked when they are first used.
 
         `replace` checks them at once.
@@ -232,7 +233,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
 
     # --- one call ---
 
-    def require_known_arguments(self, arguments: Mapping[str, Any]) -> None:
+    def require_known_arguments(self, arguments: AnyMapping) -> None:
         """Refuse arguments of a call that would be of no use, before anything is paid.
 
         Args:
@@ -292,9 +293,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
             async for chunk in chunks:
                 yield ChatGenerationChunk(message=chunk)
 
-    def _run(
-        self, manager: RunManager | None, stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> MoARun:
+    def _run(self, manager: RunManager | None, stop: list[str] | None, kwargs: AnyDict) -> MoARun:
         arguments = kwargs if stop is None else {**kwargs, "stop": stop}
         self.require_known_arguments(arguments)
         run = manager or get_current_run()
@@ -305,7 +304,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
     @override
     def bind_tools(
         self,
-        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        tools: Sequence[AnyDict | type | Callable[..., Any] | BaseTool],
         *,
         tool_choice: str | None = None,
         **kwargs: Any,
@@ -336,12 +335,12 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
     @override
     def with_structured_output(
         self,
-        schema: dict[str, Any] | type,
+        schema: AnyDict | type,
         *,
         include_raw: bool = False,
         vote: bool = False,
         **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
+    ) -> Runnable[LanguageModelInput, AnyDict | BaseModel]:
         """Answer in a schema, by the aggregator's own method.
 
         Proposals stay free text, unless `structured_proposals` or `vote` is set.
@@ -363,7 +362,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
         """
         fields = votable_fields(schema) if vote else {}
 
-        def bind(model: BaseChatModel) -> Runnable[Any, Any]:
+        def bind(model: BaseChatModel) -> AnyRunnable:
             return model.with_structured_output(schema, include_raw=include_raw, **kwargs)
 
         all_in_schema = vote or self._mixture.settings.structured_proposals
@@ -381,9 +380,9 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
         bind: Bind,
         propose: Bind | None = None,
         *,
-        schema: Callable[[Mapping[str, Any]], bool] | None = None,
+        schema: Callable[[AnyMapping], bool] | None = None,
         vote: Mapping[str, Callable[[Any], Sequence[Any]]] | None = None,
-    ) -> Runnable[Any, Any]:
+    ) -> AnyRunnable:
         """What the aggregator makes of a binding, with a copy of the mixture in its place."""
         mixture = self._mixture
         binding, model, bindings = bind_members(
@@ -437,7 +436,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
 
     @property
     @override
-    def _identifying_params(self) -> dict[str, Any]:
+    def _identifying_params(self) -> AnyDict:
         mixture = self._mixture
         return {
             "model": MODEL_NAME,
@@ -451,12 +450,10 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
         }
 
     @override
-    def _get_invocation_params(
-        self, stop: list[str] | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> AnyDict:
         """What callbacks are told of a call: its arguments without headers, which may hold keys."""
         told = super()._get_invocation_params(stop=stop, **kwargs)
-        return cast("dict[str, Any]", Redaction().data(told))
+        return cast("AnyDict", Redaction().data(told))
 
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:

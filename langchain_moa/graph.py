@@ -20,7 +20,7 @@ from typing import Annotated, Any, Final, ParamSpec, TypeVar
 
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import AnyMessage, BaseMessage
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
@@ -51,7 +51,7 @@ from langchain_moa.proposals.fan_out import fans_out
 from langchain_moa.tracing.callbacks import aggregator_config
 from langchain_moa.tracing.progress import Progress
 from langchain_moa.tracing.redaction import without_variables
-from langchain_moa.types import FanOutDecision
+from langchain_moa.types import AnyDict, AnyRunnable, FanOutDecision
 
 _MOST_LAYERS: Final = 4096
 AGGREGATOR_NODE: Final = "aggregator"
@@ -73,7 +73,7 @@ class MoAGraph(CompiledStateGraph[Any, Any, Any, Any]):
     send the members' names away.
     """
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **_: Any) -> AnyDict:
         """What a notebook shows, made here: the drawing that `langchain-moa graph` prints."""
         layers = [
             [name for name in getattr(spec.runnable, "nodes", {}) if not name.startswith("__")]
@@ -101,7 +101,7 @@ class MoAInput(TypedDict):
 class MoAState(MoAInput, total=False):
     """What the graph keeps while it runs: plain JSON beside the conversation."""
 
-    moa_proposals: Annotated[dict[str, dict[str, Any]], operator.or_]
+    moa_proposals: Annotated[dict[str, AnyDict], operator.or_]
     moa_fan_out: FanOutDecision
 
 
@@ -309,7 +309,7 @@ def _aggregator_node(mixture: Mixture) -> Node:
         for in_thread in (True, False)
     }
 
-    def aggregating(member: Member, *, in_thread: bool) -> Runnable[Any, Any]:
+    def aggregating(member: Member, *, in_thread: bool) -> AnyRunnable:
         return called[member, in_thread]
 
     def start(state: Any, config: RunnableConfig) -> FinalCall:
@@ -321,10 +321,10 @@ def _aggregator_node(mixture: Mixture) -> Node:
         own = aggregator_config(config, mixture.layers)
         return FinalCall(call, state["messages"], proposals, own, aggregating)
 
-    def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
+    def run(state: Any, config: RunnableConfig) -> AnyDict:
         return {"messages": [start(state, config).invoke()]}
 
-    async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
+    async def arun(state: Any, config: RunnableConfig) -> AnyDict:
         return {"messages": [await start(state, config).ainvoke()]}
 
     return Node(AGGREGATOR_NODE, run, arun)

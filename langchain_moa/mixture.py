@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.prompts import StringPromptTemplate
-from langchain_core.runnables import Runnable
 
 from langchain_moa.accounting.budget import Budget
 from langchain_moa.accounting.settings import AccountingSettings
@@ -32,6 +31,7 @@ from langchain_moa.reliability.settings import ReliabilitySettings
 from langchain_moa.reliability.slots import MemberSlots, Slots
 from langchain_moa.tracing.redaction import Redaction
 from langchain_moa.tracing.settings import TracingSettings
+from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable
 
 FILTER_NODE: Final = "proposal_filter"
 _STATE_KEYS: Final = ("messages", "moa_proposals", FILTER_NODE)
@@ -102,14 +102,14 @@ class Mixture:
         return checked_filter(self.settings.proposal_filter)
 
     @cached_property
-    def proposal_arguments(self) -> Mapping[str, Any]:
+    def proposal_arguments(self) -> AnyMapping:
         """Call arguments of every proposer."""
         given = self.settings
         named = {"temperature": given.proposal_temperature, "max_tokens": given.proposal_max_tokens}
         return {**_given(named), **given.proposal_kwargs}
 
     @cached_property
-    def final_arguments(self) -> Mapping[str, Any]:
+    def final_arguments(self) -> AnyMapping:
         """Call arguments of the aggregator."""
         given = self.settings
         named = {
@@ -173,7 +173,7 @@ class Mixture:
             ]
         )
 
-    def proposing(self, member: Member, *, in_thread: bool = False) -> Runnable[Any, Any]:
+    def proposing(self, member: Member, *, in_thread: bool = False) -> AnyRunnable:
         """What is called when a member proposes: quiet, or streaming for listeners.
 
         Args:
@@ -196,12 +196,12 @@ class Mixture:
         return wanted and member.streams
 
     @cached_property
-    def _proposing(self) -> MutableMapping[Member, dict[bool, Runnable[Any, Any]]]:
+    def _proposing(self) -> MutableMapping[Member, dict[bool, AnyRunnable]]:
         return WeakKeyDictionary()  # a binding may make members for one call
 
     def aggregating(
-        self, member: Member, arguments: Mapping[str, Any], *, in_thread: bool = False
-    ) -> Runnable[Any, Any]:
+        self, member: Member, arguments: AnyMapping, *, in_thread: bool = False
+    ) -> AnyRunnable:
         """What is called for the answer, with a call's arguments over the mixture's own.
 
         Args:
@@ -251,7 +251,7 @@ class Mixture:
         return whole_characters(self.redaction.text(text))
 
 
-def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _given(arguments: AnyMapping) -> AnyDict:
     """The arguments that are set; `None` leaves the member as its owner made it."""
     return {name: value for name, value in arguments.items() if value is not None}
 

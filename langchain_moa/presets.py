@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final
+from typing import Final
+
+from langchain_moa.types import AnyDict, AnyMapping
 
 DEFAULT_PRESET: Final = "default"
 """The preset of those who name no models."""
@@ -30,7 +31,7 @@ class Preset:
     title: str
     source: str
     retired: bool
-    settings: Mapping[str, Any]
+    settings: AnyMapping
 
 
 def get_preset(name: str) -> Preset:
@@ -64,5 +65,5 @@ def preset_names() -> list[str]:
 
 
 @cache
-def _presets() -> dict[str, dict[str, Any]]:
+def _presets() -> dict[str, AnyDict]:
     return tomllib.loads(files(__package__).joinpath("presets.toml").read_text("utf-8"))

@@ -10,13 +10,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal, NotRequired
+from typing import Annotated, Any, Final, Literal, NotRequired, TypeAlias
 
 from langchain_core.messages.ai import UsageMetadata
+from langchain_core.runnables import Runnable
 from pydantic import Field
 
 # typing.TypedDict below Python 3.12 leaves graph schemas empty
 from typing_extensions import TypedDict
+
+AnyRunnable: TypeAlias = Runnable[Any, Any]
+"""A runnable of any input and output."""
+AnyDict: TypeAlias = dict[str, Any]
+"""Values of any kind by name: call arguments, metadata, JSON objects."""
+AnyMapping: TypeAlias = Mapping[str, Any]
+"""The same, only read."""
 
 RECORD_KEY: Final = "moa"
 """Key of the record in an answer's `response_metadata`."""

@@ -10,7 +10,7 @@ from langchain_core.messages.ai import AIMessage, UsageMetadata, add_usage
 from langchain_core.outputs import LLMResult
 from typing_extensions import override
 
-from langchain_moa.types import RECORD_KEY, MoARecord, Proposal, UsageReport
+from langchain_moa.types import RECORD_KEY, AnyDict, AnyMapping, MoARecord, Proposal, UsageReport
 
 
 def sum_usage(usages: Iterable[UsageMetadata | None]) -> UsageMetadata | None:
@@ -27,7 +27,7 @@ _MOST: Final = 2**53
 """A count above is none: nobody has read so many tokens, and JSON readers would round it."""
 
 
-def known_usage(usage: Mapping[str, Any] | None) -> UsageMetadata | None:
+def known_usage(usage: AnyMapping | None) -> UsageMetadata | None:
     """The usage that a provider reports; `None` where it is not in whole numbers of tokens.
 
     Details that are no such numbers are left out. What LangChain's cache puts in its place, a cost
@@ -44,7 +44,7 @@ def known_usage(usage: Mapping[str, Any] | None) -> UsageMetadata | None:
     counts = {name: _count(usage.get(name)) for name in _COUNTS}
     if None in counts.values():
         return None
-    known: dict[str, Any] = {**usage, **counts}
+    known: AnyDict = {**usage, **counts}
     for name, value in usage.items():
         if isinstance(value, Mapping):
             counted = {key: _count(number) for key, number in value.items()}
@@ -167,8 +167,8 @@ def with_usage(message: _Message) -> _Message:
     if record is None:
         return message
     # a hit in the LLM cache comes with {"total_cost": 0} and no tokens
-    found: Mapping[str, Any] = message.usage_metadata or {}
-    update: dict[str, Any] = {}
+    found: AnyMapping = message.usage_metadata or {}
+    update: AnyDict = {}
     if is_cached(message) and "input_tokens" not in found:
         metadata = {**message.response_metadata, RECORD_KEY: {**record, "cached": True}}
         update["response_metadata"] = metadata

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
 
 import click
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
@@ -20,6 +19,7 @@ from langchain_moa.cli.options import MixtureOptions
 from langchain_moa.cli.terminal import stdin_is_terminal, without_echo, write_data
 from langchain_moa.config.text_files import checked_text, escaped
 from langchain_moa.errors import MoAError
+from langchain_moa.types import AnyDict
 
 
 def run(
@@ -74,7 +74,7 @@ async def _answered(
     )
 
 
-def _write_json(data: dict[str, Any]) -> None:
+def _write_json(data: AnyDict) -> None:
     write_data(f"{escaped(json.dumps(data, indent=2, ensure_ascii=False))}\n")
 
 
@@ -89,7 +89,7 @@ def _question(given: str | None) -> str:
     return question.strip()
 
 
-def _as_json(question: str, asked: Asked) -> dict[str, Any]:
+def _as_json(question: str, asked: Asked) -> AnyDict:
     return {
         "question": question,
         "answer": asked.message.text,
@@ -99,7 +99,7 @@ def _as_json(question: str, asked: Asked) -> dict[str, Any]:
     }
 
 
-def _failed(question: str, error: MoAError) -> dict[str, Any]:
+def _failed(question: str, error: MoAError) -> AnyDict:
     """What there is without an answer: the error, and the proposals that were paid for."""
     proposals = [proposal.to_state() for proposal in getattr(error, "proposals", ())]
     return {

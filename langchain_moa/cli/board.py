@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
@@ -15,7 +15,7 @@ from rich.text import Text
 from rich.theme import Theme
 
 from langchain_moa.cli.terminal import on_one_line, printable
-from langchain_moa.types import USABLE, MoARecord, ProgressEvent, ProposalRecord
+from langchain_moa.types import USABLE, AnyMapping, MoARecord, ProgressEvent, ProposalRecord
 
 # Colours of the terminal's own palette, none of which fixes a background: they can be read on dark
 # and on light. Each state is a word, too, for terminals without colour.
@@ -231,7 +231,7 @@ def _reason(proposal: ProposalRecord) -> str:
     return on_one_line(reason or proposal["status"], _LONGEST_REASON)
 
 
-def usage_table(totals: Mapping[str, Mapping[str, Any]], unknown: Sequence[str]) -> Table:
+def usage_table(totals: Mapping[str, AnyMapping], unknown: Sequence[str]) -> Table:
     """Tokens per model and in all.
 
     Args:

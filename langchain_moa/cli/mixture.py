@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from langchain_moa.config.trust import hosts_in
 from langchain_moa.errors import MissingExtraError, MoAConfigurationError
 from langchain_moa.presets import DEFAULT_PRESET, get_preset
 from langchain_moa.providers.builder import TOGETHER_KEY_VARIABLE
+from langchain_moa.types import AnyDict, AnyMapping
 
 ADDRESS_VARIABLE: Final = "TOGETHER_API_BASE"
 _NO_KEY: Final = "no-key"
@@ -47,7 +48,7 @@ def mixture_for(
     yield _built(options, {**key, **arguments, "trusted_hosts": trusted})
 
 
-def _built(options: MixtureOptions, arguments: Mapping[str, Any]) -> MoAChatModel:
+def _built(options: MixtureOptions, arguments: AnyMapping) -> MoAChatModel:
     source = options.config or get_preset(options.preset or DEFAULT_PRESET).settings
     try:
         return MoAChatModel.from_config(source, **arguments)
@@ -74,7 +75,7 @@ def _endpoint(options: MixtureOptions) -> str | None:
 
 
 @contextmanager
-def _demo_models() -> Iterator[dict[str, Any]]:
+def _demo_models() -> Iterator[AnyDict]:
     try:
         from langchain_moa.testing import LoopbackServer  # noqa: PLC0415 - needs an extra
         from langchain_moa.testing.demo_models import (  # noqa: PLC0415

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from langchain_moa.presets import preset_names
+from langchain_moa.types import AnyDict
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -78,7 +79,7 @@ class MixtureOptions:
                 raise click.UsageError(msg)
 
 
-def overrides_of(options: MixtureOptions) -> dict[str, Any]:
+def overrides_of(options: MixtureOptions) -> AnyDict:
     """The arguments of a mixture that options set, over those of the preset or the file."""
     named = {
         "aggregator": options.aggregator,

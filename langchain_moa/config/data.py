@@ -20,8 +20,9 @@ from langchain_moa.providers.accounts import ACCOUNTS, Key
 from langchain_moa.providers.builder import ModelBuilder
 from langchain_moa.reliability.breaker import CircuitBreaker
 from langchain_moa.tracing.redaction import SECRET_NAME, Redaction
+from langchain_moa.types import AnyDict, AnyMapping
 
-ConfigSource = str | Path | Mapping[str, Any]
+ConfigSource = str | Path | AnyMapping
 """A file's path, or the settings themselves."""
 
 _MEMBERS: Final = ("reference_models", "aggregator")
@@ -44,11 +45,11 @@ _HOLDS_LOGIN: Final = (
     "give the address without it."
 )
 
-Nested = Callable[[Mapping[str, Any]], Any]
+Nested = Callable[[AnyMapping], Any]
 """Makes the mixture that stands as a member inside another one."""
 
 
-def settings_of(source: ConfigSource, nested: Nested) -> dict[str, Any]:
+def settings_of(source: ConfigSource, nested: Nested) -> AnyDict:
     """The arguments of a mixture that a file or a dict means.
 
     Args:
@@ -119,7 +120,7 @@ def _refuse_secrets(value: Any, field: str) -> None:
             _refuse_secrets(item, f"{field}.{name}")
 
 
-def _breaker(settings: Mapping[str, Any]) -> CircuitBreaker:
+def _breaker(settings: AnyMapping) -> CircuitBreaker:
     known = CircuitBreaker.__dataclass_fields__
     for name in settings:
         if name not in known:
@@ -128,7 +129,7 @@ def _breaker(settings: Mapping[str, Any]) -> CircuitBreaker:
     return CircuitBreaker(**settings)
 
 
-def config_of(mixture: BaseModel, *, every: bool = False) -> dict[str, Any]:
+def config_of(mixture: BaseModel, *, every: bool = False) -> AnyDict:
     """The settings of a mixture as plain data.
 
     Args:
@@ -147,7 +148,7 @@ def config_of(mixture: BaseModel, *, every: bool = False) -> dict[str, Any]:
     values = {name: getattr(mixture, name) for name in fields if name not in _OF_PROGRAMS}
     values["metadata"] = _own_metadata(mixture)
     builder = model_builder({**values, "api_key": key})
-    config: dict[str, Any] = {}
+    config: AnyDict = {}
     for name in (*_MEMBERS, *(n for n in values if n not in _MEMBERS)):
         value = values[name]
         default = fields[name].get_default(call_default_factory=True)
@@ -220,7 +221,7 @@ def _members(value: Any, field: str, builder: ModelBuilder) -> Any:
     raise MoAConfigurationError(msg)
 
 
-def _mixture(mixture: BaseChatModel, field: str) -> dict[str, Any]:
+def _mixture(mixture: BaseChatModel, field: str) -> AnyDict:
     try:
         return config_of(mixture)
     except MoAConfigurationError as error:

@@ -13,6 +13,7 @@ import yaml
 
 from langchain_moa.config.text_files import escaped, needs_escapes, read_text, write_text
 from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.types import AnyDict, AnyMapping
 
 _MERGE: Final = "tag:yaml.org,2002:merge"
 _NUMBERS: Final = [f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp")]
@@ -31,10 +32,10 @@ class Format(NamedTuple):
     """
 
     loads: Callable[[str], Any]
-    dumps: Callable[[Mapping[str, Any]], str]
+    dumps: Callable[[AnyMapping], str]
 
 
-def read_settings(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> AnyDict:
     """The settings in a file.
 
     Args:
@@ -57,7 +58,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def write_settings(settings: Mapping[str, Any], path: Path) -> None:
+def write_settings(settings: AnyMapping, path: Path) -> None:
     """Write settings to a file, in the format that its suffix names, over what is there.
 
     Raises:
@@ -78,7 +79,7 @@ def _reason(error: Exception) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
-def settings_text(settings: Mapping[str, Any], suffix: str) -> str:
+def settings_text(settings: AnyMapping, suffix: str) -> str:
     """Settings as the text of a file, which commands no terminal whatever names it holds.
 
     Args:
@@ -184,7 +185,7 @@ def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Hashable, 
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
-def _toml(settings: Mapping[str, Any]) -> str:
+def _toml(settings: AnyMapping) -> str:
     import tomli_w  # noqa: PLC0415 - most programs write no TOML
 
     return escaped(tomli_w.dumps(_without_null(settings)))
@@ -206,7 +207,7 @@ def _without_null(value: Any) -> Any:
     return {name: _without_null(item) for name, item in kept.items()}
 
 
-def _json(settings: Mapping[str, Any]) -> str:
+def _json(settings: AnyMapping) -> str:
     text = json.dumps(settings, indent=2, ensure_ascii=False, allow_nan=False)
     return f"{escaped(text)}\n"
 
@@ -225,7 +226,7 @@ _LINE_BREAKS: Final = frozenset("\x85\u2028\u2029")
 _Dumper.add_representer(str, _text)
 
 
-def _yaml(settings: Mapping[str, Any]) -> str:
+def _yaml(settings: AnyMapping) -> str:
     text = yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     return escaped(text)  # what is to be escaped stands between double quotes
 

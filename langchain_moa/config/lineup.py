@@ -14,6 +14,7 @@ from langchain_moa.members.member import Member, MemberLike
 from langchain_moa.members.runnables import language_models
 from langchain_moa.providers.builder import ModelBuilder, check_together_key
 from langchain_moa.reliability.settings import ReliabilitySettings
+from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable
 
 ReferenceModels: TypeAlias = Sequence[MemberLike | Sequence[MemberLike]]
 """A flat list, used in every proposer layer, or one list per proposer layer; never both mixed.
@@ -31,7 +32,7 @@ _DEFAULT_LAYERS: Final = 2
 _MIN_LAYERS: Final = 2
 
 
-def model_builder(options: Mapping[str, Any]) -> ModelBuilder:
+def model_builder(options: AnyMapping) -> ModelBuilder:
     """The builder of those members that are given as strings."""
     key = options.get("api_key")
     return ModelBuilder(
@@ -41,7 +42,7 @@ def model_builder(options: Mapping[str, Any]) -> ModelBuilder:
     )
 
 
-def _longest(options: Mapping[str, Any]) -> float | None:
+def _longest(options: AnyMapping) -> float | None:
     """The longest time that any member may take; `None` where one has no limit."""
     fields = ReliabilitySettings.model_fields
     names = ("proposer_timeout", "aggregator_timeout")
@@ -51,7 +52,7 @@ def _longest(options: Mapping[str, Any]) -> float | None:
     return max(known) if len(known) == len(limits) else None
 
 
-def built_members(fields: Mapping[str, Any]) -> dict[str, Any]:
+def built_members(fields: AnyMapping) -> AnyDict:
     """The fields that hold members, with models made of strings, once for all later copies.
 
     Raises:
@@ -59,7 +60,7 @@ def built_members(fields: Mapping[str, Any]) -> dict[str, Any]:
         MissingExtraError: A string names a provider whose package is not installed.
     """
     builder = model_builder(fields)
-    built: dict[str, Any] = {}
+    built: AnyDict = {}
     if "reference_models" in fields:
         given = fields["reference_models"]
         _is_layered(given)  # refuses what is no list of models
@@ -81,7 +82,7 @@ def _models(value: Any, field: str, builder: ModelBuilder) -> Any:
     return _model(value, field, builder)
 
 
-def _model(value: Any, field: str, builder: ModelBuilder) -> Runnable[Any, Any]:
+def _model(value: Any, field: str, builder: ModelBuilder) -> AnyRunnable:
     """The runnable that a user's member means."""
     if isinstance(value, str):
         return builder.build(value, field)
@@ -101,9 +102,7 @@ def _model(value: Any, field: str, builder: ModelBuilder) -> Runnable[Any, Any]:
     return value
 
 
-def _with_options(
-    value: Mapping[str, Any], field: str, builder: ModelBuilder
-) -> Runnable[Any, Any]:
+def _with_options(value: AnyMapping, field: str, builder: ModelBuilder) -> AnyRunnable:
     """The model that `{"model": ..., option: value}` means."""
     options = dict(value)
     name = options.pop("model", None)

@@ -39,6 +39,7 @@ from langchain_moa.reliability.settings import ReliabilitySettings
 from langchain_moa.settings import SettingsGroup, arguments_text, check_names, own_settings
 from langchain_moa.tracing.redaction import Redaction, without_variables
 from langchain_moa.tracing.settings import TracingSettings
+from langchain_moa.types import AnyDict, AnyMapping
 
 
 def _as_secret(given: SecretStr | str | None) -> SecretStr | None:
@@ -154,16 +155,14 @@ class MixtureSettings(MemberSettings, Settings):
             raise MoAConfigurationError(msg) from None
 
     @classmethod
-    def _inside(
-        cls, overrides: Mapping[str, Any], trusted: Collection[str], source: Mapping[str, Any]
-    ) -> Self:
+    def _inside(cls, overrides: AnyMapping, trusted: Collection[str], source: AnyMapping) -> Self:
         """A mixture that is a member of another one, at the same endpoint if it names none."""
         names = {"api_key"} if "base_url" in source else {"api_key", "base_url"}
         own = {name: value for name, value in overrides.items() if name in names}
         return cls.from_config(source, trusted_hosts=trusted, **own)
 
     @without_variables
-    def to_config(self, path: str | Path | None = None) -> dict[str, Any]:
+    def to_config(self, path: str | Path | None = None) -> AnyDict:
         """The settings of this mixture as plain data, without keys.
 
         Args:
@@ -184,7 +183,7 @@ class MixtureSettings(MemberSettings, Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _build_members(cls, data: dict[str, Any]) -> dict[str, Any]:
+    def _build_members(cls, data: AnyDict) -> AnyDict:
         """Refuse unknown arguments, and make models of strings once for all later copies."""
         check_names(data, list(cls.model_fields))
         return {**data, **built_members(data)}

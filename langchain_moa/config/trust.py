@@ -24,6 +24,7 @@ from langchain_moa.providers.accounts import (
     shown_address,
     stripped,
 )
+from langchain_moa.types import AnyMapping
 
 _OF_REQUESTS: Final = frozenset(
     {"default_headers", "extra_headers", "additional_headers", "extra_body", "metadata", "tags"}
@@ -46,7 +47,7 @@ class Address(NamedTuple):
     account: Account
 
 
-def addresses_in(settings: Mapping[str, Any]) -> Iterator[Address]:
+def addresses_in(settings: AnyMapping) -> Iterator[Address]:
     """The addresses that the settings of a mixture name, those of mixtures inside not among them.
 
     Args:
@@ -87,7 +88,7 @@ def _of_options(value: Any, field: str) -> Iterator[tuple[str, str]]:
         yield field, value
 
 
-def _account_of(member: Mapping[str, Any]) -> Account:
+def _account_of(member: AnyMapping) -> Account:
     """Whose key a member sends."""
     variable = member.get("api_key_env")
     if isinstance(variable, str):
@@ -97,7 +98,7 @@ def _account_of(member: Mapping[str, Any]) -> Account:
     return ACCOUNTS.get(TOGETHER if is_together else provider.strip().lower(), _UNKNOWN)
 
 
-def hosts_in(settings: Mapping[str, Any]) -> frozenset[str]:
+def hosts_in(settings: AnyMapping) -> frozenset[str]:
     """Every host that settings name, in mixtures inside, too; for who only looks at them."""
     hosts = {host_of(stripped(address)) for _, address in _of_options(settings, "")}
     return frozenset(hosts - {""})
@@ -125,7 +126,7 @@ def checked_hosts(given: Any) -> frozenset[str]:
     return frozenset(hosts)
 
 
-def require_trusted(settings: Mapping[str, Any], trusted: frozenset[str]) -> None:
+def require_trusted(settings: AnyMapping, trusted: frozenset[str]) -> None:
     """Refuse an address whose host nobody but the configuration names.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.accounting.budget import Amount
@@ -41,7 +41,7 @@ from langchain_moa.reliability.provider_errors import provider_error
 from langchain_moa.reliability.waiting import Result, acarried_out, carried_out
 from langchain_moa.tracing.callbacks import isolated, silenced_handlers
 from langchain_moa.tracing.redaction import forget_variables
-from langchain_moa.types import RECORD_KEY, EventName, Proposal
+from langchain_moa.types import RECORD_KEY, AnyDict, AnyRunnable, EventName, Proposal
 
 _NOT_OURS: Final = (GraphBubbleUp, UnsupportedContentError)
 """What is raised as it is: the graph's business, and the caller's."""
@@ -55,7 +55,7 @@ _NONE_IN_FORM: Final = (
 class Aggregating(Protocol):
     """Gives what is called of the aggregator or a fallback."""
 
-    def __call__(self, member: Member, *, in_thread: bool) -> Runnable[Any, Any]:
+    def __call__(self, member: Member, *, in_thread: bool) -> AnyRunnable:
         """What is called, in a thread or in an event loop."""
 
 
@@ -223,7 +223,7 @@ class FinalCall:
 
 def _outcome(
     turn: Turn, error: BaseException | None, answer: AIMessage | None
-) -> tuple[EventName, dict[str, Any]]:
+) -> tuple[EventName, AnyDict]:
     """The event that tells what became of the aggregator."""
     about = {**turn.assignment.about, "seconds": turn.seconds}
     if isinstance(error, AggregationError):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from langchain_core.exceptions import ModelAPIError
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -22,6 +22,8 @@ from langchain_moa.proposals.voting import permitted, structured_answer
 from langchain_moa.types import (
     RECORD_KEY,
     AggregatorRecord,
+    AnyDict,
+    AnyMapping,
     Proposal,
 )
 
@@ -49,7 +51,7 @@ def finished_answer(
 
 
 def answering(
-    call: CallInProgress, shown: Sequence[Proposal], arguments: Mapping[str, Any]
+    call: CallInProgress, shown: Sequence[Proposal], arguments: AnyMapping
 ) -> list[Proposal]:
     """The proposals that can be the answer.
 
@@ -143,7 +145,7 @@ class AnswerStream:
         self._request = request
         self._proposals = proposals
         self._usage: list[UsageMetadata | None] = []
-        self._metadata: dict[str, Any] = {}
+        self._metadata: AnyDict = {}
         self._last: AIMessageChunk | None = None
         self._answer = AnswerSoFar()
         self._begun = False

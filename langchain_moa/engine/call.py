@@ -6,7 +6,6 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
 
 from langchain_core.exceptions import ContextOverflowError
 
@@ -17,7 +16,7 @@ from langchain_moa.mixture import Mixture
 from langchain_moa.reliability.causes import told_once
 from langchain_moa.reliability.quorum import OPEN, Gate
 from langchain_moa.tracing.progress import Progress
-from langchain_moa.types import FanOutDecision, Proposal, proposals_from_state
+from langchain_moa.types import AnyDict, FanOutDecision, Proposal, proposals_from_state
 
 
 @dataclass(eq=False, slots=True)
@@ -95,7 +94,7 @@ class CallInProgress:
         return f"timeout={policy.timeout:g} s"
 
 
-def own_proposals(mixture: Mixture, state: dict[str, dict[str, Any]]) -> list[Proposal]:
+def own_proposals(mixture: Mixture, state: dict[str, AnyDict]) -> list[Proposal]:
     """The proposals of this mixture in a graph's state, in (layer, index) order.
 
     A checkpointed thread may still hold slots of a larger mixture that ran in it before.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import operator
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from functools import lru_cache, partial
@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Annotated, Any, NamedTuple, TypeAlias, cast
 
 from langchain_core.messages import AnyMessage, BaseMessage
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
@@ -26,7 +26,7 @@ from langchain_moa.proposals.outliers import without_outliers
 from langchain_moa.reliability.threads import in_thread
 from langchain_moa.reliability.waiting import Plan, WaitFor, acarried_out, carried_out
 from langchain_moa.tracing.callbacks import Setting
-from langchain_moa.types import Proposal
+from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable, Proposal
 
 logger = logging.getLogger(__name__)
 
@@ -35,19 +35,19 @@ class LayerState(TypedDict, total=False):
     """What a layer's graph keeps. `add_messages` would write ids into the caller's messages."""
 
     messages: list[AnyMessage]
-    moa_proposals: Annotated[dict[str, dict[str, Any]], operator.or_]
+    moa_proposals: Annotated[dict[str, AnyDict], operator.or_]
 
 
 class LayerOutput(TypedDict):
     """What a layer's graph gives: its own proposals, by slot."""
 
-    moa_proposals: Annotated[dict[str, dict[str, Any]], operator.or_]
+    moa_proposals: Annotated[dict[str, AnyDict], operator.or_]
 
 
 CompiledGraph: TypeAlias = CompiledStateGraph[Any, Any, Any, Any]
 Conversation: TypeAlias = Sequence[BaseMessage]
 _Resolve: TypeAlias = Callable[[RunnableConfig], AbstractContextManager[CallInProgress]]
-_Update: TypeAlias = Mapping[str, Any] | Command[str]
+_Update: TypeAlias = AnyMapping | Command[str]
 
 _call: ContextVar[CallInProgress] = ContextVar("moa_call")
 """The call in progress, for the nodes of a graph that all calls share."""
@@ -67,7 +67,7 @@ def shape_of(mixture: Mixture, layer: int) -> LayerShape:
     return LayerShape(mixture.names[layer - 1], one_by_one, mixture.keep is not None)
 
 
-class Node(Runnable[Any, Any]):
+class Node(AnyRunnable):
     """A graph node with a sync and an async body that opens no run of its own."""
 
     def __init__(
@@ -222,13 +222,13 @@ def _output_of(proposals: Sequence[Proposal]) -> LayerOutput:
     return LayerOutput(moa_proposals={p.key: p.to_state() for p in proposals})
 
 
-def _before(call: CallInProgress, layer: int, state: Mapping[str, Any]) -> list[Proposal]:
+def _before(call: CallInProgress, layer: int, state: AnyMapping) -> list[Proposal]:
     """The proposals of the layers before one."""
     known = own_proposals(call.mixture, state.get("moa_proposals", {}))
     return [p for p in known if p.layer < layer]
 
 
-def _of_layer(call: CallInProgress, layer: int, state: Mapping[str, Any]) -> list[Proposal]:
+def _of_layer(call: CallInProgress, layer: int, state: AnyMapping) -> list[Proposal]:
     """The proposals of one layer."""
     known = own_proposals(call.mixture, state["moa_proposals"])
     return [p for p in known if p.layer == layer]

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import add_ai_message_chunks
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import RunnableConfig
 
 from langchain_moa.accounting.budget import Amount
 from langchain_moa.engine.admission import proposer_estimate
@@ -29,9 +29,9 @@ from langchain_moa.proposals.cleaning import CleanStream, cleaned_text
 from langchain_moa.reliability.waiting import Result
 from langchain_moa.tracing.callbacks import isolated, proposer_config, silenced_handlers
 from langchain_moa.tracing.stepping import astepped, stepped
-from langchain_moa.types import EventName, Proposal
+from langchain_moa.types import AnyDict, AnyRunnable, EventName, Proposal
 
-_Event: TypeAlias = tuple[EventName, dict[str, Any]]
+_Event: TypeAlias = tuple[EventName, AnyDict]
 """An event and its values."""
 
 
@@ -117,7 +117,7 @@ class ProposalQuestion:
         history = with_advice(history_for_proposers(seen), advice)
         return history if self.shown else ending_on_user(history)
 
-    def _asked(self, member: Member, *, in_thread: bool) -> Runnable[Any, Any]:
+    def _asked(self, member: Member, *, in_thread: bool) -> AnyRunnable:
         """What is called, with the tools or the schema bound that it is to know."""
         bound = self._bound(member)
         if bound is None:
@@ -158,7 +158,7 @@ class ProposalQuestion:
         return answer.whole()
 
     @property
-    def _about(self) -> dict[str, Any]:
+    def _about(self) -> AnyDict:
         place = {"layer": self.layer, "index": self.index}
         return {**place, "role": "proposer", "model": self._member.model}
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
@@ -19,7 +19,7 @@ from langchain_moa.engine.tries import Assignment
 from langchain_moa.engine.turn import Turn
 from langchain_moa.reliability.retries import is_retryable
 from langchain_moa.reliability.waiting import Ending, Result, acarried_out, carried_out
-from langchain_moa.types import EventName, Proposal, ProposalStatus, slot
+from langchain_moa.types import AnyDict, EventName, Proposal, ProposalStatus, slot
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ class Proposing:
             )
 
 
-def _outcome(proposal: Proposal) -> tuple[EventName, dict[str, Any]]:
+def _outcome(proposal: Proposal) -> tuple[EventName, AnyDict]:
     """The event that tells what became of a proposer."""
     values = {
         "seconds": proposal.seconds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.language_models.model_profile import ModelProfile
@@ -27,7 +27,7 @@ from langchain_moa.proposals.fitting import (
     shortened,
 )
 from langchain_moa.proposals.prompt import PROPOSALS_VARIABLE, with_proposals
-from langchain_moa.types import Proposal
+from langchain_moa.types import AnyMapping, Proposal
 
 PROPOSAL_TEXT: Final = "proposal text"
 """What a member lacks whose proposals were shortened."""
@@ -37,7 +37,7 @@ _SAFE_SHARE: Final = 0.9
 """Of a context window: tokens are estimated, and by each tokenizer counted otherwise."""
 
 
-_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+_NOTHING: Final[AnyMapping] = MappingProxyType({})
 
 
 class Reading(NamedTuple):
@@ -126,7 +126,7 @@ def read_by(
     proposals: Sequence[Proposal],
     rooms: Rooms | None = None,
     *,
-    bound: Mapping[str, Any] = _NOTHING,
+    bound: AnyMapping = _NOTHING,
 ) -> Reading:
     """The conversation as a member reads it, and what it does not get of it.
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from langchain_core.exceptions import ModelAPIError, ModelConnectionError
 from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import RunnableConfig
 
 from langchain_moa.accounting.usage import (
     UsageMeter,
@@ -35,7 +35,7 @@ from langchain_moa.tracing.callbacks import (
 )
 from langchain_moa.tracing.handlers import OpenRuns
 from langchain_moa.tracing.redaction import Redaction
-from langchain_moa.types import RECORD_KEY
+from langchain_moa.types import RECORD_KEY, AnyRunnable
 
 _DEEPEST: Final = 6
 """Mixtures inside mixtures; each level multiplies the calls."""
@@ -94,7 +94,7 @@ class MemberCall:
 
     member: Member
     model: str
-    runnable: Runnable[Any, Any] = field(repr=False)
+    runnable: AnyRunnable = field(repr=False)
     input: Any = field(repr=False)
     config: RunnableConfig = field(repr=False)
     meter: UsageMeter | None
@@ -201,7 +201,7 @@ def accounts_of(requests: Iterable[MemberCall]) -> Accounts:
 
 def prepare_call(
     member: Member,
-    runnable: Runnable[Any, Any],
+    runnable: AnyRunnable,
     read: Reading,
     config: RunnableConfig,
     *,

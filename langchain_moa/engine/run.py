@@ -14,7 +14,6 @@ from time import monotonic, perf_counter
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.runnables import Runnable
 
 from langchain_moa.engine.aggregator import FinalCall
 from langchain_moa.engine.call import CallInProgress, require_enough, shown_proposals
@@ -45,7 +44,7 @@ from langchain_moa.tracing.callbacks import (
     layers_config,
 )
 from langchain_moa.tracing.progress import Progress
-from langchain_moa.types import RECORD_KEY, EventName, Proposal
+from langchain_moa.types import RECORD_KEY, AnyDict, AnyRunnable, EventName, Proposal
 
 
 @dataclass(frozen=True)
@@ -62,9 +61,9 @@ class MoARun:
 
     mixture: Mixture
     manager: RunManager | None
-    arguments: dict[str, Any]
+    arguments: AnyDict
     bindings: Bindings = field(default_factory=Bindings)
-    configurable: dict[str, Any] = field(default_factory=caller_configurable)
+    configurable: AnyDict = field(default_factory=caller_configurable)
 
     def __post_init__(self) -> None:
         require_no_recursion(self.mixture)
@@ -72,15 +71,15 @@ class MoARun:
         _ = self._thread  # while the caller's context is at hand
 
     @cached_property
-    def _called(self) -> dict[Member, Runnable[Any, Any]]:
+    def _called(self) -> dict[Member, AnyRunnable]:
         """What is called for the answer, of the aggregator and its fallbacks."""
         candidates = self.mixture.aggregator.candidates
         return {member: self._bound(member, in_thread=False) for member in candidates}
 
-    def _aggregating(self, member: Member, *, in_thread: bool) -> Runnable[Any, Any]:
+    def _aggregating(self, member: Member, *, in_thread: bool) -> AnyRunnable:
         return self._bound(member, in_thread=True) if in_thread else self._called[member]
 
-    def _bound(self, member: Member, *, in_thread: bool) -> Runnable[Any, Any]:
+    def _bound(self, member: Member, *, in_thread: bool) -> AnyRunnable:
         place = self.mixture.aggregator.candidates.index(member)
         bound = self.bindings.aggregator(place)
         knowing = member if bound is None else member.on(bound.inside, of=bound.model)
@@ -270,7 +269,7 @@ class MoARun:
 
 def _outcome(
     started: float, error: BaseException | None, answer: AIMessage | None
-) -> tuple[EventName, dict[str, Any]]:
+) -> tuple[EventName, AnyDict]:
     """The event that tells of the call's end."""
     seconds = _since(started)
     record = answer.response_metadata.get(RECORD_KEY) if answer is not None else None

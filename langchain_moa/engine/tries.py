@@ -20,7 +20,7 @@ from langchain_moa.reliability.quorum import OPEN, Gate
 from langchain_moa.reliability.retries import pause_before_retry
 from langchain_moa.reliability.slots import Places
 from langchain_moa.reliability.waiting import Ask, Plan, Result, Step, WaitFor
-from langchain_moa.types import EventName, Role
+from langchain_moa.types import AnyDict, EventName, Role
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +54,7 @@ class Assignment:
     refused: str | None = None
 
     @property
-    def about(self) -> dict[str, Any]:
+    def about(self) -> AnyDict:
         """Who is asked, for events."""
         return {
             "layer": self.layer,

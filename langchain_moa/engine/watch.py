@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Self, TypeAlias, TypeVar
 
 from langchain_core.messages import AIMessage
 
 from langchain_moa.tracing.progress import Progress
-from langchain_moa.types import EventName
+from langchain_moa.types import AnyDict, EventName
 
-Ended: TypeAlias = Callable[
-    [BaseException | None, AIMessage | None], tuple[EventName, dict[str, Any]]
-]
+Ended: TypeAlias = Callable[[BaseException | None, AIMessage | None], tuple[EventName, AnyDict]]
 """Gives the event of an end, and its values, from what was raised and the answer that there was."""
 
 _Message = TypeVar("_Message", bound=AIMessage)

@@ -17,7 +17,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
 
@@ -27,9 +27,10 @@ from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.errors import MoAConfigurationError, MoAError
 from langchain_moa.evals.types import JSON, GenerationSettings, RunModel
 from langchain_moa.members.runnables import language_models
+from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable
 
 Role: TypeAlias = Literal["mixture", "member", "self-moa", "model"]
-Against: TypeAlias = str | Runnable[Any, Any]
+Against: TypeAlias = str | AnyRunnable
 """`"members"`, `"self-moa"`, a member string, or a chat model or runnable."""
 
 MEMBERS: Final = "members"
@@ -37,7 +38,7 @@ SELF_MOA: Final = "self-moa"
 SAMPLING: Final = 0.7
 """Temperature, at least, of the samples of Self-MoA: at 0 they would all be the same."""
 
-_OF_LAYERS: Final[dict[str, Any]] = {
+_OF_LAYERS: Final[AnyDict] = {
     "layers": None,
     "fallbacks": {},
     "min_proposals": 1,
@@ -80,10 +81,10 @@ class Contestant:
             self._asked[key] = asked, str(asked.asdict()["fingerprint"])
         return self._asked[key]
 
-    def _arguments(self, settings: GenerationSettings) -> dict[str, Any]:
+    def _arguments(self, settings: GenerationSettings) -> AnyDict:
         """A suite's settings for those who take any: a function, or an agent, has its own."""
         temperature, limit = settings["temperature"], settings["max_tokens"]
-        found: dict[str, Any] = {}
+        found: AnyDict = {}
         if takes_arguments(_first(self.model.aggregator)):
             found |= {"temperature": temperature, "max_tokens": limit}
         if all(takes_arguments(model) for layer in _layers(self.model) for model in layer):
@@ -198,7 +199,7 @@ def self_moa_of(llm: MoAChatModel, model: Any = None) -> Contestant:
     """
     one = _first(llm.aggregator) if model is None else model
     layers = [[one] * len(layer) for layer in _layers(llm)]
-    fields: dict[str, Any] = {"reference_models": layers, "aggregator": one, "layers": None}
+    fields: AnyDict = {"reference_models": layers, "aggregator": one, "layers": None}
     if model is None or not isinstance(model, str):
         asked = llm.model_copy(update={**fields, "fallbacks": {}})
     else:
@@ -283,5 +284,5 @@ def _first(aggregator: Any) -> Any:
 
 
 def _name(llm: MoAChatModel, member: str) -> str:
-    named: Mapping[str, Any] = llm.model_dump(include={member})
+    named: AnyMapping = llm.model_dump(include={member})
     return str(_first(named[member]))

@@ -25,8 +25,9 @@ from langchain_moa.evals.judges.pairwise import PairwiseJudging
 from langchain_moa.evals.judging import judge
 from langchain_moa.evals.records import failed_answer
 from langchain_moa.evals.types import Answer, Baseline, ChatMessage, Judgment, Row
+from langchain_moa.types import AnyDict
 
-Feedback: TypeAlias = dict[str, Any]
+Feedback: TypeAlias = AnyDict
 """`key`, `score` and `comment`, or `results`, a list of such."""
 Evaluator: TypeAlias = Callable[..., Feedback]
 """Takes `inputs`, `outputs` and `reference_outputs`, and gives a feedback."""

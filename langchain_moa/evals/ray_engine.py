@@ -10,12 +10,12 @@ import asyncio
 import json
 import multiprocessing
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from langchain_moa.errors import MissingExtraError, MoAConfigurationError, MoAError
 from langchain_moa.evals.answering import Asked
@@ -23,6 +23,7 @@ from langchain_moa.evals.contestants import Contestant
 from langchain_moa.evals.judges.base import Judging, Question, Result
 from langchain_moa.evals.judges.model import Judge
 from langchain_moa.evals.types import Answer
+from langchain_moa.types import AnyDict, AnyMapping
 
 WORKERS: Final = 2
 """Workers of a local cluster, and of an existing one."""
@@ -66,7 +67,7 @@ class RayEngine:
         self._judging = judging
         self._wire: Connection | None = None
         self._process: BaseProcess | None = None
-        self._setup: dict[str, Any] = {
+        self._setup: AnyDict = {
             "workers": workers,
             "at_a_time": max(1, concurrency // workers),
             "contestants": [
@@ -121,12 +122,12 @@ class RayEngine:
         async for result in self._results(tasks):
             yield result["place"], Result(**result["result"])
 
-    async def _results(self, tasks: Sequence[Mapping[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+    async def _results(self, tasks: Sequence[AnyMapping]) -> AsyncIterator[AnyDict]:
         for start in range(0, len(tasks), _WAVE):
             async for result in self._wave(tasks[start : start + _WAVE]):
                 yield result
 
-    async def _wave(self, tasks: Iterable[Mapping[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+    async def _wave(self, tasks: Iterable[AnyMapping]) -> AsyncIterator[AnyDict]:
         # how a judge is read may have been found out since
         setup = {**self._setup, "judging": self._judging.recipe if self._judging else None}
         wire = self._wire or self._started()
@@ -160,12 +161,12 @@ class RayEngine:
         self._wire = self._process = None
 
 
-def _received(wire: Connection) -> dict[str, Any] | None:
+def _received(wire: Connection) -> AnyDict | None:
     try:
         text = wire.recv()
     except EOFError:
         text = json.dumps({"failed": "its process ended early"})
-    result = None if text is None else cast("dict[str, Any]", json.loads(text))
+    result = None if text is None else cast("AnyDict", json.loads(text))
     if result is not None and "failed" in result:
         msg = f"engine='ray': {result['failed']}; Ray's own logs are in /tmp/ray/session_latest."
         raise MoAError(msg)

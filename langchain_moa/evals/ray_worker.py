@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
-from typing import Any, Final
+from typing import Final
 
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.errors import MoAConfigurationError
@@ -23,6 +23,7 @@ from langchain_moa.evals.judges.model import NO_KEY, Judge
 from langchain_moa.evals.judging import judging_of
 from langchain_moa.evals.work import untraced
 from langchain_moa.providers.builder import TOGETHER_KEY_VARIABLE
+from langchain_moa.types import AnyDict, AnyMapping
 
 JUDGE_KEY_VARIABLE: Final = "LANGCHAIN_MOA_JUDGE_KEY"
 """Holds the judge's key where it has one of its own."""
@@ -123,14 +124,14 @@ class Worker:
         found = asyncio.run_coroutine_threadsafe(self._done(task), self._loop).result()
         return {"result": json.dumps({"place": task["place"], **found})}
 
-    async def _done(self, task: Mapping[str, Any]) -> dict[str, Any]:
+    async def _done(self, task: AnyMapping) -> AnyDict:
         with untraced():
             try:
                 return await self._asked(task)
             except MoAConfigurationError as error:
                 return {"refused": str(error)}
 
-    async def _asked(self, task: Mapping[str, Any]) -> dict[str, Any]:
+    async def _asked(self, task: AnyMapping) -> AnyDict:
         if "question" not in task:
             who = self._who[task["who"]]
             asked = asked_of(task["row"], who, task["earlier"], task["settings"])
@@ -144,19 +145,19 @@ class Worker:
         return {"result": vars(await self._judging.judged(self._judge, question))}
 
 
-def _model(config: dict[str, Any], key: str | None) -> MoAChatModel:
+def _model(config: AnyDict, key: str | None) -> MoAChatModel:
     """A mixture from its settings, with the key and the address that it was meant for."""
     address = {"base_url": config.pop("base_url")} if "base_url" in config else {}
     known = key or os.environ.get(TOGETHER_KEY_VARIABLE) or (NO_KEY if address else None)
     return MoAChatModel.from_config(config, **address, **({"api_key": known} if known else {}))
 
 
-def _contestant(given: dict[str, Any]) -> Contestant:
+def _contestant(given: AnyDict) -> Contestant:
     model = _model(given["config"], None)
     return Contestant(given["name"], given["role"], model, samples=given["samples"])
 
 
-def _judge(given: dict[str, Any] | None) -> Judge | None:
+def _judge(given: AnyDict | None) -> Judge | None:
     if given is None:
         return None
     model = _model(given["config"], os.environ.get(JUDGE_KEY_VARIABLE))
@@ -165,7 +166,7 @@ def _judge(given: dict[str, Any] | None) -> Judge | None:
     return judge
 
 
-def _judging(given: dict[str, Any] | None) -> Judging | None:
+def _judging(given: AnyDict | None) -> Judging | None:
     if given is None:
         return None
     return judging_of(given.pop("suite"), **given)

@@ -13,13 +13,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.types import AnyDict, AnyMapping
 
-Record: TypeAlias = dict[str, Any]
+Record: TypeAlias = AnyDict
 """One object of a file, before its fields are looked at."""
 
 _T = TypeVar("_T")
@@ -116,7 +116,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def field(record: Mapping[str, Any], name: str, kind: type[_T], path: Path, number: int) -> _T:
+def field(record: AnyMapping, name: str, kind: type[_T], path: Path, number: int) -> _T:
     """A row's field, which must be there and of one kind.
 
     Args:

@@ -29,6 +29,7 @@ from typing import Any, Final, Generic, Self, TypeVar, cast
 from langchain_moa.errors import MissingExtraError, MoAConfigurationError
 from langchain_moa.evals.reading import DataFileError
 from langchain_moa.evals.types import Answer, Judgment
+from langchain_moa.types import AnyMapping
 
 ANSWERS: Final = "answers.jsonl"
 JUDGMENTS: Final = "judgments.jsonl"
@@ -207,7 +208,7 @@ def _why(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _line(record: Mapping[str, Any]) -> bytes:
+def _line(record: AnyMapping) -> bytes:
     """A record as a line: strict JSON, in UTF-8."""
     try:
         text = json.dumps(record, ensure_ascii=False, allow_nan=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +48,7 @@ from langchain_moa.evals.types import (
 )
 from langchain_moa.evals.upstream import prompts_of, write_answers, write_judgments
 from langchain_moa.evals.work import Stop
+from langchain_moa.types import AnyMapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,5 +337,5 @@ def _judge_settings(plan: Plan, judge: Judge, judging: Judging) -> dict[str, JSO
     return settings | ({"judges_itself": [*own]} if own else {})
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, JSON]:
+def _plain(values: AnyMapping) -> dict[str, JSON]:
     return dict(values)

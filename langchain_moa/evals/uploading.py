@@ -12,13 +12,14 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import NAMESPACE_URL, uuid5
 
 from langchain_moa.errors import MoAConfigurationError, MoAError
 from langchain_moa.evals.manifest import versions
 from langchain_moa.evals.records import digest
 from langchain_moa.evals.types import Answer, Judgment, Row
+from langchain_moa.types import AnyDict, AnyMapping
 
 if TYPE_CHECKING:
     from langsmith import Client
@@ -80,7 +81,7 @@ def upload(
     return names
 
 
-def _post(client: Client, name: str, body: Mapping[str, Any]) -> None:
+def _post(client: Client, name: str, body: AnyMapping) -> None:
     try:
         client.request_with_retries("POST", _PATH, data=json.dumps(body).encode())
     except Exception as error:
@@ -97,7 +98,7 @@ def _experiment(
     rows: Sequence[Row],
     answers: Sequence[Answer],
     scores: Mapping[str, Sequence[Score]],
-) -> dict[str, Any]:
+) -> AnyDict:
     times = [datetime.fromisoformat(answer["at"]) for answer in answers]
     grouped: dict[str, list[Answer]] = defaultdict(list)
     for answer in answers:
@@ -120,7 +121,7 @@ def _experiment(
     }
 
 
-def _result(row: Row, answers: Sequence[Answer], scores: Sequence[Score]) -> dict[str, Any]:
+def _result(row: Row, answers: Sequence[Answer], scores: Sequence[Score]) -> AnyDict:
     last = max(answers, key=lambda answer: answer["turn"])
     end = datetime.fromisoformat(last["at"])
     outputs = [answer["output"] for answer in answers]
@@ -140,7 +141,7 @@ def _result(row: Row, answers: Sequence[Answer], scores: Sequence[Score]) -> dic
     }
 
 
-def _expected(row: Row) -> dict[str, Any]:
+def _expected(row: Row) -> AnyDict:
     if "baseline" in row:
         return {"output": row["baseline"]["output"], "model": row["baseline"]["model"]}
     return {"output": row["references"][0]} if row["references"] else {}
@@ -181,7 +182,7 @@ def _won(model: str, judgment: Judgment) -> tuple[str, float] | None:
     return f"preferred_to_{other if ours else judgment['model']}", share
 
 
-def _summary(scores: Mapping[str, Sequence[Score]]) -> Iterator[dict[str, Any]]:
+def _summary(scores: Mapping[str, Sequence[Score]]) -> Iterator[AnyDict]:
     """The mean of each key over the rows that have it."""
     values: dict[str, list[float]] = defaultdict(list)
     for row in scores.values():

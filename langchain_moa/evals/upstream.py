@@ -27,6 +27,7 @@ from langchain_moa.evals.upstream_types import (
     Review,
     SingleJudgment,
 )
+from langchain_moa.types import AnyDict
 
 FAILED: Final = "$ERROR$"
 """What FastChat writes for a judgment that failed."""
@@ -69,7 +70,7 @@ def alpaca_eval_annotations(
 
 
 def _annotation(row: Row, answer: Answer, judgment: Judgment | None, judge: str) -> Annotation:
-    annotation: dict[str, Any] = {
+    annotation: AnyDict = {
         "instruction": row["messages"][-1]["content"],
         "output_1": row["baseline"]["output"],
         "generator_1": row["baseline"]["model"],
@@ -192,7 +193,7 @@ def flask_reviews(
 
 def _review(row: Row, judgment: Judgment, outputs: Answers) -> Review:
     usage = judgment["usage"]
-    review: dict[str, Any] = {
+    review: AnyDict = {
         "idx": int(row["id"]),
         "instruction": row["messages"][-1]["content"],
         "answer": row["references"][0],

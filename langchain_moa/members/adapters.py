@@ -19,6 +19,7 @@ from langchain_core.outputs import Generation
 from pydantic import BaseModel
 
 from langchain_moa.accounting.usage import known_usage
+from langchain_moa.types import AnyDict, AnyMapping
 
 _ANSWER_KEYS: Final = ("output", "answer", "result", "text", "response", "generation")
 """Where agents and chains that return a dict have their answer, the usual one first."""
@@ -85,7 +86,7 @@ def _message_in(output: Any, given: Any) -> AIMessage:
     return message
 
 
-def _message_in_mapping(output: Mapping[str, Any], given: Any) -> AIMessage:
+def _message_in_mapping(output: AnyMapping, given: Any) -> AIMessage:
     if "__interrupt__" in output:
         msg = "the member asked for a person's input, which a mixture has no one to give"
         raise TypeError(msg)
@@ -121,7 +122,7 @@ def _message_in_list(output: Sequence[Any], given: Any) -> AIMessage:
     return _answer_of_state({"messages": output}, given)
 
 
-def _answer_of_state(state: Mapping[str, Any], given: Any) -> AIMessage:
+def _answer_of_state(state: AnyMapping, given: Any) -> AIMessage:
     """What an agent's state says last.
 
     An agent with a schema may end on the tool message that tells of the schema's values, and one
@@ -179,7 +180,7 @@ def _converted(form: Any) -> BaseMessage:
     return message.model_copy(update=update)
 
 
-def _is_message(value: Mapping[str, Any]) -> bool:
+def _is_message(value: AnyMapping) -> bool:
     if value.get("role", value.get("type")) in _ROLES:
         return "content" in value or isinstance(value.get("data"), Mapping)
     return value.get("lc") == 1 and value.get("type") == "constructor"
@@ -230,7 +231,7 @@ _Read = TypeVar("_Read", AIMessage, AIMessageChunk)
 
 def _readable(message: _Read) -> _Read:
     """The message with its text where LangChain looks for it, and usage that can be added up."""
-    update: dict[str, Any] = {}
+    update: AnyDict = {}
     if isinstance(message.content, list) and not all(map(_is_read, message.content)):
         update["content"] = [part for one in message.content for part in _parts_of(one)]
     if message.usage_metadata is not None:
@@ -259,7 +260,7 @@ def _parts_of(part: Any) -> list[Any]:
     return [{**kept, "type": "text", "text": text}]
 
 
-def _text_of(part: Mapping[str, Any]) -> str | None:
+def _text_of(part: AnyMapping) -> str | None:
     """The text of a part, under any of its names."""
     for name in ("text", "output", "content"):
         value = part.get(name)

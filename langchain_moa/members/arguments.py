@@ -16,6 +16,7 @@ from langchain_core.language_models import BaseChatModel
 
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.members.runnables import model_and_arguments
+from langchain_moa.types import AnyMapping
 
 if TYPE_CHECKING:
     from langchain_moa.members.member import Member
@@ -55,7 +56,7 @@ _NEAR: Final = 0.8
 
 
 def require_known_arguments(
-    member: Member, arguments: Mapping[str, Any], settings: Collection[str] = ()
+    member: Member, arguments: AnyMapping, settings: Collection[str] = ()
 ) -> None:
     """Refuse call arguments that would be of no use, before anything is paid.
 
@@ -84,7 +85,7 @@ def require_known_arguments(
         _require_known(member, model, arguments)
 
 
-def require_one_answer(arguments: Mapping[str, Any], field: str) -> None:
+def require_one_answer(arguments: AnyMapping, field: str) -> None:
     """Refuse to have several answers made, of which a mixture would use one and pay all.
 
     Args:
@@ -103,7 +104,7 @@ def require_one_answer(arguments: Mapping[str, Any], field: str) -> None:
             raise MoAConfigurationError(msg)
 
 
-def _require_known(member: Member, model: BaseChatModel, arguments: Mapping[str, Any]) -> None:
+def _require_known(member: Member, model: BaseChatModel, arguments: AnyMapping) -> None:
     fields = {*type(model).model_fields}
     fields |= {f.alias for f in type(model).model_fields.values() if f.alias}
     taken, complete = _request_parameters(model)

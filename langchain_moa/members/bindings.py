@@ -7,17 +7,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeGuard
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import Runnable, RunnableBinding
+from langchain_core.runnables import RunnableBinding
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import children, rebuilt
+from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable
 
 
-def rebound(
-    binding: Runnable[Any, Any], model: BaseChatModel, mixture: Runnable[Any, Any]
-) -> Runnable[Any, Any]:
+def rebound(binding: AnyRunnable, model: BaseChatModel, mixture: AnyRunnable) -> AnyRunnable:
     """A copy of what a model made of itself, with the mixture in the model's place.
 
     `bind_tools` and `with_structured_output` of any provider give a composition of bindings,
@@ -33,7 +32,7 @@ def rebound(
             return the bare aggregator, and the mixture would silently be gone.
     """
 
-    def replaced(node: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    def replaced(node: AnyRunnable) -> AnyRunnable:
         return mixture if _is_model(node, model) else rebuilt(node, replaced)
 
     result = replaced(binding)
@@ -59,7 +58,7 @@ class Bound:
 
     model: BaseChatModel
     inside: BaseChatModel
-    arguments: dict[str, Any] = field(default_factory=dict)
+    arguments: AnyDict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Bindings:
 
     aggregators: tuple[Bound, ...] = ()
     proposers: Mapping[tuple[int, int, int], Bound] = field(default_factory=dict)
-    schema: Callable[[Mapping[str, Any]], bool] | None = None
+    schema: Callable[[AnyMapping], bool] | None = None
     tool: str | None = None
     vote: Mapping[str, Callable[[Any], Sequence[Any]]] = field(default_factory=dict)
 
@@ -86,7 +85,7 @@ class Bindings:
         """What was bound to the aggregator, which is the first, or to a fallback."""
         return self.aggregators[place] if place < len(self.aggregators) else None
 
-    def arguments(self, place: int, given: dict[str, Any]) -> dict[str, Any]:
+    def arguments(self, place: int, given: AnyDict) -> AnyDict:
         """A call's arguments, which hold those of the aggregator's binding, for one candidate."""
         bound = self.aggregator(place)
         if not place or bound is None:
@@ -96,7 +95,7 @@ class Bindings:
         return {**free, **bound.arguments}
 
 
-def bound_in(binding: Runnable[Any, Any], model: BaseChatModel) -> Bound | None:
+def bound_in(binding: AnyRunnable, model: BaseChatModel) -> Bound | None:
     """What a composition binds to a model; `None` where it does not hold it."""
     if _is_model(binding, model):
         return Bound(model, binding)
@@ -107,12 +106,12 @@ def bound_in(binding: Runnable[Any, Any], model: BaseChatModel) -> Bound | None:
     return replace(below, arguments={**below.arguments, **binding.kwargs})
 
 
-def _is_model(node: Runnable[Any, Any], model: BaseChatModel) -> TypeGuard[BaseChatModel]:
+def _is_model(node: AnyRunnable, model: BaseChatModel) -> TypeGuard[BaseChatModel]:
     """Whether it is the model, or a copy: a mixture binds tools to a copy of itself."""
     return type(node) is type(model)
 
 
-Bind: TypeAlias = Callable[[BaseChatModel], Runnable[Any, Any]]
+Bind: TypeAlias = Callable[[BaseChatModel], AnyRunnable]
 
 
 def _chat_model_of(member: Member, use: str) -> BaseChatModel:
@@ -130,7 +129,7 @@ def _chat_model_of(member: Member, use: str) -> BaseChatModel:
     return member.chat_model
 
 
-def _binding_of(bind: Bind, model: BaseChatModel, member: Member, use: str) -> Runnable[Any, Any]:
+def _binding_of(bind: Bind, model: BaseChatModel, member: Member, use: str) -> AnyRunnable:
     """What a member's own method makes of its model.
 
     Raises:
@@ -174,7 +173,7 @@ def bind_members(
     use: str,
     bind: Bind,
     propose: Bind | None = None,
-) -> tuple[Runnable[Any, Any], BaseChatModel, Bindings]:
+) -> tuple[AnyRunnable, BaseChatModel, Bindings]:
     """What tools or a schema mean for all members.
 
     Args:

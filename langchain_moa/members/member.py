@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.runnables import (
-    Runnable,
     RunnableBinding,
 )
 from langchain_core.runnables.base import RunnableBindingBase
@@ -34,8 +33,9 @@ from langchain_moa.members.runnables import (
 )
 from langchain_moa.members.secrets import secrets_of
 from langchain_moa.tracing.redaction import HEADER_NAMES
+from langchain_moa.types import AnyMapping, AnyRunnable
 
-MemberLike: TypeAlias = str | Mapping[str, Any] | Runnable[Any, Any]
+MemberLike: TypeAlias = str | AnyMapping | AnyRunnable
 """What a user may give as a member: see `MoAChatModel.reference_models`."""
 
 
@@ -49,7 +49,7 @@ class Member:
         fallbacks: Who is asked, in turn, when this one gives nothing.
     """
 
-    runnable: Runnable[Any, Any] = dataclasses.field(repr=False)
+    runnable: AnyRunnable = dataclasses.field(repr=False)
     field: str = "member"
     fallbacks: tuple[Member, ...] = ()
 
@@ -147,17 +147,17 @@ class Member:
         )
 
     @cached_property
-    def quiet(self) -> Runnable[Any, Any]:
+    def quiet(self) -> AnyRunnable:
         """The runnable with streaming off, so that no handler upstream turns it on."""
         return quiet(self._called)
 
     @cached_property
-    def counting(self) -> Runnable[Any, Any]:
+    def counting(self) -> AnyRunnable:
         """The runnable with usage asked for in streams, where its owner left that open."""
         return counting(self._called)
 
     @property
-    def _called(self) -> Runnable[Any, Any]:
+    def _called(self) -> AnyRunnable:
         """The runnable; a model that was built from a string knows a faster way to be called."""
         model = self.chat_model
         as_called = getattr(getattr(model, "async_client", None), "as_called", None)
@@ -166,7 +166,7 @@ class Member:
             return on(runnable, discreet(model if as_called is None else as_called(model)))
         return runnable
 
-    def limited(self, runnable: Runnable[Any, Any], seconds: float) -> Runnable[Any, Any]:
+    def limited(self, runnable: AnyRunnable, seconds: float) -> AnyRunnable:
         """The runnable with a timeout for the client, where that is known and was left open.
 
         A request in a thread can't be ended from outside, so the client has to end it.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.model_profile import ModelProfile
+
+from langchain_moa.types import AnyDict
 
 
 def common_profile(profiles: Sequence[ModelProfile]) -> ModelProfile:
@@ -24,7 +26,7 @@ def common_profile(profiles: Sequence[ModelProfile]) -> ModelProfile:
     """
     keys = dict.fromkeys(key for profile in profiles for key in profile)
     values = {key: [profile.get(key) for profile in profiles] for key in keys}
-    common: dict[str, Any] = {}
+    common: AnyDict = {}
     for key, given in values.items():
         if any(value is False for value in given):
             common[key] = False

@@ -12,16 +12,16 @@ from langchain_core.prompts.chat import (
     HumanMessagePromptTemplate,
     MessagesPlaceholder,
 )
-from langchain_core.runnables import Runnable
 from langgraph.pregel.protocol import PregelProtocol
 
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.members.runnables import root_of
+from langchain_moa.types import AnyRunnable
 
 Conversation: TypeAlias = Sequence[BaseMessage]
 
 
-def adapter_of(runnable: Runnable[Any, Any], field: str) -> Callable[[Conversation], Any]:
+def adapter_of(runnable: AnyRunnable, field: str) -> Callable[[Conversation], Any]:
     """What makes a member's input of a conversation.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeAlias, cast
 
 from langchain_core.language_models import BaseChatModel, BaseLanguageModel
@@ -23,10 +23,11 @@ from langgraph.pregel.protocol import PregelProtocol
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.members.discreet import discreet
 from langchain_moa.tracing.redaction import HEADER_NAMES
+from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable
 
 _NAME_ATTRIBUTES: Final = ("model_name", "model", "model_id", "deployment_name")
 
-_Change: TypeAlias = Callable[[Runnable[Any, Any]], Runnable[Any, Any]]
+_Change: TypeAlias = Callable[[AnyRunnable], AnyRunnable]
 
 
 def children(runnable: Any) -> Iterable[Any]:
@@ -52,7 +53,7 @@ def children(runnable: Any) -> Iterable[Any]:
     return parts
 
 
-def rebuilt(runnable: Runnable[Any, Any], change: _Change) -> Runnable[Any, Any]:
+def rebuilt(runnable: AnyRunnable, change: _Change) -> AnyRunnable:
     """A copy of a composition with its children changed; itself where none of them changes.
 
     Functions, branches and models stay as they are: what is in them is called by them alone.
@@ -71,7 +72,7 @@ def rebuilt(runnable: Runnable[Any, Any], change: _Change) -> Runnable[Any, Any]
         return runnable
     if isinstance(runnable, RunnableSequence):
         return RunnableSequence(*changed, name=runnable.name)
-    update: dict[str, Any]
+    update: AnyDict
     if isinstance(runnable, RunnableParallel):
         update = {"steps__": dict(zip(runnable.steps__, changed, strict=True))}
     elif isinstance(runnable, RunnableWithFallbacks):
@@ -102,7 +103,7 @@ def nodes(runnable: Any, *, in_models: bool = True) -> Iterator[Any]:
             left += reversed(list(children(node)))
 
 
-def answering(runnable: Runnable[Any, Any]) -> Runnable[Any, Any] | None:
+def answering(runnable: AnyRunnable) -> AnyRunnable | None:
     """The child whose answer is the runnable's: of a chain the last that holds a model.
 
     `None` where it has no such child.
@@ -118,9 +119,7 @@ def _holds_model(runnable: Any) -> bool:
     return any(True for _ in language_models(runnable))
 
 
-def with_arguments(
-    runnable: Runnable[Any, Any], arguments: Mapping[str, Any]
-) -> Runnable[Any, Any]:
+def with_arguments(runnable: AnyRunnable, arguments: AnyMapping) -> AnyRunnable:
     """The runnable with call arguments bound to the model (the last one) inside.
 
     Arguments given to a chain's `invoke` reach its first step, which is not the model.
@@ -144,7 +143,7 @@ def with_arguments(
     return bound
 
 
-def _with_model(runnable: Runnable[Any, Any], change: _Change) -> Runnable[Any, Any] | None:
+def _with_model(runnable: AnyRunnable, change: _Change) -> AnyRunnable | None:
     """A copy of a composition with the model that answers changed; `None` if it holds none."""
     bound_model = isinstance(runnable, RunnableBinding) and isinstance(
         runnable.bound, BaseLanguageModel
@@ -166,7 +165,7 @@ def _with_model(runnable: Runnable[Any, Any], change: _Change) -> Runnable[Any, 
     return rebuilt(runnable, lambda _: next(found)) if all(options) else None
 
 
-def model_of(runnable: Runnable[Any, Any]) -> str:
+def model_of(runnable: AnyRunnable) -> str:
     """The name of the model that a runnable asks for, or the runnable's own name.
 
     Of a chain it is the last model, of a model with fallbacks the first choice.
@@ -183,8 +182,8 @@ def model_of(runnable: Runnable[Any, Any]) -> str:
 
 
 def model_and_arguments(
-    runnable: Runnable[Any, Any],
-) -> tuple[BaseChatModel | None, dict[str, Any]]:
+    runnable: AnyRunnable,
+) -> tuple[BaseChatModel | None, AnyDict]:
     """The chat model that answers (the last one of a chain), and the arguments bound to it.
 
     There is none where several could answer, or where it is not known who does.
@@ -202,7 +201,7 @@ def language_models(runnable: Any) -> Iterator[BaseLanguageModel[Any]]:
     return (node for node in nodes(runnable) if isinstance(node, BaseLanguageModel))
 
 
-def holds(value: Any, wanted: Runnable[Any, Any]) -> bool:
+def holds(value: Any, wanted: AnyRunnable) -> bool:
     """Whether a runnable, or a list or dict of them, has another one somewhere inside."""
     return any(node is wanted for node in nodes(value))
 
@@ -217,7 +216,7 @@ def holds_graph(runnable: Any) -> bool:
     return any(isinstance(node, PregelProtocol) for node in nodes(runnable, in_models=False))
 
 
-def root_of(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
+def root_of(runnable: AnyRunnable) -> AnyRunnable:
     """The runnable that receives the input first."""
     if isinstance(runnable, RunnableBindingBase | RunnableWithFallbacks | RunnableSequence):
         return root_of(next(iter(children(runnable))))
@@ -232,7 +231,7 @@ def _dependencies(function: RunnableLambda[Any, Any]) -> Iterable[Any]:
         return ()
 
 
-def _runnables_in(value: Any) -> Iterator[Runnable[Any, Any]]:
+def _runnables_in(value: Any) -> Iterator[AnyRunnable]:
     if isinstance(value, Runnable):
         yield value
     elif isinstance(value, list | tuple):
@@ -247,17 +246,17 @@ def is_openai(model: BaseChatModel | None) -> bool:
     return any(base.__name__ == "BaseChatOpenAI" for base in type(model).__mro__)
 
 
-def quiet(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
+def quiet(runnable: AnyRunnable) -> AnyRunnable:
     """A copy in which no chat model streams."""
     if not isinstance(runnable, BaseChatModel):
         return rebuilt(runnable, quiet)
-    update: dict[str, Any] = {"disable_streaming": True}
+    update: AnyDict = {"disable_streaming": True}
     if "streaming" in type(runnable).model_fields:  # clients look at it on their own
         update["streaming"] = False
     return runnable.model_copy(update=update)
 
 
-def counting(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
+def counting(runnable: AnyRunnable) -> AnyRunnable:
     """`ChatTogether` reports no usage in streams unless asked to; any other is left alone."""
     if isinstance(runnable, RunnableBindingBase):
         return rebuilt(runnable, counting)
@@ -267,7 +266,7 @@ def counting(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
     return runnable
 
 
-def on(runnable: Runnable[Any, Any], model: BaseChatModel) -> Runnable[Any, Any]:
+def on(runnable: AnyRunnable, model: BaseChatModel) -> AnyRunnable:
     """The bindings around a chat model, around another one."""
     if not isinstance(runnable, RunnableBindingBase):
         return model

@@ -10,12 +10,12 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from langchain_core.language_models import BaseLanguageModel
-from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import RunnableBindingBase
 from pydantic import SecretStr
 
 from langchain_moa.members.runnables import nodes
 from langchain_moa.tracing.redaction import HEADER_NAMES, SECRET_NAME, SHORTEST
+from langchain_moa.types import AnyMapping, AnyRunnable
 
 _LOGIN: Final = re.compile(r"://([^/?#\s]*)@")
 _QUERY: Final = re.compile(r"[?&]([\w.-]+)=([^&#\s]+)")
@@ -24,7 +24,7 @@ _SHORTEST_HEADER: Final = 8
 """Shorter values of headers are words such as `json`."""
 
 
-def secrets_of(runnable: Runnable[Any, Any]) -> frozenset[str]:
+def secrets_of(runnable: AnyRunnable) -> frozenset[str]:
     """The secrets of all models inside a runnable, to be kept out of all that leaves the process.
 
     They are its keys, the logins and keys in its addresses, and the headers and the query that it
@@ -41,7 +41,7 @@ def secrets_of(runnable: Runnable[Any, Any]) -> frozenset[str]:
     return frozenset(secret for secret in found if len(secret) >= SHORTEST)
 
 
-def secrets_in(arguments: Mapping[str, Any]) -> Iterator[str]:
+def secrets_in(arguments: AnyMapping) -> Iterator[str]:
     """The secrets in arguments of a model, by their types, names and looks."""
     for name, value in arguments.items():
         match value:

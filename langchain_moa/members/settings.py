@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, SkipValidation
 
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.settings import Count, SettingsGroup, Temperature, did_you_mean
+from langchain_moa.types import AnyMapping
 
 
 def _checked_profiles(given: Any) -> Any:
@@ -24,7 +25,7 @@ def _checked_profiles(given: Any) -> Any:
     return given
 
 
-def _check_profile(name: str, profile: Mapping[str, Any]) -> None:
+def _check_profile(name: str, profile: AnyMapping) -> None:
     known = ModelProfile.__annotations__
     for key in profile:
         if key not in known:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from langchain_moa.types import AnyMapping
 
 Kind: TypeAlias = Literal[
     "text",
@@ -88,7 +90,7 @@ def kind_of(block: object) -> Kind | None:
     return known.kind if known is not None else None
 
 
-def maker_of(block: Mapping[str, Any]) -> str:
+def maker_of(block: AnyMapping) -> str:
     """Whose client a block looks like it was made by; empty where it may be anybody's."""
     kind = str(block.get("type"))
     if kind == "thinking":

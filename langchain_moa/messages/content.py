@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
 from langchain_core.messages import BaseMessage, ToolMessage
 
 from langchain_moa.messages.blocks import MEDIA, kind_of
+from langchain_moa.types import AnyMapping
 
 OnUnsupported: TypeAlias = Literal["drop_content", "skip_member", "raise"]
 """What to do with a member that cannot take some content of the conversation."""
 
 
-def unsupported(profile: Mapping[str, Any], messages: Sequence[BaseMessage]) -> list[str]:
+def unsupported(profile: AnyMapping, messages: Sequence[BaseMessage]) -> list[str]:
     """Which kinds of content of a conversation a model says it cannot take.
 
     What its profile does not speak of is sent: the provider then says whether it can.
@@ -34,9 +35,7 @@ def unsupported(profile: Mapping[str, Any], messages: Sequence[BaseMessage]) -> 
     return sorted({kind for message in messages for kind in _lacking(profile, message)})
 
 
-def without_content(
-    messages: Sequence[BaseMessage], profile: Mapping[str, Any]
-) -> list[BaseMessage]:
+def without_content(messages: Sequence[BaseMessage], profile: AnyMapping) -> list[BaseMessage]:
     """The conversation with a note in the place of each block that a model cannot take.
 
     Args:
@@ -46,7 +45,7 @@ def without_content(
     return [_without(message, _lacking(profile, message)) for message in messages]
 
 
-def _lacking(profile: Mapping[str, Any], message: BaseMessage) -> set[str]:
+def _lacking(profile: AnyMapping, message: BaseMessage) -> set[str]:
     """Kinds of a message's content that a model cannot take there."""
     if not isinstance(message.content, list):
         return set()
@@ -94,7 +93,7 @@ def _inside(block: Any) -> Sequence[Any]:
     return ()
 
 
-def _source(block: Any) -> Mapping[str, Any]:
+def _source(block: Any) -> AnyMapping:
     """Where Anthropic keeps a block's data, and what it is."""
     source = block.get("source") if isinstance(block, dict) else None
     return source if isinstance(source, dict) else {}

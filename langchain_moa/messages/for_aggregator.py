@@ -35,12 +35,13 @@ from langchain_moa.messages.for_proposers import (
 from langchain_moa.messages.roles import role_of
 from langchain_moa.messages.rules import Rules, package_of, rules_of
 from langchain_moa.messages.tools import tool_names
+from langchain_moa.types import AnyDict, AnyMapping
 
 _BLANK: Final = "[empty message]"
 
 
 def history_for_aggregator(
-    messages: Sequence[BaseMessage], model: object, arguments: Mapping[str, Any] | None = None
+    messages: Sequence[BaseMessage], model: object, arguments: AnyMapping | None = None
 ) -> list[BaseMessage]:
     """The conversation as an aggregator reads it; the same messages wherever they are taken.
 
@@ -122,7 +123,7 @@ class _Reader:
         return all(call["name"] in self.tools for call in answer.tool_calls)
 
 
-def _reader(model: object, arguments: Mapping[str, Any]) -> _Reader:
+def _reader(model: object, arguments: AnyMapping) -> _Reader:
     rules = rules_of(model)
     thinking = arguments.get("thinking", getattr(model, "thinking", None))
     enabled = isinstance(thinking, Mapping) and thinking.get("type") == "enabled"
@@ -147,7 +148,7 @@ def _in_words(message: BaseMessage) -> BaseMessage:
     """What was said through another provider: the text and the calls, and nothing beside them."""
     if isinstance(message.content, str) and not message.additional_kwargs:
         return message
-    plain: dict[str, Any] = {"additional_kwargs": {}, "response_metadata": {}}
+    plain: AnyDict = {"additional_kwargs": {}, "response_metadata": {}}
     return message.model_copy(update={"content": in_own_words(message).text, **plain})
 
 

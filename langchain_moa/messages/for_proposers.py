@@ -23,6 +23,7 @@ from langchain_core.messages import (
 from langchain_moa.messages.blocks import is_blank, kind_of
 from langchain_moa.messages.roles import GO_ON, appended, role_of
 from langchain_moa.messages.tools import arguments_text
+from langchain_moa.types import AnyDict
 
 _BEGINNING: Final = "Begin the conversation."
 """The user turn before a conversation that an assistant begins."""
@@ -89,7 +90,7 @@ def in_own_words(message: BaseMessage) -> BaseMessage:
     said = [words for block in blocks for words in _words(block)]
     if not beside and said == blocks:
         return message
-    update: dict[str, Any] = {
+    update: AnyDict = {
         "additional_kwargs": {
             k: v for k, v in message.additional_kwargs.items() if k != "reasoning_content"
         }
@@ -158,15 +159,15 @@ def _in_blocks(message: BaseMessage) -> BaseMessage:
     return message.model_copy(update={"content": _blocks(message.content)})
 
 
-def _is_text(content: str | Sequence[str | dict[str, Any]]) -> bool:
+def _is_text(content: str | Sequence[str | AnyDict]) -> bool:
     return all(kind_of(block) == "text" for block in _blocks(content))
 
 
-def _blocks(content: str | Sequence[str | dict[str, Any]]) -> list[dict[str, Any]]:
+def _blocks(content: str | Sequence[str | AnyDict]) -> list[AnyDict]:
     return [_block(part) for part in ([content] if isinstance(content, str) else content)]
 
 
-def _block(part: str | dict[str, Any]) -> dict[str, Any]:
+def _block(part: str | AnyDict) -> AnyDict:
     """A part of a content with its type; what a tool gave in a form of its own is told as JSON."""
     if isinstance(part, dict) and isinstance(part.get("type"), str) and part["type"] != "json":
         return part

@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_moa.messages.roles import appended, role_of
+from langchain_moa.types import AnyDict
 
 _INTRODUCTION: Final = (
     "Whoever writes the next message can call these tools. You cannot: if one is needed, say in "
@@ -98,10 +99,10 @@ def _listed(tools: object) -> Iterator[Any]:
             yield tool
 
 
-def _function(tool: Any) -> dict[str, Any] | None:
+def _function(tool: Any) -> AnyDict | None:
     """A tool in OpenAI's words; `None` for a provider's own, such as a search."""
     try:
-        function: dict[str, Any] = convert_to_openai_tool(tool)["function"]
+        function: AnyDict = convert_to_openai_tool(tool)["function"]
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
     return function

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -11,7 +10,7 @@ from langchain_moa.accounting.usage import is_cached
 from langchain_moa.messages.blocks import REASONING_TYPES, kind_of
 from langchain_moa.messages.finish_reasons import ending_of
 from langchain_moa.messages.reasoning import ReasoningAhead, strip_reasoning
-from langchain_moa.types import ProposalStatus
+from langchain_moa.types import AnyMapping, ProposalStatus
 
 _FINISH_KEYS: Final = ("finish_reason", "stop_reason", "stopReason", "done_reason")
 """Where OpenAI and Gemini, Anthropic, Bedrock and Ollama say why a model stopped."""
@@ -115,7 +114,7 @@ def finish_reason_of(message: AIMessage) -> Any:
     return said or _status_of(metadata)
 
 
-def _status_of(metadata: Mapping[str, Any]) -> Any:
+def _status_of(metadata: AnyMapping) -> Any:
     """How an answer of OpenAI's Responses API ended."""
     details = metadata.get("incomplete_details")
     reason = details.get("reason") if isinstance(details, dict) else None

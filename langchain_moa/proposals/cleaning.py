@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from langchain_moa.messages.blocks import is_reasoning
 from langchain_moa.messages.characters import whole_characters
 from langchain_moa.proposals.fences import begun_tag, without_tags
+from langchain_moa.types import AnyDict, AnyMapping
 
 _Message = TypeVar("_Message", bound=AIMessage)
 
@@ -73,7 +74,7 @@ class _Held(NamedTuple):
 
     text: str
     key: str | None
-    made: Callable[[str], dict[str, Any]]
+    made: Callable[[str], AnyDict]
 
 
 class CleanStream:
@@ -89,7 +90,7 @@ class CleanStream:
 
     def take(self, chunk: AIMessageChunk) -> AIMessageChunk:
         """A chunk to pass on; the last one brings what was held back."""
-        update: dict[str, Any] = {}
+        update: AnyDict = {}
         content = self._content(chunk.content)
         if content is not chunk.content:
             update["content"] = content
@@ -116,13 +117,13 @@ class CleanStream:
         self._held.clear()
         return sum(pieces[1:], pieces[0]) if pieces else None
 
-    def _content(self, content: str | list[str | dict[str, Any]]) -> Any:
+    def _content(self, content: str | list[str | AnyDict]) -> Any:
         if isinstance(content, str):
             return self._text(content, ("text",), self._key, _content)
         blocks = [self._block(block, place) for place, block in enumerate(content)]
         return content if _same(blocks, content) else blocks
 
-    def _block(self, block: str | dict[str, Any], place: int) -> Any:
+    def _block(self, block: str | AnyDict, place: int) -> Any:
         if isinstance(block, str):
             return self._text(block, ("text",), self._key, _content)
         where = ("block", block.get("index", place), block.get("type"))
@@ -130,9 +131,9 @@ class CleanStream:
 
     def _fields(
         self,
-        given: Mapping[str, Any],
+        given: AnyMapping,
         where: tuple[object, ...],
-        made: Callable[[Mapping[str, Any], str, str], dict[str, Any]],
+        made: Callable[[AnyMapping, str, str], AnyDict],
     ) -> Any:
         """A part of a chunk with the texts in its fields cleaned; the same where none changes."""
         changed = {}
@@ -141,7 +142,7 @@ class CleanStream:
             if isinstance(text, str):
                 key = None if name in _REASONING else self._key
 
-                def again(rest: str, name: str = name) -> dict[str, Any]:
+                def again(rest: str, name: str = name) -> AnyDict:
                     return made(given, name, rest)
 
                 new = self._text(text, (*where, name), key, again)
@@ -154,7 +155,7 @@ class CleanStream:
         text: str,
         where: tuple[object, ...],
         key: str | None,
-        made: Callable[[str], dict[str, Any]],
+        made: Callable[[str], AnyDict],
     ) -> str:
         held = self._held[where].text if where in self._held else ""
         if not held and text.isascii() and (key is None or not ("<" in text or text[-1:] == "\n")):
@@ -169,19 +170,19 @@ class CleanStream:
         return text if new == text else new
 
 
-def _content(rest: str) -> dict[str, Any]:
+def _content(rest: str) -> AnyDict:
     return {"content": rest}
 
 
-def _call(given: Mapping[str, Any], name: str, rest: str) -> dict[str, Any]:
+def _call(given: AnyMapping, name: str, rest: str) -> AnyDict:
     piece = {"name": None, "id": None, "index": given["index"], "type": "tool_call_chunk"}
     return {"tool_call_chunks": [{**piece, name: rest}]}
 
 
-def _beside(_: Mapping[str, Any], name: str, rest: str) -> dict[str, Any]:
+def _beside(_: AnyMapping, name: str, rest: str) -> AnyDict:
     return {"additional_kwargs": {name: rest}}
 
 
-def _of_block(block: Mapping[str, Any]) -> Callable[[Mapping[str, Any], str, str], dict[str, Any]]:
+def _of_block(block: AnyMapping) -> Callable[[AnyMapping, str, str], AnyDict]:
     same = {k: block[k] for k in ("type", "index") if k in block}
     return lambda _, name, rest: {"content": [{**same, name: rest}]}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from bisect import bisect
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 from operator import itemgetter
@@ -18,6 +18,7 @@ from typing import Any, Final
 from langchain_core.messages import AIMessage, BaseMessage
 
 from langchain_moa.messages.blocks import MEDIA, kind_of
+from langchain_moa.types import AnyDict, AnyMapping
 
 MEDIA_TOKENS: Final = 1000
 """Tokens of an image, a sound or a file. A guess: providers count from 85 to many thousands."""
@@ -142,7 +143,7 @@ def input_tokens(messages: Sequence[BaseMessage]) -> int:
     return sum(_message_tokens(message) for message in messages)
 
 
-def bound_tokens(arguments: Mapping[str, Any]) -> int:
+def bound_tokens(arguments: AnyMapping) -> int:
     """About how many tokens the tools and the schema in a call's arguments are, as JSON.
 
     Example:
@@ -239,7 +240,7 @@ def _message_tokens(message: BaseMessage) -> int:
     return MESSAGE_TOKENS + of_blocks + of_calls
 
 
-def _block_tokens(block: str | dict[str, Any], *, with_calls: bool) -> int:
+def _block_tokens(block: str | AnyDict, *, with_calls: bool) -> int:
     """Tokens of one content block; one of an unknown type counts as JSON.
 
     Args:

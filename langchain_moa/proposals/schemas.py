@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
@@ -16,6 +16,8 @@ from langchain_core.utils.function_calling import convert_to_json_schema
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
+from langchain_moa.types import AnyDict, AnyMapping
+
 if TYPE_CHECKING:
     import jsonschema
     from jsonschema.protocols import Validator
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 _CLOSED: Final = ("boolean", "integer", "number", "null")
 _OPTIONS: Final = ("anyOf", "allOf", "oneOf")
 
-Accepts: TypeAlias = Callable[[Mapping[str, Any]], bool]
+Accepts: TypeAlias = Callable[[AnyMapping], bool]
 """Whether a schema permits values of its fields, also in this combination."""
 
 
@@ -54,7 +56,7 @@ def acceptance(schema: Any) -> Accepts:
     return partial(permits, described)
 
 
-def _validates(adapter: TypeAdapter[Any], values: Mapping[str, Any]) -> bool:
+def _validates(adapter: TypeAdapter[Any], values: AnyMapping) -> bool:
     try:
         adapter.validate_json(json.dumps(values))  # an enum's value is one in JSON only
     except (ValidationError, ValueError, TypeError):
@@ -66,7 +68,7 @@ def _anything(_: object) -> bool:
     return True
 
 
-def permits(schema: Mapping[str, Any], value: Any) -> bool:
+def permits(schema: AnyMapping, value: Any) -> bool:
     """Whether a JSON schema permits a value.
 
     Draft 2020-12 counts where the schema names no other one, and formats do. No reference is ever
@@ -152,13 +154,13 @@ def _multiple_of(
         yield ValidationError(msg)
 
 
-def definitions_of(described: Mapping[str, Any]) -> dict[str, Any]:
+def definitions_of(described: AnyMapping) -> AnyDict:
     """The definitions of a JSON schema, by name."""
     return {**described.get("$defs", {}), **described.get("definitions", {})}
 
 
 def is_closed(
-    field: Mapping[str, Any], definitions: Mapping[str, Any], seen: frozenset[str] = frozenset()
+    field: AnyMapping, definitions: AnyMapping, seen: frozenset[str] = frozenset()
 ) -> bool:
     """Whether a field has few values that can be distinguished: what can be voted on."""
     if "$ref" in field:
@@ -177,7 +179,7 @@ def is_closed(
     )
 
 
-def texts_of(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[str]:
+def texts_of(field: AnyMapping, definitions: AnyMapping) -> Iterator[str]:
     """The texts that a closed field may have."""
     if "$ref" in field:
         yield from texts_of(definitions[field["$ref"].rsplit("/", 1)[-1]], definitions)

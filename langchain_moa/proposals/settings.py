@@ -11,7 +11,7 @@ from langchain_moa.proposals.fan_out import FanOut, checked_fan_out
 from langchain_moa.proposals.outliers import ProposalFilter, checked_filter
 from langchain_moa.proposals.prompt import AGGREGATOR_PROMPT, parse_prompt
 from langchain_moa.settings import Count, SettingsGroup, Temperature, checked_limits
-from langchain_moa.types import Placement
+from langchain_moa.types import AnyDict, Placement
 
 ToolsFor: TypeAlias = Literal["aggregator", "all"]
 """Whose calls tools are bound to. Only the aggregator's are ever executed."""
@@ -52,7 +52,7 @@ class ProposalSettings(SettingsGroup):
         default=None,
         description="Limit of each proposal in tokens; `None` leaves each member's own.",
     )
-    proposal_kwargs: dict[str, Any] = Field(
+    proposal_kwargs: AnyDict = Field(
         default_factory=dict, description="Other call arguments of every proposal."
     )
     proposal_filter: Annotated[SkipValidation[ProposalFilter], AfterValidator(_known_filter)] = (

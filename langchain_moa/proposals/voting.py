@@ -27,7 +27,7 @@ from langchain_moa.proposals.schemas import (
     texts_of,
 )
 from langchain_moa.proposals.similarity import comparable
-from langchain_moa.types import VoteRecord
+from langchain_moa.types import AnyDict, AnyMapping, VoteRecord
 
 Votable: TypeAlias = Mapping[str, Callable[[Any], Sequence[Any]]]
 """Per field of a schema, a value as the schema writes it; nothing where it does not permit it."""
@@ -44,7 +44,7 @@ def votable_fields(schema: Any) -> Votable:
     """
     described = convert_to_json_schema(schema)
     definitions = definitions_of(described)
-    fields: Mapping[str, Any] = described.get("properties", {})
+    fields: AnyMapping = described.get("properties", {})
     for name, field in fields.items():
         if not is_closed(field, definitions):
             msg = (
@@ -55,7 +55,7 @@ def votable_fields(schema: Any) -> Votable:
     if not fields:
         msg = "vote=True: the schema has no fields to vote on; leave vote out."
         raise MoAConfigurationError(msg)
-    inner: dict[str, Any] = {
+    inner: AnyDict = {
         key: described[key] for key in ("$schema", "$defs", "definitions") if key in described
     }
     return {
@@ -68,20 +68,20 @@ def votable_fields(schema: Any) -> Votable:
     }
 
 
-def _as_permitted(schema: Mapping[str, Any], texts: Mapping[str, str], value: Any) -> list[Any]:
+def _as_permitted(schema: AnyMapping, texts: Mapping[str, str], value: Any) -> list[Any]:
     """A field's value with a text in the form that the schema has it in, if that permits it."""
     if isinstance(value, str):
         value = texts.get(comparable(value), value)
     return [value] if permits(schema, {"value": value}) else []
 
 
-def permitted(text: str, accepts: Accepts) -> dict[str, Any] | None:
+def permitted(text: str, accepts: Accepts) -> AnyDict | None:
     """The values that a structured proposal gives; `None` where the schema does not permit them."""
     values = _loaded(text)
     return values if isinstance(values, dict) and accepts(values) else None
 
 
-def structured_answer(values: dict[str, Any], tool: str | None) -> AIMessage:
+def structured_answer(values: AnyDict, tool: str | None) -> AIMessage:
     """The answer that an aggregator would give of these values.
 
     Args:
@@ -143,7 +143,7 @@ def _ballot(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _values(answer: AIMessage) -> dict[str, Any] | None:
+def _values(answer: AIMessage) -> AnyDict | None:
     """The fields of a structured answer, whichever way it was asked for."""
     if answer.tool_calls:
         return dict(answer.tool_calls[0]["args"])
@@ -151,8 +151,8 @@ def _values(answer: AIMessage) -> dict[str, Any] | None:
     return loaded if isinstance(loaded, dict) else None
 
 
-def _with_values(answer: AIMessage, values: dict[str, Any]) -> AIMessage:
-    update: dict[str, Any]
+def _with_values(answer: AIMessage, values: AnyDict) -> AIMessage:
+    update: AnyDict
     if answer.tool_calls:
         first, *others = answer.tool_calls
         update = {"tool_calls": [{**first, "args": values}, *others]}
@@ -167,7 +167,7 @@ def _with_values(answer: AIMessage, values: dict[str, Any]) -> AIMessage:
     return answer.model_copy(update=update)
 
 
-def _voted_block(block: Any, call: str | None, values: dict[str, Any]) -> Any:
+def _voted_block(block: Any, call: str | None, values: AnyDict) -> Any:
     called = isinstance(block, dict) and block.get("type") == "tool_use" and block["id"] == call
     return {**block, "input": values} if called else block
 

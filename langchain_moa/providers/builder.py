@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +26,7 @@ from langchain_moa.providers.accounts import (
     variable,
 )
 from langchain_moa.providers.headers import leave_out_foreign_headers, note_keys
+from langchain_moa.types import AnyDict, AnyMapping
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -64,12 +64,10 @@ class ModelBuilder:
         self._api_key = None if api_key is None else checked_key(api_key, "api_key")
         self._base_url = None if base_url is None else checked_address(base_url, "base_url")
         self._timeout = timeout
-        self._clients: dict[tuple[str, str] | None, dict[str, Any]] = {}
+        self._clients: dict[tuple[str, str] | None, AnyDict] = {}
         self._together: dict[frozenset[tuple[str, str]], ChatTogether] = {}
 
-    def build(
-        self, name: str, field: str, options: Mapping[str, Any] | None = None
-    ) -> BaseChatModel:
+    def build(self, name: str, field: str, options: AnyMapping | None = None) -> BaseChatModel:
         """The chat model that a string means.
 
         Args:
@@ -96,7 +94,7 @@ class ModelBuilder:
             return self._build_together(model, field, checked)
         return self._build_other(name, provider.lower(), field, checked)
 
-    def _build_together(self, model: str, field: str, options: Mapping[str, Any]) -> ChatTogether:
+    def _build_together(self, model: str, field: str, options: AnyMapping) -> ChatTogether:
         from langchain_together import ChatTogether  # noqa: PLC0415 - slow to import
 
         from langchain_moa.providers.together import OF_CLIENTS, new_together  # noqa: PLC0415
@@ -135,7 +133,7 @@ class ModelBuilder:
         return key
 
     def _build_other(
-        self, name: str, provider: str, field: str, options: Mapping[str, Any]
+        self, name: str, provider: str, field: str, options: AnyMapping
     ) -> BaseChatModel:
         try:
             from langchain.chat_models import init_chat_model  # noqa: PLC0415 - optional
@@ -174,7 +172,7 @@ class ModelBuilder:
         leave_out_foreign_headers(model)
         return model
 
-    def _connections(self, provider: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def _connections(self, provider: str, settings: AnyMapping) -> AnyDict:
         """Our own HTTP clients, where a provider's class takes them and none are given."""
         if provider not in _TAKES_CLIENTS or settings.keys() & _OF_CONNECTIONS:
             return {}
@@ -197,7 +195,7 @@ forked processes, and async ones end with the event loop that opened them."""
 _OF_CONNECTIONS: Final = frozenset({"http_client", "http_async_client", "openai_proxy"})
 
 
-def _checked(options: Mapping[str, Any], field: str) -> dict[str, Any]:
+def _checked(options: AnyMapping, field: str) -> AnyDict:
     """A member's own options, with keys and addresses checked.
 
     Raises:
@@ -227,7 +225,7 @@ def _checked(options: Mapping[str, Any], field: str) -> dict[str, Any]:
     return {**checked, "api_key": checked_key(variable(name), name)}
 
 
-def _check_no_choice(field: str, options: Mapping[str, Any]) -> None:
+def _check_no_choice(field: str, options: AnyMapping) -> None:
     """Refuse what would leave open which model is meant, or say it twice."""
     for name in ("configurable_fields", "config_prefix", "model_provider"):
         if name in options:
@@ -247,7 +245,7 @@ def _named_address(provider: str) -> str | None:
     return next((checked_address(variable(name), name) for name in names), None)
 
 
-def _mended_environment(provider: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def _mended_environment(provider: str, options: AnyMapping) -> AnyDict:
     """What the environment says of an account, where its package would read it amiss.
 
     Raises:
@@ -256,7 +254,7 @@ def _mended_environment(provider: str, options: Mapping[str, Any]) -> dict[str, 
     account = ACCOUNTS.get(provider)
     if account is None:
         return {}
-    mended: dict[str, Any] = {}
+    mended: AnyDict = {}
     for names, option in ((account.keys, KEY_OPTION), (account.addresses, ADDRESS_OPTION)):
         if any(option.fullmatch(name) for name in options):
             continue
@@ -290,7 +288,7 @@ def _text(value: Any) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else repr(value)
 
 
-def _check_options(model: type[BaseChatModel], field: str, options: Mapping[str, Any]) -> None:
+def _check_options(model: type[BaseChatModel], field: str, options: AnyMapping) -> None:
     """Refuse options that the model's class does not have, which it might send as they are."""
     known = {*model.model_fields, *(f.alias for f in model.model_fields.values() if f.alias)}
     known -= {"model", "model_name"}  # which are given already
@@ -319,7 +317,7 @@ def check_together_key(model: Any, field: str) -> None:
             raise MoAConfigurationError(msg)
 
 
-def _set(**options: Any) -> dict[str, Any]:
+def _set(**options: Any) -> AnyDict:
     """The options that are set."""
     return {name: value for name, value in options.items() if value is not None}
 

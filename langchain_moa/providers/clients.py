@@ -6,11 +6,12 @@ import os
 import ssl
 from base64 import b64encode
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from langchain_moa.errors import MissingExtraError, MoAConfigurationError, MoAError
 from langchain_moa.providers.accounts import shown_address
 from langchain_moa.providers.transport import AsyncClient, Client, http
+from langchain_moa.types import AnyDict
 
 _CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _PROXIES: Final = tuple(
@@ -34,7 +35,7 @@ class Login(http.BasicAuth):  # type: ignore[misc]  # as above
         self.secrets = frozenset({password, encoded})
 
 
-def http_clients(login: tuple[str, str] | None = None) -> dict[str, Any]:
+def http_clients(login: tuple[str, str] | None = None) -> AnyDict:
     """The SDK's HTTP clients, as arguments of a model's class.
 
     Args:
@@ -51,7 +52,7 @@ def http_clients(login: tuple[str, str] | None = None) -> dict[str, Any]:
         named = ", ".join(f"{n}={os.environ[n]!r}" for n in _CERTIFICATES if os.environ.get(n))
         msg = f"{named or 'TLS'}: the certificates can't be read: {error}."
         raise MoAConfigurationError(msg) from None
-    settings: dict[str, Any] = {"verify": tls, "auth": login and Login(*login)}
+    settings: AnyDict = {"verify": tls, "auth": login and Login(*login)}
     try:
         return {"http_client": Client(**settings), "http_async_client": AsyncClient(**settings)}
     except (ImportError, ValueError, http.InvalidURL) as error:  # the environment's proxies

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import openai
 
+from langchain_moa.types import AnyDict, AnyMapping
+
 _END: Final = "[DONE]"
 _UNSPECIFIED: Final = "unspecified"
 """The finish reason of a stream that came to its end mark and never gave one."""
@@ -58,7 +60,7 @@ class _Reason:
     """Looks for the finish reason of a stream."""
 
     def __init__(self) -> None:
-        self._last: Mapping[str, Any] = {}
+        self._last: AnyMapping = {}
         self._given = False
 
     def take(self, piece: object) -> None:
@@ -75,7 +77,7 @@ class _Reason:
         """Whether something came, and no reason with it."""
         return bool(self._last) and not self._given
 
-    def unspecified(self) -> dict[str, Any]:
+    def unspecified(self) -> AnyDict:
         """A last piece that says so."""
         known = {name: self._last[name] for name in ("id", "object", "model") if name in self._last}
         choice = {"index": 0, "delta": {}, "finish_reason": _UNSPECIFIED}

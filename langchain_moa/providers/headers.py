@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
 from typing import Any, Final
 
 from langchain_moa.errors import MoAConfigurationError
@@ -17,11 +16,12 @@ from langchain_moa.providers.accounts import (
     key_fields,
     variable,
 )
+from langchain_moa.types import AnyMapping
 
 _OF_ANTHROPIC: Final = "https://api.anthropic.com"
 
 
-def note_keys(model: Any, provider: str, field: str, options: Mapping[str, Any]) -> None:
+def note_keys(model: Any, provider: str, field: str, options: AnyMapping) -> None:
     """Let the keys of a model know where they come from.
 
     Raises:

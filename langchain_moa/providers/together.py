@@ -30,6 +30,7 @@ from langchain_moa.providers.accounts import endpoint_of
 from langchain_moa.providers.clients import http_clients
 from langchain_moa.providers.events import AsyncPieces, Pieces
 from langchain_moa.providers.headers import leave_out_foreign_headers
+from langchain_moa.types import AnyDict
 
 _PATH: Final = "/chat/completions"
 
@@ -74,7 +75,7 @@ for _name in ("__name__", "__qualname__", "__module__"):
     setattr(_ReadsInPlace, _name, getattr(ChatTogether, _name))
 
 
-async def _asked(client: Any, payload: dict[str, Any]) -> _Asked:
+async def _asked(client: Any, payload: AnyDict) -> _Asked:
     try:
         return _Asked(answer=await client.with_raw_response.create(**payload))
     except Exception as error:  # noqa: BLE001 - it is raised where the answer is read
@@ -206,10 +207,10 @@ def _refuses(answer: Any) -> bool:
     return any(isinstance(message, dict) and message.get("refusal") for message in messages)
 
 
-def _request(arguments: dict[str, Any]) -> dict[str, Any]:
+def _request(arguments: AnyDict) -> AnyDict:
     """Arguments of the SDK's `create` as those of its `post`."""
     body = dict(arguments)
-    options: dict[str, Any] = {"headers": body.pop("extra_headers", None) or {}}
+    options: AnyDict = {"headers": body.pop("extra_headers", None) or {}}
     for argument, option in (("extra_query", "params"), ("extra_body", "extra_json")):
         if (value := body.pop(argument, None)) is not None:
             options[option] = value

@@ -20,6 +20,8 @@ from weakref import WeakSet
 import aiohttp
 import openai
 
+from langchain_moa.types import AnyDict
+
 _CONNECTIONS: Final = 1000
 """At the same time in one event loop, as many as the SDK's own clients open."""
 _HEADER_BYTES: Final = 100 * 1024
@@ -181,7 +183,7 @@ class _Transport(http.AsyncBaseTransport):  # type: ignore[misc]  # of whichever
     """
 
     def __init__(self, tls: Any, proxy: Any = None) -> None:
-        self._options: dict[str, Any] = {"ssl": tls}
+        self._options: AnyDict = {"ssl": tls}
         if proxy is not None:
             auth = aiohttp.BasicAuth(*proxy.auth) if proxy.auth else None
             self._options |= {"proxy": str(proxy.url), "proxy_auth": auth}

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from langchain_moa.testing.replies import Reply, assistant_reply
+from langchain_moa.types import AnyMapping
 
 _LOOK_SECONDS: Final = 0.003
 """Time between two looks at what an answer waits for."""
 
-ReplyFunction = Callable[[Mapping[str, Any]], str | Reply]
+ReplyFunction = Callable[[AnyMapping], str | Reply]
 """Answers the body of a chat completions request; requests of other dialects are put so first."""
 
 
@@ -97,7 +98,7 @@ class ModelBehavior:
     error: str = "the scripted model fails as it was told to"
     error_code: str | int | None = None
     error_type: str | None = None
-    error_fields: Mapping[str, Any] = field(default_factory=dict)
+    error_fields: AnyMapping = field(default_factory=dict)
     error_in: ErrorPlace = "status"
     error_after: int = 0
     retry_after: float | None = None
@@ -113,8 +114,8 @@ class ModelBehavior:
     no_finish_reason: bool = False
     answers_as: str | None = None
     usage: Any = ...
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    choice_fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: AnyMapping = field(default_factory=dict)
+    choice_fields: AnyMapping = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     repeat: int = 1
     gzip: bool = False
@@ -122,7 +123,7 @@ class ModelBehavior:
     pictures: bool = True
     obeys_tool_choice: bool = True
 
-    def reply_to(self, body: Mapping[str, Any]) -> Reply:
+    def reply_to(self, body: AnyMapping) -> Reply:
         """The reply to a request's body."""
         said = self.reply(body) if callable(self.reply) else self.reply
         return Reply(text=said) if isinstance(said, str) else said
@@ -146,5 +147,5 @@ class ModelBehavior:
         return self.status is not None and still
 
 
-BehaviorFunction = Callable[[Mapping[str, Any], int], ModelBehavior]
+BehaviorFunction = Callable[[AnyMapping, int], ModelBehavior]
 """How a model behaves this time, given a request's body and how many came before it."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 from langchain_moa.testing.behavior import ModelBehavior
 from langchain_moa.testing.replies import Reply, assistant_reply, user_text
+from langchain_moa.types import AnyMapping
 
 DEMO_QUESTION: Final = "What are 3 fun things to do in SF?"
 """The question that the scripted models know an answer to."""
@@ -44,12 +45,12 @@ AGGREGATOR: Final = "demo/aggregator-405b"
 PROPOSERS: Final = tuple(_DRAFTS)
 
 
-def _draft(model: str) -> Callable[[Mapping[str, Any]], str | Reply]:
+def _draft(model: str) -> Callable[[AnyMapping], str | Reply]:
     return _scripted(_DRAFTS[model], f"This is {model}'s scripted draft; a real model would answer")
 
 
-def _scripted(known: str, otherwise: str) -> Callable[[Mapping[str, Any]], str | Reply]:
-    def reply(body: Mapping[str, Any]) -> str | Reply:
+def _scripted(known: str, otherwise: str) -> Callable[[AnyMapping], str | Reply]:
+    def reply(body: AnyMapping) -> str | Reply:
         if body.get("tools") or body.get("response_format"):
             return assistant_reply(body)
         question = user_text(body)

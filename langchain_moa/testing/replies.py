@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+
+from langchain_moa.types import AnyDict, AnyMapping
 
 _QUOTED: Final = re.compile(r"['\"“]([^'\"“”]+)['\"”]")
 _QUOTED_WORD: Final = re.compile(r"['\"]([A-Za-z_]\w*)['\"]")
@@ -25,7 +26,7 @@ class ToolCall:
     """
 
     name: str
-    arguments: Mapping[str, Any] | str
+    arguments: AnyMapping | str
 
     @property
     def arguments_text(self) -> str:
@@ -54,7 +55,7 @@ class Reply:
     reasoning: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str | None = None
-    logprobs: Mapping[str, Any] | None = None
+    logprobs: AnyMapping | None = None
 
     @property
     def reason(self) -> str:
@@ -67,12 +68,12 @@ def tokens(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
-def count_prompt_tokens(messages: list[dict[str, Any]]) -> int:
+def count_prompt_tokens(messages: list[AnyDict]) -> int:
     """Tokens of a request's messages: a quarter of their bytes, as a rule of thumb says."""
     return max(1, len(json.dumps(messages, ensure_ascii=False).encode()) // _BYTES_PER_TOKEN)
 
 
-def count_usage(body: Mapping[str, Any], reply: Reply, repeat: int = 1) -> dict[str, int]:
+def count_usage(body: AnyMapping, reply: Reply, repeat: int = 1) -> dict[str, int]:
     """Tokens of a chat completions request and of the reply to it, for all choices.
 
     Args:
@@ -94,7 +95,7 @@ def count_usage(body: Mapping[str, Any], reply: Reply, repeat: int = 1) -> dict[
     }
 
 
-def user_text(body: Mapping[str, Any]) -> str:
+def user_text(body: AnyMapping) -> str:
     """The text of the last user message of a chat completions request."""
     for message in reversed(body.get("messages", [])):
         if message.get("role") == "user":
@@ -110,7 +111,7 @@ def content_text(content: Any) -> str:
     return content or ""
 
 
-def assistant_reply(body: Mapping[str, Any]) -> Reply:
+def assistant_reply(body: AnyMapping) -> Reply:
     """Answer a request as an obedient assistant would.
 
     It calls the tool that must be called, or the first one that may be, with arguments read
@@ -133,13 +134,13 @@ def assistant_reply(body: Mapping[str, Any]) -> Reply:
     return Reply(text=f"{body.get('model', 'This model')} answers: {text[:80]}")
 
 
-def _call(name: str, schema: Mapping[str, Any], text: str) -> ToolCall:
+def _call(name: str, schema: AnyMapping, text: str) -> ToolCall:
     return ToolCall(name=name, arguments=_value({"type": "object", **schema}, "", text))
 
 
-def _tool_to_call(body: Mapping[str, Any]) -> dict[str, Any] | None:
+def _tool_to_call(body: AnyMapping) -> AnyDict | None:
     """The function that the request makes the model call, if any."""
-    functions: list[dict[str, Any]] = [tool["function"] for tool in body.get("tools") or []]
+    functions: list[AnyDict] = [tool["function"] for tool in body.get("tools") or []]
     choice = body.get("tool_choice", "auto")
     if not functions or choice == "none":
         return None
@@ -158,7 +159,7 @@ def _tool_to_call(body: Mapping[str, Any]) -> dict[str, Any] | None:
     return next((f for f in functions if f["name"] not in called), functions[-1])
 
 
-def _value(schema: Mapping[str, Any], name: str, text: str) -> Any:
+def _value(schema: AnyMapping, name: str, text: str) -> Any:
     """A value for a JSON schema, read from the text where it can be."""
     schema = _resolved(schema)
     if "anyOf" in schema:
@@ -182,18 +183,18 @@ def _value(schema: Mapping[str, Any], name: str, text: str) -> Any:
     return value
 
 
-def _within(schema: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
+def _within(schema: AnyMapping, part: AnyMapping) -> AnyDict:
     """A part of a schema with the definitions that the whole carries."""
     return {**part, "$defs": schema.get("$defs", {})}
 
 
-def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+def _resolved(schema: AnyMapping) -> AnyMapping:
     """The schema with a reference followed, parts joined, and one type chosen of several."""
     if "$ref" in schema:
         target = schema["$defs"][schema["$ref"].rsplit("/", 1)[-1]]
         return _resolved(_within(schema, target))
     if "allOf" in schema:
-        joined: dict[str, Any] = {}
+        joined: AnyDict = {}
         for part in schema["allOf"]:
             joined |= _resolved(_within(schema, part))
         return joined

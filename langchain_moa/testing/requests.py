@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+
+from langchain_moa.types import AnyDict
 
 
 @dataclass(kw_only=True)
@@ -24,7 +25,7 @@ class RecordedRequest:
     """
 
     model: str
-    body: dict[str, Any]
+    body: AnyDict
     headers: dict[str, str]
     dialect: str = "openai"
     arrived: float = field(default_factory=time.monotonic)

@@ -19,6 +19,7 @@ from pydantic import PrivateAttr
 from typing_extensions import override
 
 from langchain_moa.testing.replies import count_prompt_tokens, tokens
+from langchain_moa.types import AnyDict
 
 Script = Callable[[list[BaseMessage]], str | AIMessage]
 """Answers a conversation with a text or a message, or raises."""
@@ -48,7 +49,7 @@ class ScriptedChatModel(BaseChatModel):
     seconds: float = 0.0
     token_seconds: float = 0.0
 
-    _calls: list[tuple[list[BaseMessage], dict[str, Any]]] = PrivateAttr(default_factory=list)
+    _calls: list[tuple[list[BaseMessage], AnyDict]] = PrivateAttr(default_factory=list)
 
     @classmethod
     def saying(cls, text: str, **fields: Any) -> Self:
@@ -61,7 +62,7 @@ class ScriptedChatModel(BaseChatModel):
         return cls(script=lambda _: text, **fields)
 
     @property
-    def calls(self) -> list[tuple[list[BaseMessage], dict[str, Any]]]:
+    def calls(self) -> list[tuple[list[BaseMessage], AnyDict]]:
         """The messages and call arguments of every call; copies of the model share it."""
         return self._calls
 
@@ -73,7 +74,7 @@ class ScriptedChatModel(BaseChatModel):
     @override
     def bind_tools(
         self,
-        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        tools: Sequence[AnyDict | type | Callable[..., Any] | BaseTool],
         *,
         tool_choice: str | None = None,
         **kwargs: Any,
@@ -132,7 +133,7 @@ class ScriptedChatModel(BaseChatModel):
             yield chunk
 
     def _answer(
-        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: AnyDict
     ) -> AIMessage:
         given = kwargs if stop is None else {**kwargs, "stop": stop}
         self._calls.append((messages, given))

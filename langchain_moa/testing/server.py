@@ -32,6 +32,7 @@ from langchain_moa.testing.replies import count_prompt_tokens, count_usage
 from langchain_moa.testing.requests import RecordedRequest
 from langchain_moa.testing.sending import dripping, encoded, gzipped
 from langchain_moa.testing.serving import ServerThread
+from langchain_moa.types import AnyMapping
 
 try:
     from starlette.applications import Starlette
@@ -192,7 +193,7 @@ class LoopbackServer(ServerThread):
         self,
         record: RecordedRequest,
         behavior: ModelBehavior,
-        chat_body: Mapping[str, Any],
+        chat_body: AnyMapping,
         dialect: Dialect,
         refusal: Refusal | None,
     ) -> Turn:
@@ -253,7 +254,7 @@ def _failure(behavior: ModelBehavior, earlier: int) -> Refusal | None:
 def _instead(
     dialect: Dialect,
     behavior: ModelBehavior,
-    chat_body: Mapping[str, Any],
+    chat_body: AnyMapping,
     refusal: Refusal | None,
     *,
     streams: bool,
@@ -274,9 +275,7 @@ def _instead(
     return None if refusal is None else _error(dialect, refusal)
 
 
-def _unfit(
-    dialect: Dialect, behavior: ModelBehavior, chat_body: Mapping[str, Any]
-) -> Refusal | None:
+def _unfit(dialect: Dialect, behavior: ModelBehavior, chat_body: AnyMapping) -> Refusal | None:
     """What the model cannot take of a request, if anything."""
     messages = chat_body["messages"]
     if not behavior.pictures and any(_has_picture(message) for message in messages):
@@ -287,7 +286,7 @@ def _unfit(
     return None
 
 
-def _has_picture(message: Mapping[str, Any]) -> bool:
+def _has_picture(message: AnyMapping) -> bool:
     content = message.get("content")
     parts = content if isinstance(content, list) else []
     return any(isinstance(part, Mapping) and part.get("type") == "image_url" for part in parts)

@@ -9,7 +9,7 @@ streams or number the caller's checkpoint namespaces.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from typing import Any, Final, TypeVar, cast
@@ -30,6 +30,7 @@ from langchain_core.tracers import context as langchain_context
 from typing_extensions import override
 
 from langchain_moa.tracing.handlers import WithoutTokens, shows_messages, silenced
+from langchain_moa.types import AnyDict, AnyMapping
 
 RunManager = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun
 
@@ -37,7 +38,7 @@ _NOSTREAM: Final = "nostream"
 """Tag by which LangGraph leaves a model's tokens out of its `messages` stream."""
 
 _ManagerT = TypeVar("_ManagerT", CallbackManagerForLLMRun, AsyncCallbackManagerForLLMRun)
-_configurable: ContextVar[dict[str, Any]] = ContextVar("moa_configurable", default={})  # noqa: B039 - never changed
+_configurable: ContextVar[AnyDict] = ContextVar("moa_configurable", default={})  # noqa: B039 - never changed
 _current_run: ContextVar[RunManager | None] = ContextVar("moa_current_run", default=None)
 
 
@@ -111,17 +112,17 @@ def known_configurable(config: RunnableConfig | None) -> AbstractContextManager[
     return Setting([(_configurable, _configurable_of(config))])
 
 
-def _configurable_of(config: RunnableConfig | None) -> dict[str, Any]:
+def _configurable_of(config: RunnableConfig | None) -> AnyDict:
     return (config or {}).get("configurable") or {}
 
 
-def caller_configurable() -> dict[str, Any]:
+def caller_configurable() -> AnyDict:
     """The caller's own `configurable`, without the keys that LangGraph keeps there."""
     ambient = var_child_runnable_config.get() or {}
     return own_configurable({**ambient.get("configurable", {}), **_configurable.get()})
 
 
-def caller_thread(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+def caller_thread(metadata: AnyMapping) -> tuple[str, ...]:
     """The thread that the caller's conversation is in, and the place of its agent in the graph.
 
     Args:
@@ -140,7 +141,7 @@ def caller_thread(metadata: Mapping[str, Any]) -> tuple[str, ...]:
     return (str(thread), *(node.partition(":")[0] for node in nodes))
 
 
-def own_configurable(configurable: dict[str, Any] | None) -> dict[str, Any]:
+def own_configurable(configurable: AnyDict | None) -> AnyDict:
     """The user's own keys of a `configurable`."""
     foreign = ("__", "checkpoint_")
     return {
@@ -204,16 +205,14 @@ def heard_below(manager: RunManager) -> list[BaseCallbackHandler]:
     return [*inherited, *(h for h in added if not any(h is one for one in inherited))]
 
 
-def layers_config(manager: RunManager | None, configurable: dict[str, Any]) -> RunnableConfig:
+def layers_config(manager: RunManager | None, configurable: AnyDict) -> RunnableConfig:
     """The config of the layers inside the chat model."""
     return RunnableConfig(
         callbacks=child_callbacks(manager, streaming=True), configurable=configurable
     )
 
 
-def final_config(
-    manager: RunManager | None, configurable: dict[str, Any], layer: int
-) -> RunnableConfig:
+def final_config(manager: RunManager | None, configurable: AnyDict, layer: int) -> RunnableConfig:
     """The config of the aggregator's call inside the chat model."""
     return RunnableConfig(
         callbacks=child_callbacks(manager, streaming=False),

@@ -20,6 +20,7 @@ from langchain_core.tracers.base import BaseTracer
 from typing_extensions import override
 
 from langchain_moa.tracing.redaction import Redaction
+from langchain_moa.types import AnyDict
 
 
 def silenced(
@@ -109,7 +110,7 @@ class OpenRuns(BaseCallbackHandler):
     @override
     def on_chat_model_start(
         self,
-        serialized: dict[str, Any],
+        serialized: AnyDict,
         messages: list[list[BaseMessage]],
         *,
         run_id: UUID,
@@ -124,7 +125,7 @@ class OpenRuns(BaseCallbackHandler):
     @override
     def on_llm_start(
         self,
-        serialized: dict[str, Any],
+        serialized: AnyDict,
         prompts: list[str],
         *,
         run_id: UUID,
@@ -154,7 +155,7 @@ class OpenRuns(BaseCallbackHandler):
     @override
     def on_tool_start(
         self,
-        serialized: dict[str, Any],
+        serialized: AnyDict,
         input_str: str,
         *,
         run_id: UUID,

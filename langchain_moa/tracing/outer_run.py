@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing, contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -37,6 +37,7 @@ from langchain_moa.tracing.callbacks import (
 )
 from langchain_moa.tracing.redaction import HEADER_NAMES, Redaction, forget_variables
 from langchain_moa.tracing.stepping import astepped, stepped
+from langchain_moa.types import AnyDict, AnyMapping
 
 _RunT = TypeVar("_RunT", CallbackManagerForLLMRun, AsyncCallbackManagerForLLMRun)
 
@@ -163,7 +164,7 @@ class CompositeChatModel(BaseChatModel, ABC):
 
 
 @contextmanager
-def forgotten(arguments: dict[str, Any]) -> Iterator[None]:
+def forgotten(arguments: AnyDict) -> Iterator[None]:
     """Let an error's traceback hold no arguments of the call, which may be headers with keys."""
     try:
         yield
@@ -174,7 +175,7 @@ def forgotten(arguments: dict[str, Any]) -> Iterator[None]:
         raise
 
 
-def discreet(config: RunnableConfig | None, arguments: Mapping[str, Any]) -> RunnableConfig | None:
+def discreet(config: RunnableConfig | None, arguments: AnyMapping) -> RunnableConfig | None:
     """A config whose handlers are not told of the headers among a call's arguments."""
     if not HEADER_NAMES & arguments.keys():
         return config

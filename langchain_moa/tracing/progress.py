@@ -14,7 +14,7 @@ from langchain_core.callbacks.base import BaseCallbackManager
 from langchain_core.callbacks.manager import ahandle_event, handle_event
 from langgraph.config import get_stream_writer
 
-from langchain_moa.types import EventName, ProgressEvent
+from langchain_moa.types import AnyDict, EventName, ProgressEvent
 
 EVENT_NAME: Final = "moa"
 """Name of our `on_custom_event`s."""
@@ -82,7 +82,7 @@ class Progress:
             with _logged():
                 await ahandle_event(self._handlers, *self._custom_event(told), **self._about())
 
-    def _tell(self, event: EventName, values: dict[str, Any]) -> ProgressEvent:
+    def _tell(self, event: EventName, values: AnyDict) -> ProgressEvent:
         told = progress_event(event, **values)
         for callback in self._callbacks:
             with _logged():
@@ -92,7 +92,7 @@ class Progress:
     def _custom_event(self, event: ProgressEvent) -> tuple[str, str, str, ProgressEvent]:
         return "on_custom_event", "ignore_custom_event", EVENT_NAME, event
 
-    def _about(self) -> dict[str, Any]:
+    def _about(self) -> AnyDict:
         return {"run_id": self._run_id, "tags": self._tags, "metadata": self._metadata}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.table import Table
@@ -16,6 +15,7 @@ from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.evals.data import cache_folder, data_folder, verify
 from langchain_moa.evals.reading import DataFileError
 from langchain_moa.evals.suites import Suite, all_suites, get_suite
+from langchain_moa.types import AnyDict
 
 
 def suites(*, data: Path | None, as_json: bool) -> int:
@@ -43,7 +43,7 @@ def suites(*, data: Path | None, as_json: bool) -> int:
     return Exit.ANSWER
 
 
-def _described(suite: Suite, folder: Path) -> dict[str, Any]:
+def _described(suite: Suite, folder: Path) -> AnyDict:
     size = suite.size or 0
     files = suite.files.values()
     return {

@@ -14,6 +14,7 @@ from langchain_moa.cli.board import console
 from langchain_moa.cli.exits import Exit, say
 from langchain_moa.evals.scoring import Scores, score_files, unscored
 from langchain_moa.evals.suites.flask import SKILLS
+from langchain_moa.types import AnyMapping
 
 _NOTES: Final = {
     "n_unscored": "not scored",
@@ -65,14 +66,14 @@ def _print(scores: Scores) -> None:
         console().print(_skills(reviewed))
 
 
-def _table(results: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> Table:
+def _table(results: Sequence[AnyMapping], columns: Mapping[str, str]) -> Table:
     table = _empty("model", columns)
     for result in results:
         table.add_row(result["model"], *(_cell(result[name]) for name in columns.values()))
     return table
 
 
-def _skills(results: Sequence[Mapping[str, Any]]) -> Table:
+def _skills(results: Sequence[AnyMapping]) -> Table:
     """Skills from top to bottom, models side by side."""
     table = _empty("skill", [result["model"] for result in results])
     for skill in SKILLS:
@@ -118,7 +119,7 @@ def _cell(value: Any) -> str:
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def _tell(result: Mapping[str, Any]) -> None:
+def _tell(result: AnyMapping) -> None:
     """Say on stderr what the numbers leave out."""
     parts = [f"{result[name]} {text}" for name, text in _NOTES.items() if result.get(name)]
     if parts:

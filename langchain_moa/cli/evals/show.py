@@ -24,6 +24,7 @@ from langchain_moa.evals.estimates import Estimate, described
 from langchain_moa.evals.report.summary import Summary, read_run, summaries
 from langchain_moa.evals.running import Outcome, Plan
 from langchain_moa.evals.types import Answer, Judgment
+from langchain_moa.types import AnyDict
 
 _REFRESH: Final = 4
 """How often a second the display is drawn anew."""
@@ -147,7 +148,7 @@ class Progress:
         yield count.slowest
 
 
-def _members(answer: Answer) -> Sequence[dict[str, Any]]:
+def _members(answer: Answer) -> Sequence[AnyDict]:
     record: Any = answer["moa"] or {}
     return [m for m in (*record.get("proposals", ()), record.get("aggregator")) if m]
 
@@ -228,7 +229,7 @@ def _summary(plan: Plan) -> Summary | None:
     return found[0] if found else None
 
 
-def _spent(records: Sequence[Answer] | Sequence[Judgment]) -> dict[str, Any]:
+def _spent(records: Sequence[Answer] | Sequence[Judgment]) -> AnyDict:
     costs = [record["usd"] for record in records]
     known = [usd for usd in costs if usd is not None]
     return {

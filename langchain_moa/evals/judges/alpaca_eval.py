@@ -19,6 +19,7 @@ from langchain_moa.evals.judges.model import Judge, Said
 from langchain_moa.evals.spending import Spent, added
 from langchain_moa.evals.suites import JudgePrompt
 from langchain_moa.evals.types import JSON, HowRead, Judgment, Row
+from langchain_moa.types import AnyMapping
 
 Method: TypeAlias = Literal["auto", "logprobs", "samples", "verdict"]
 """How a preference is got: `auto` takes the first of the others that the judge is able to."""
@@ -26,8 +27,8 @@ Method: TypeAlias = Literal["auto", "logprobs", "samples", "verdict"]
 SAMPLES: Final = 5
 FIRST, SECOND = "m", "M"
 """What the judge calls the outputs, in the order in which it sees them."""
-_ONE_TOKEN: Final[Mapping[str, Any]] = {"max_tokens": 1, "temperature": 1.0}
-_VERDICT: Final[Mapping[str, Any]] = {
+_ONE_TOKEN: Final[AnyMapping] = {"max_tokens": 1, "temperature": 1.0}
+_VERDICT: Final[AnyMapping] = {
     "title": "verdict",
     "description": "Which output is the best.",
     "type": "object",
@@ -76,7 +77,7 @@ def preference_of(first: float | None, second: float | None) -> float | None:
     return 1 + weights[1] / (weights[0] + weights[1])
 
 
-def top_logprobs(given: Mapping[str, Any]) -> dict[str, float]:
+def top_logprobs(given: AnyMapping) -> dict[str, float]:
     """The log-probabilities of the most likely first tokens, in OpenAI's shape or in Together's.
 
     Example:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypedDict
+from typing import ClassVar, TypedDict
 
 from langchain_moa.evals.judges.model import Judge, Messages, Said
 from langchain_moa.evals.records import digest
 from langchain_moa.evals.spending import Spent
 from langchain_moa.evals.types import JSON, Answer, HowRead, Judgment, Row
+from langchain_moa.types import AnyMapping
 
 
 class Outcome(TypedDict):
@@ -89,7 +90,7 @@ class Result:
 class Judging(ABC):
     """A way of judging: which questions are asked, and how their answers are read."""
 
-    arguments: ClassVar[Mapping[str, Any]] = {}
+    arguments: ClassVar[AnyMapping] = {}
     """Arguments of each call."""
     output_tokens: ClassVar[int] = 300
     """About how long the judge's answers are, for estimates."""

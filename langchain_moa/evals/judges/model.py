@@ -21,6 +21,7 @@ from langchain_moa.evals.spending import Spent, paid_for, spent
 from langchain_moa.evals.types import JSON
 from langchain_moa.messages.reasoning import strip_reasoning
 from langchain_moa.providers.builder import TOGETHER_KEY_VARIABLE
+from langchain_moa.types import AnyDict, AnyMapping
 
 Messages: TypeAlias = tuple[tuple[str, str], ...]
 """Roles and texts."""
@@ -54,10 +55,10 @@ class Said:
     spent: Spent
     seconds: float
     may_help: bool = False
-    parsed: Mapping[str, Any] = field(default_factory=dict)
+    parsed: AnyMapping = field(default_factory=dict)
 
     @property
-    def logprobs(self) -> Mapping[str, Any]:
+    def logprobs(self) -> AnyMapping:
         """The log-probabilities as the provider gave them; empty where it gave none."""
         metadata = self.message.response_metadata if self.message else {}
         given = metadata.get("logprobs")
@@ -102,7 +103,7 @@ class Judge:
             found = _at(model, base_url, key, like)
         else:
             found = alone(model, name, like=like)
-        update: dict[str, Any] = {"temperature": None, "max_tokens": None, "stop": None}
+        update: AnyDict = {"temperature": None, "max_tokens": None, "stop": None}
         if prices is not None:
             update["prices"] = prices
         self.asked = found.model.model_copy(update=update)
@@ -130,15 +131,15 @@ class Judge:
         """
         given = arguments if self._takes_arguments else {}
 
-        async def call() -> tuple[AIMessage, Mapping[str, Any]]:
+        async def call() -> tuple[AIMessage, AnyMapping]:
             return await self.asked.ainvoke(convert_to_messages(list(messages)), **given), {}
 
         return await self._said(call, trying=trying)
 
-    async def ask_in(self, messages: Messages, schema: dict[str, Any], **arguments: Any) -> Said:
+    async def ask_in(self, messages: Messages, schema: AnyDict, **arguments: Any) -> Said:
         """Ask for an answer in a schema; not every judge is able to."""
 
-        async def call() -> tuple[AIMessage, Mapping[str, Any]]:
+        async def call() -> tuple[AIMessage, AnyMapping]:
             structured = self.asked.with_structured_output(schema, include_raw=True)
             found = await structured.ainvoke(convert_to_messages(list(messages)), **arguments)
             raw, parsed = found["raw"], found["parsed"]  # type: ignore[index]
@@ -148,7 +149,7 @@ class Judge:
 
     async def _said(
         self,
-        call: Callable[[], Awaitable[tuple[AIMessage, Mapping[str, Any]]]],
+        call: Callable[[], Awaitable[tuple[AIMessage, AnyMapping]]],
         *,
         trying: bool = False,
     ) -> Said:
@@ -178,7 +179,7 @@ class Judge:
             parsed=parsed,
         )
 
-    def asks_for_logprobs(self) -> dict[str, Any]:
+    def asks_for_logprobs(self) -> AnyDict:
         """The arguments by which its provider gives log-probabilities."""
         if self.wire == "together":
             return {"logprobs": _TOP}
@@ -187,7 +188,7 @@ class Judge:
 
 def _at(model: str, base_url: str, key: str | SecretStr, like: MoAChatModel | None) -> Contestant:
     """A bare id at an endpoint of its own."""
-    here: dict[str, Any] = {"api_key": key, "base_url": base_url}
+    here: AnyDict = {"api_key": key, "base_url": base_url}
     if like is not None:
         return alone(model, like=like.model_copy(update=here))
     bare = MoAChatModel(reference_models=[model], aggregator=model, **here)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from langchain_moa.evals.judges.base import Answers, Judging, Outcome, Question, outcome
 from langchain_moa.evals.judges.mt_bench import compared
 from langchain_moa.evals.parsing import Winner
 from langchain_moa.evals.records import digest
 from langchain_moa.evals.types import Row
+from langchain_moa.types import AnyMapping
 
 SYSTEM: Final = (
     "You compare two answers to the same request, and decide which of them serves the person who "
@@ -50,7 +51,7 @@ class PairwiseJudging(Judging):
         first: The model that is compared with all others; by default the first one that answers.
     """
 
-    arguments: ClassVar[Mapping[str, Any]] = {"temperature": 0.0, "max_tokens": 2048}
+    arguments: ClassVar[AnyMapping] = {"temperature": 0.0, "max_tokens": 2048}
 
     def __init__(self, first: str = "") -> None:
         self._first = first

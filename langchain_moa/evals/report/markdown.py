@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,14 @@ from langchain_moa.evals.comparison import RESAMPLES, Comparison, Estimate, roun
 from langchain_moa.evals.report.published import published_for
 from langchain_moa.evals.report.summary import Against, Summary
 from langchain_moa.evals.suites.flask import SKILLS
+from langchain_moa.types import AnyMapping
 
 _NOT_THERE = "-"
 
 
 def report(
     summaries: Sequence[Summary],
-    official: Sequence[Sequence[Mapping[str, Any]]],
+    official: Sequence[Sequence[AnyMapping]],
     pictures: Sequence[Sequence[str]],
 ) -> str:
     """The report of some runs.
@@ -32,9 +33,7 @@ def report(
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _section(
-    summary: Summary, scores: Sequence[Mapping[str, Any]], pictures: Sequence[str]
-) -> list[str]:
+def _section(summary: Summary, scores: Sequence[AnyMapping], pictures: Sequence[str]) -> list[str]:
     by = summary.run["metric"] or (f"judged by {summary.judge}" if summary.judge else "not judged")
     name = Path(summary.run["source"]).name
     parts = [f"## {_escaped(name)}, {_escaped(by)}", "", summary.headline, ""]
@@ -148,7 +147,7 @@ def _percent(share: Estimate) -> Estimate:
     )
 
 
-def _official(scores: Sequence[Mapping[str, Any]]) -> list[str]:
+def _official(scores: Sequence[AnyMapping]) -> list[str]:
     """The suite's own numbers."""
     if not scores:
         return []
@@ -196,7 +195,7 @@ _COLUMNS = {
 }  # fmt: skip
 
 
-def _groups(group: str, scores: Sequence[Mapping[str, Any]]) -> list[str]:
+def _groups(group: str, scores: Sequence[AnyMapping]) -> list[str]:
     """Means of skills, domains or difficulties, models side by side."""
     there = dict.fromkeys(name for score in scores for name in score[group])
     names = [n for n in SKILLS if n in there] if group == "skills" else list(there)
@@ -254,7 +253,7 @@ def _how(summary: Summary) -> list[str]:
     ]
 
 
-def _settings(settings: Mapping[str, Any]) -> str:
+def _settings(settings: AnyMapping) -> str:
     parts = [f"{name} = {value!r}" for name, value in settings.items()]
     return f"`{', '.join(parts)}`" if parts else "its own"
 

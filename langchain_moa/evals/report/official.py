@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from langchain_moa.evals.length_files import load_length_control
 from langchain_moa.evals.report.summary import Records
@@ -22,6 +21,7 @@ from langchain_moa.evals.upstream import (
     mt_bench_pairs,
 )
 from langchain_moa.evals.upstream_types import Annotation, SingleJudgment
+from langchain_moa.types import AnyDict
 
 
 def official_scores(
@@ -30,7 +30,7 @@ def official_scores(
     *,
     data: str | Path | None = None,
     lc_baselines: str | Path | None = None,
-) -> list[dict[str, Any]]:
+) -> list[AnyDict]:
     """The suite's own numbers for each model; none for a user's own prompts.
 
     Args:
@@ -65,7 +65,7 @@ def _alpaca_eval(
     judgments: Sequence[Judgment],
     data: str | Path | None,
     baselines: str | Path | None,
-) -> list[dict[str, Any]]:
+) -> list[AnyDict]:
     groups: dict[str, list[Annotation]] = defaultdict(list)
     for annotation in alpaca_eval_annotations(rows, answers, judgments):
         groups[annotation["generator_2"]].append(annotation)
@@ -82,9 +82,7 @@ def _alpaca_eval(
     ]
 
 
-def _mt_bench(
-    rows: Sequence[Row], judgments: Sequence[Judgment], size: int
-) -> list[dict[str, Any]]:
+def _mt_bench(rows: Sequence[Row], judgments: Sequence[Judgment], size: int) -> list[AnyDict]:
     categories = {int(row["id"]): row["category"] for row in rows}
     singles: dict[str, list[SingleJudgment]] = defaultdict(list)
     for single in mt_bench_judgments(rows, judgments):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from langchain_moa.evals.reading import DataFileError
 from langchain_moa.evals.records import write_text
@@ -19,6 +18,7 @@ from langchain_moa.evals.report.summary import Summary, read_run, summaries
 from langchain_moa.evals.suites.flask import SKILLS
 from langchain_moa.evals.suites.mt_bench import CATEGORIES
 from langchain_moa.evals.upstream import file_stems
+from langchain_moa.types import AnyDict, AnyMapping
 
 
 def write_report(
@@ -28,7 +28,7 @@ def write_report(
     data: str | Path | None = None,
     lc_baselines: str | Path | None = None,
     pictures: bool = True,
-) -> dict[str, Any]:
+) -> AnyDict:
     """Write a report of runs' folders.
 
     Args:
@@ -75,7 +75,7 @@ def write_report(
     return whole
 
 
-def _in_order(summary: Summary, scores: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _in_order(summary: Summary, scores: Sequence[AnyDict]) -> list[AnyDict]:
     """The suite's own numbers, model by model as the run names them."""
     places = {model.name: place for place, model in enumerate(summary.models)}
     return sorted(scores, key=lambda score: places.get(score["model"], len(places)))
@@ -89,9 +89,7 @@ def _stems(sums: Sequence[Summary]) -> list[str]:
     )
 
 
-def _pictures(
-    summary: Summary, scores: Sequence[Mapping[str, Any]], folder: Path, stem: str
-) -> list[str]:
+def _pictures(summary: Summary, scores: Sequence[AnyMapping], folder: Path, stem: str) -> list[str]:
     from langchain_moa.evals.report import plots  # noqa: PLC0415 - needs matplotlib
 
     drawn = {
@@ -130,9 +128,7 @@ def _pictures(
         raise DataFileError(folder, problem) from error
 
 
-def _plain(
-    summary: Summary, scores: Sequence[Mapping[str, Any]], pictures: Sequence[str]
-) -> dict[str, Any]:
+def _plain(summary: Summary, scores: Sequence[AnyMapping], pictures: Sequence[str]) -> AnyDict:
     """A run's part of `report.json`."""
     return {
         **asdict(summary),
@@ -142,7 +138,7 @@ def _plain(
     }
 
 
-def _model_rows(summary: Summary) -> list[dict[str, Any]]:
+def _model_rows(summary: Summary) -> list[AnyDict]:
     return [
         {
             "run": summary.folder,
@@ -169,7 +165,7 @@ def _model_rows(summary: Summary) -> list[dict[str, Any]]:
     ]
 
 
-def _comparison_rows(summary: Summary) -> list[dict[str, Any]]:
+def _comparison_rows(summary: Summary) -> list[AnyDict]:
     rows = []
     for against in summary.comparisons:
         result, equal = against.result, against.result.at_equal_length
@@ -199,7 +195,7 @@ def _comparison_rows(summary: Summary) -> list[dict[str, Any]]:
     return rows
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def _csv(rows: Sequence[AnyMapping]) -> str:
     text = io.StringIO(newline="")
     if rows:
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")

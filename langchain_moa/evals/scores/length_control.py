@@ -16,11 +16,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from langchain_moa.errors import MoAError
 from langchain_moa.evals.extra import extra
 from langchain_moa.evals.upstream_types import Annotation
+from langchain_moa.types import AnyDict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -205,7 +206,7 @@ def _fitted(
     return float(length), float(difficulty), float(own)
 
 
-def _lasso() -> dict[str, Any]:
+def _lasso() -> AnyDict:
     """L1 regularisation, as scikit-learn's version wants it said."""
     major, minor = (int(part) for part in version("scikit-learn").split(".")[:2])
     if (major, minor) < (1, 8):

@@ -17,6 +17,7 @@ from langchain_moa.testing.dialects.speech import (
     first_complaint,
 )
 from langchain_moa.testing.replies import ToolCall, content_text, tokens
+from langchain_moa.types import AnyDict, AnyMapping
 
 _ERRORS: Final = {
     400: "invalid_request_error",
@@ -75,17 +76,17 @@ class Anthropic:
         """Why Anthropic would answer 400, or `None`; see `anthropic_rules`."""
         return first_complaint(lambda given: complaints(given, prefill=self._prefill), body)
 
-    def asked(self, body: Mapping[str, Any], path: str) -> tuple[str, bool]:  # noqa: ARG002
+    def asked(self, body: AnyMapping, path: str) -> tuple[str, bool]:  # noqa: ARG002
         """The model and whether to stream, both in the body."""
         return body["model"], bool(body.get("stream"))
 
-    def chat_body(self, body: Mapping[str, Any], path: str) -> Mapping[str, Any]:  # noqa: ARG002
+    def chat_body(self, body: AnyMapping, path: str) -> AnyMapping:  # noqa: ARG002
         """The request in the words of chat completions."""
         system = content_text(body.get("system"))
         messages = [{"role": "system", "content": system}] if system else []
         for message in body["messages"]:
             messages += _chat_messages(message)
-        chat: dict[str, Any] = {"model": body["model"], "messages": messages}
+        chat: AnyDict = {"model": body["model"], "messages": messages}
         if body.get("tools"):
             chat["tools"] = [_chat_tool(tool) for tool in body["tools"]]
         choice = body.get("tool_choice") or {"type": "auto"}
@@ -98,10 +99,10 @@ class Anthropic:
             chat["response_format"] = {"type": "json_schema", "json_schema": dict(form)}
         return chat
 
-    def answer(self, turn: Turn) -> dict[str, Any]:
+    def answer(self, turn: Turn) -> AnyDict:
         """A message with a block of text, if there is any, and one per tool call."""
         thought, text = turn.reply.reasoning, turn.text
-        content: list[dict[str, Any]] = []
+        content: list[AnyDict] = []
         if thought:
             content.append({"type": "thinking", "thinking": thought, "signature": _SIGNATURE})
         if text:
@@ -142,7 +143,7 @@ class Anthropic:
         yield _event("message_delta", delta=why, usage=usage)._replace(end=True)
         yield _event("message_stop")._replace(end=True)
 
-    def error(self, refusal: Refusal) -> dict[str, Any]:
+    def error(self, refusal: Refusal) -> AnyDict:
         """An error with a type and a message."""
         kind = refusal.kind or refusal.code or _ERRORS.get(refusal.status, "api_error")
         error = {"type": kind, "message": refusal.message, **refusal.fields}
@@ -163,7 +164,7 @@ class Anthropic:
         return Refusal(status=400, message=message)
 
 
-def _head(turn: Turn, written: int) -> dict[str, Any]:
+def _head(turn: Turn, written: int) -> AnyDict:
     return {
         "id": f"msg_{turn.number}",
         "type": "message",
@@ -191,7 +192,7 @@ def _thinking(text: str) -> Iterator[Frame]:
     yield _event("content_block_stop", index=0)
 
 
-def _delta(index: int, delta: Mapping[str, Any]) -> Frame:
+def _delta(index: int, delta: AnyMapping) -> Frame:
     return _event("content_block_delta", index=index, delta=delta)
 
 
@@ -199,7 +200,7 @@ def _reason(turn: Turn) -> str | None:
     return _REASONS.get(turn.reason or "", turn.reason)
 
 
-def _opened(turn: Turn, place: int, call: ToolCall) -> dict[str, Any]:
+def _opened(turn: Turn, place: int, call: ToolCall) -> AnyDict:
     """A tool call's block before its arguments."""
     call_id = f"toolu_{turn.number}_{place}"
     return {"type": "tool_use", "id": call_id, "name": call.name, "input": {}}
@@ -214,7 +215,7 @@ def _arguments(call: ToolCall) -> Any:
     return given if isinstance(given, dict) else {"INVALID_JSON": call.arguments_text}
 
 
-def _chat_messages(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _chat_messages(message: AnyMapping) -> Iterator[AnyDict]:
     """A message as chat completions' messages: results of tools are messages there."""
     content = message["content"]
     blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
@@ -230,7 +231,7 @@ def _chat_messages(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"role": message["role"], "content": rest}
 
 
-def _chat_part(block: Mapping[str, Any]) -> dict[str, Any]:
+def _chat_part(block: AnyMapping) -> AnyDict:
     if block["type"] == "text":
         return {"type": "text", "text": block["text"]}
     source = block["source"]
@@ -238,11 +239,11 @@ def _chat_part(block: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-def _chat_call(block: Mapping[str, Any]) -> dict[str, Any]:
+def _chat_call(block: AnyMapping) -> AnyDict:
     function = {"name": block["name"], "arguments": as_json(block["input"])}
     return {"id": block["id"], "type": "function", "function": function}
 
 
-def _chat_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+def _chat_tool(tool: AnyMapping) -> AnyDict:
     function = {"name": tool["name"], "description": tool.get("description", "")}
     return {"type": "function", "function": {**function, "parameters": tool["input_schema"]}}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from langchain_moa.testing.dialects.speech import is_base64, is_filled, is_object, is_text
+from langchain_moa.types import AnyMapping
 
 _CALL_ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,128}")
@@ -35,9 +36,9 @@ class _Turn:
     """One or more messages of one role."""
 
     role: str
-    blocks: list[Mapping[str, Any]]
+    blocks: list[AnyMapping]
 
-    def of_type(self, *kinds: str) -> list[Mapping[str, Any]]:
+    def of_type(self, *kinds: str) -> list[AnyMapping]:
         return [block for block in self.blocks if block["type"] in kinds]
 
 
@@ -114,7 +115,7 @@ def _about_block(block: Any, allowed: set[str]) -> Iterator[str]:
             yield from _about_result(block)
 
 
-def _about_thought(block: Mapping[str, Any]) -> Iterator[str]:
+def _about_thought(block: AnyMapping) -> Iterator[str]:
     if block["type"] == "redacted_thinking":
         if not is_text(block.get("data")):
             yield "redacted_thinking blocks must have data."
@@ -135,7 +136,7 @@ def _about_picture(source: Any) -> Iterator[str]:
         yield "the url of an image is http(s)."
 
 
-def _about_call(block: Mapping[str, Any]) -> Iterator[str]:
+def _about_call(block: AnyMapping) -> Iterator[str]:
     if not is_text(block.get("id")) or _CALL_ID.fullmatch(block["id"]) is None:
         yield "tool_use blocks must have an id of letters, digits, '_' and '-'."
     if not is_text(block.get("name")) or _NAME.fullmatch(block["name"]) is None:
@@ -144,7 +145,7 @@ def _about_call(block: Mapping[str, Any]) -> Iterator[str]:
         yield "the input of a tool_use block must be an object."
 
 
-def _about_result(block: Mapping[str, Any]) -> Iterator[str]:
+def _about_result(block: AnyMapping) -> Iterator[str]:
     if not is_text(block.get("tool_use_id")):
         yield "tool_result blocks must have a tool_use_id."
     content = block.get("content")
@@ -154,7 +155,7 @@ def _about_result(block: Mapping[str, Any]) -> Iterator[str]:
         yield from _about_block(inner, _IN_RESULT)
 
 
-def _about_tools(body: Mapping[str, Any]) -> Iterator[str]:
+def _about_tools(body: AnyMapping) -> Iterator[str]:
     tools = body.get("tools") or []
     if not isinstance(tools, list) or not all(is_object(tool) for tool in tools):
         yield "tools: must be a list of objects."
@@ -179,7 +180,7 @@ def _about_tools(body: Mapping[str, Any]) -> Iterator[str]:
         yield f"tool_choice: names {choice.get('name')!r}, which is not among the tools."
 
 
-def _turns(messages: list[Mapping[str, Any]]) -> list[_Turn]:
+def _turns(messages: list[AnyMapping]) -> list[_Turn]:
     turns: list[_Turn] = []
     for message in messages:
         content = message["content"]
@@ -218,7 +219,7 @@ def _about_calls(turns: list[_Turn], *, has_tools: bool) -> Iterator[str]:
         yield "tools: must be given where messages have tool_use or tool_result blocks."
 
 
-def _about_thinking(body: Mapping[str, Any], turns: list[_Turn]) -> Iterator[str]:
+def _about_thinking(body: AnyMapping, turns: list[_Turn]) -> Iterator[str]:
     for turn in turns:
         # github.com/tailcallhq/forgecode/issues/2107
         if turn.role == "assistant" and turn.blocks[-1]["type"] in _THINKING:

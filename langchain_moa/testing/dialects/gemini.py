@@ -16,6 +16,7 @@ from langchain_moa.testing.dialects.speech import (
     first_complaint,
 )
 from langchain_moa.testing.replies import tokens
+from langchain_moa.types import AnyDict, AnyMapping
 
 _STATUSES: Final = {
     400: "INVALID_ARGUMENT",
@@ -64,19 +65,19 @@ class Gemini:
         """Why Gemini would answer 400, or `None`; see `gemini_rules`."""
         return first_complaint(complaints, in_camel_case(body))
 
-    def asked(self, body: Mapping[str, Any], path: str) -> tuple[str, bool]:  # noqa: ARG002
+    def asked(self, body: AnyMapping, path: str) -> tuple[str, bool]:  # noqa: ARG002
         """The model and whether to stream, both in the address."""
         model, _, method = path.rpartition(":")
         return model, method == _STREAM
 
-    def chat_body(self, body: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    def chat_body(self, body: AnyMapping, path: str) -> AnyMapping:
         """The request in the words of chat completions."""
         body = in_camel_case(body)
         system = body.get("systemInstruction")
         messages = [{"role": "system", "content": _joined(system)}] if system else []
         for turn, content in enumerate(body["contents"]):
             messages += _chat_messages(turn, content)
-        chat: dict[str, Any] = {"model": self.asked(body, path)[0], "messages": messages}
+        chat: AnyDict = {"model": self.asked(body, path)[0], "messages": messages}
         tools = [_chat_tool(declaration) for declaration in declarations(body)]
         if tools:
             chat["tools"] = tools
@@ -91,10 +92,10 @@ class Gemini:
             chat["response_format"] = {"type": "json_schema", "json_schema": {"schema": schema}}
         return chat
 
-    def answer(self, turn: Turn) -> dict[str, Any]:
+    def answer(self, turn: Turn) -> AnyDict:
         """One candidate with all parts."""
         thought, text = turn.reply.reasoning, turn.text
-        parts: list[dict[str, Any]] = [{"text": thought, "thought": True}] if thought else []
+        parts: list[AnyDict] = [{"text": thought, "thought": True}] if thought else []
         if text:
             parts.append({"text": text})
         return self._chunk(turn, [*parts, *_calls(turn)], ended=True)
@@ -111,7 +112,7 @@ class Gemini:
             yield Frame(as_json(self._chunk(turn, calls)))
         yield Frame(as_json(self._chunk(turn, [{"text": ""}], ended=True)), end=True)
 
-    def error(self, refusal: Refusal) -> dict[str, Any]:
+    def error(self, refusal: Refusal) -> AnyDict:
         """An error with a code, a message and the code's name."""
         code, name = refusal.status, _STATUSES.get(refusal.status, "UNKNOWN")
         if isinstance(refusal.code, int):
@@ -137,10 +138,8 @@ class Gemini:
         """Google's words for it."""
         return Refusal(status=400, message="Image input modality is not enabled for this model")
 
-    def _chunk(
-        self, turn: Turn, parts: list[dict[str, Any]], *, ended: bool = False
-    ) -> dict[str, Any]:
-        candidate: dict[str, Any] = {"index": 0}
+    def _chunk(self, turn: Turn, parts: list[AnyDict], *, ended: bool = False) -> AnyDict:
+        candidate: AnyDict = {"index": 0}
         if parts:
             candidate["content"] = {"role": "model", "parts": parts}
         usage = {"promptTokenCount": turn.usage["prompt_tokens"]}
@@ -167,7 +166,7 @@ def _reason(turn: Turn) -> str | None:
     return _REASONS.get(turn.reason or "", turn.reason)
 
 
-def _calls(turn: Turn) -> list[dict[str, Any]]:
+def _calls(turn: Turn) -> list[AnyDict]:
     """The calls as parts; the API keeps those with malformed arguments to itself."""
     parts = []
     for place, call in enumerate(turn.reply.tool_calls):
@@ -180,11 +179,11 @@ def _calls(turn: Turn) -> list[dict[str, Any]]:
     return parts
 
 
-def _joined(content: Mapping[str, Any]) -> str:
+def _joined(content: AnyMapping) -> str:
     return " ".join(part["text"] for part in content["parts"] if "text" in part)
 
 
-def _chat_messages(turn: int, content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _chat_messages(turn: int, content: AnyMapping) -> Iterator[AnyDict]:
     """A content as chat completions' messages: results of functions are messages there."""
     parts = content["parts"]
     for part in parts:
@@ -201,7 +200,7 @@ def _chat_messages(turn: int, content: Mapping[str, Any]) -> Iterator[dict[str, 
         yield {"role": role, "content": rest}
 
 
-def _chat_part(part: Mapping[str, Any]) -> dict[str, Any]:
+def _chat_part(part: AnyMapping) -> AnyDict:
     if "text" in part:
         return {"type": "text", "text": part["text"]}
     data = part["inlineData"]
@@ -210,13 +209,13 @@ def _chat_part(part: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-def _chat_call(turn: int, call: Mapping[str, Any]) -> dict[str, Any]:
+def _chat_call(turn: int, call: AnyMapping) -> AnyDict:
     function = {"name": call["name"], "arguments": as_json(call.get("args") or {})}
     call_id = call.get("id") or f"{call['name']}_{turn}"
     return {"id": call_id, "type": "function", "function": function}
 
 
-def _chat_tool(declaration: Mapping[str, Any]) -> dict[str, Any]:
+def _chat_tool(declaration: AnyMapping) -> AnyDict:
     schema = declaration.get("parametersJsonSchema") or declaration.get("parameters") or {}
     function = {"name": declaration["name"], "description": declaration.get("description", "")}
     return {"type": "function", "function": {**function, "parameters": _lower(schema)}}

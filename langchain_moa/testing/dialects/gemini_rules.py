@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from langchain_moa.testing.dialects.speech import is_base64, is_filled, is_object, is_text
+from langchain_moa.types import AnyMapping
 
 _NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")
 _UNDERSCORE: Final = re.compile(r"(?<=[a-z])_([a-z])")
@@ -71,7 +72,7 @@ def complaints(body: Any) -> Iterator[str]:
     yield from _about_order(body["contents"], {tool["name"] for tool in declarations(body)})
 
 
-def declarations(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def declarations(body: AnyMapping) -> list[AnyMapping]:
     """The functions that a request declares.
 
     Args:
@@ -125,7 +126,7 @@ def _is_named(value: Any) -> bool:
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
-def _about_tools(body: Mapping[str, Any]) -> Iterator[str]:
+def _about_tools(body: AnyMapping) -> Iterator[str]:
     tools = body.get("tools") or []
     if not isinstance(tools, list) or not all(is_object(tool) for tool in tools):
         yield "tools: must be a list of objects."
@@ -147,10 +148,10 @@ def _about_tools(body: Mapping[str, Any]) -> Iterator[str]:
         yield f"toolConfig: {allowed} are not all declared."
 
 
-def _about_order(contents: list[Mapping[str, Any]], declared: set[str]) -> Iterator[str]:
+def _about_order(contents: list[AnyMapping], declared: set[str]) -> Iterator[str]:
     """Complaints about turns: calls follow the user or results, results follow calls."""
     waiting: Counter[str] = Counter()
-    previous: Mapping[str, Any] | None = None
+    previous: AnyMapping | None = None
     if contents[0]["role"] != "user":
         yield "contents: the first turn must be the user's."
     for place, content in enumerate(contents):
@@ -177,5 +178,5 @@ def _about_order(contents: list[Mapping[str, Any]], declared: set[str]) -> Itera
         yield "contents: the last turn must be the user's."
 
 
-def _of(content: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
+def _of(content: AnyMapping, kind: str) -> list[AnyMapping]:
     return [part[kind] for part in content["parts"] if kind in part]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from typing_extensions import override
 
 from langchain_moa.testing.dialects.openai import OpenAI
 from langchain_moa.testing.dialects.speech import Refusal, Turn
+from langchain_moa.types import AnyDict, AnyMapping
 
 _ERRORS: Final = {
     400: "invalid_request_error",
@@ -50,14 +51,14 @@ class LlamaCpp(OpenAI):
     first_content = None
 
     @override
-    def chat_body(self, body: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    def chat_body(self, body: AnyMapping, path: str) -> AnyMapping:
         """The body, in which a tool choice that is an object counts for nothing."""
         if isinstance(body.get("tool_choice"), Mapping):
             return {**body, "tool_choice": "auto"}
         return body
 
     @override
-    def error(self, refusal: Refusal) -> dict[str, Any]:
+    def error(self, refusal: Refusal) -> AnyDict:
         """An error whose code is a number."""
         kind = refusal.kind or _ERRORS.get(refusal.status, "server_error")
         error = {"code": refusal.code or refusal.status, "message": refusal.message, "type": kind}
@@ -84,7 +85,7 @@ class LlamaCpp(OpenAI):
         return Refusal(status=500, message=message)
 
     @override
-    def last_fields(self, turn: Turn) -> dict[str, Any]:
+    def last_fields(self, turn: Turn) -> AnyDict:
         """How long the prompt and the answer took."""
         read, written = turn.usage["prompt_tokens"], turn.usage["completion_tokens"]
         timings = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from langchain_moa.testing.dialects.speech import (
     is_tool_name,
 )
 from langchain_moa.testing.replies import ToolCall
+from langchain_moa.types import AnyDict, AnyMapping
 
 _CALL_ID: Final = re.compile(r"[a-zA-Z0-9]{9}")
 _FIELDS: Final = {
@@ -75,7 +76,7 @@ class Mistral(OpenAI):
         """
         return first_complaint(_complaints, body)
 
-    def error(self, refusal: Refusal) -> dict[str, Any]:
+    def error(self, refusal: Refusal) -> AnyDict:
         """An error whose message stands at the top level."""
         kind = "invalid_request_error" if refusal.status < 500 else "internal_server_error"  # noqa: PLR2004
         error = {"object": "error", "message": refusal.message, "type": refusal.kind or kind}
@@ -86,14 +87,14 @@ class Mistral(OpenAI):
         message = "Image content is not supported by this model."
         return Refusal(status=400, message=message)
 
-    def said(self, turn: Turn) -> dict[str, Any]:
+    def said(self, turn: Turn) -> AnyDict:
         """The content of a message, which is never null; with reasoning, a list of parts."""
         text, reasoning = turn.text or "", turn.reply.reasoning
         if reasoning is None:
             return {"content": text}
         return {"content": [_thought(reasoning), {"type": "text", "text": text}]}
 
-    def reasoning(self, text: str) -> dict[str, Any]:
+    def reasoning(self, text: str) -> AnyDict:
         """Reasoning in a part of the content."""
         return {"content": [_thought(text)]}
 
@@ -110,7 +111,7 @@ class Mistral(OpenAI):
         """
         return f"c{number:06d}{place:02d}"
 
-    def call_deltas(self, turn: Turn, place: int, call: ToolCall) -> Iterator[dict[str, Any]]:
+    def call_deltas(self, turn: Turn, place: int, call: ToolCall) -> Iterator[AnyDict]:
         """A tool call in one piece, as Mistral sends it."""
         yield self._call(turn, place, call)
 
@@ -121,7 +122,7 @@ class Mistral(OpenAI):
         return frame._replace(end=True)
 
 
-def _thought(text: str) -> dict[str, Any]:
+def _thought(text: str) -> AnyDict:
     return {"type": "thinking", "thinking": [{"type": "text", "text": text}]}
 
 
@@ -148,7 +149,7 @@ class _Results:
     def __init__(self) -> None:
         self.waiting: set[str] = set()
 
-    def complaints(self, message: Mapping[str, Any]) -> Iterator[str]:
+    def complaints(self, message: AnyMapping) -> Iterator[str]:
         if message["role"] == "tool":
             if message["tool_call_id"] not in self.waiting:
                 yield f"no call waits for the result of {message['tool_call_id']!r}."
@@ -161,7 +162,7 @@ class _Results:
         self.waiting.update(ids)
 
 
-def _about_message(role: str, message: Mapping[str, Any]) -> Iterator[str]:
+def _about_message(role: str, message: AnyMapping) -> Iterator[str]:
     unknown = sorted(set(message) - _FIELDS[role])
     if unknown:
         yield f"a message of the {role} has no fields {unknown}."
@@ -179,7 +180,7 @@ def _about_message(role: str, message: Mapping[str, Any]) -> Iterator[str]:
         yield from _about_parts(role, content)
 
 
-def _about_result(message: Mapping[str, Any]) -> Iterator[str]:
+def _about_result(message: AnyMapping) -> Iterator[str]:
     yield from _about_id(message.get("tool_call_id"))
     name = message.get("name")
     if name is not None and not is_tool_name(name):
@@ -208,7 +209,7 @@ def _about_parts(role: str, content: Any) -> Iterator[str]:
             yield f"a part of type 'text' has no fields {sorted(set(part) - {'type', 'text'})}."
 
 
-def _about_end(messages: list[Mapping[str, Any]], order: _Results) -> Iterator[str]:
+def _about_end(messages: list[AnyMapping], order: _Results) -> Iterator[str]:
     if order.waiting:
         yield f"the tool calls {sorted(order.waiting)} have no result."
     if any(message.get("prefix") for message in messages[:-1]):

@@ -22,6 +22,7 @@ from langchain_moa.testing.dialects.speech import (
     is_tool_name,
 )
 from langchain_moa.testing.replies import ToolCall, tokens
+from langchain_moa.types import AnyDict, AnyMapping
 
 _DATA_URL: Final = re.compile(r"data:image/[\w.+-]+;base64,(.*)", re.DOTALL)
 _PARTS: Final = {
@@ -67,22 +68,22 @@ class OpenAI:
         """
         return first_complaint(_complaints, body)
 
-    def asked(self, body: Mapping[str, Any], path: str) -> tuple[str, bool]:  # noqa: ARG002
+    def asked(self, body: AnyMapping, path: str) -> tuple[str, bool]:  # noqa: ARG002
         """The model and whether to stream, both in the body."""
         return body["model"], bool(body.get("stream"))
 
-    def chat_body(self, body: Mapping[str, Any], path: str) -> Mapping[str, Any]:  # noqa: ARG002
+    def chat_body(self, body: AnyMapping, path: str) -> AnyMapping:  # noqa: ARG002
         """The body as it is."""
         return body
 
-    def answer(self, turn: Turn) -> dict[str, Any]:
+    def answer(self, turn: Turn) -> AnyDict:
         """A chat completion with as many choices as were asked for."""
-        message: dict[str, Any] = {"role": "assistant", **self.said(turn)}
+        message: AnyDict = {"role": "assistant", **self.said(turn)}
         if turn.reply.tool_calls:
             message["tool_calls"] = [
                 self._call(turn, place, call) for place, call in enumerate(turn.reply.tool_calls)
             ]
-        ended: dict[str, Any] = {"message": message, "finish_reason": self.reason(turn)}
+        ended: AnyDict = {"message": message, "finish_reason": self.reason(turn)}
         if turn.body.get("logprobs"):
             ended["logprobs"] = turn.reply.logprobs
         choices = [self._choice(turn, index, **ended) for index in range(_choices(turn))]
@@ -112,7 +113,7 @@ class OpenAI:
             yield Frame(as_json({"choices": [], **usage, **head}), end=True)
         yield Frame("[DONE]", end=True)
 
-    def error(self, refusal: Refusal) -> dict[str, Any]:
+    def error(self, refusal: Refusal) -> AnyDict:
         """An error with a message, a type and a code."""
         kind, code = refusal.kind or "scripted_error", refusal.code or refusal.status
         error = {"message": refusal.message, "type": kind, "code": code}
@@ -136,16 +137,16 @@ class OpenAI:
         message = "Invalid content type. image_url is only supported by certain models."
         return Refusal(status=400, message=message, kind="invalid_request_error")
 
-    def said(self, turn: Turn) -> dict[str, Any]:
+    def said(self, turn: Turn) -> AnyDict:
         """The content of a message, and the reasoning before it."""
         reasoning = turn.reply.reasoning
         return {"content": turn.text, **({} if reasoning is None else self.reasoning(reasoning))}
 
-    def reasoning(self, text: str) -> dict[str, Any]:
+    def reasoning(self, text: str) -> AnyDict:
         """Reasoning, or a piece of it, as a field of a message or of a delta."""
         return {"reasoning_content": text}
 
-    def last_fields(self, turn: Turn) -> dict[str, Any]:  # noqa: ARG002
+    def last_fields(self, turn: Turn) -> AnyDict:  # noqa: ARG002
         """What stands beside the usage."""
         return {}
 
@@ -167,23 +168,23 @@ class OpenAI:
         more = {} if _tells_usage(turn) else self.last_fields(turn)
         return self._chunk(turn, choice, {}, self.reason(turn), **more)._replace(end=True)
 
-    def call_deltas(self, turn: Turn, place: int, call: ToolCall) -> Iterator[dict[str, Any]]:
+    def call_deltas(self, turn: Turn, place: int, call: ToolCall) -> Iterator[AnyDict]:
         """A tool call in pieces: its name first, then its arguments."""
         opened = self._call(turn, place, call)
         yield {**opened, "function": {**opened["function"], "arguments": ""}}
         for piece in tokens(call.arguments_text):
             yield {"function": {"arguments": piece}}
 
-    def _call(self, turn: Turn, place: int, call: ToolCall) -> dict[str, Any]:
+    def _call(self, turn: Turn, place: int, call: ToolCall) -> AnyDict:
         function = {"name": call.name, "arguments": call.arguments_text}
         return {"id": self.call_id(turn.number, place), "type": "function", "function": function}
 
-    def _head(self, turn: Turn, kind: str) -> dict[str, Any]:
+    def _head(self, turn: Turn, kind: str) -> AnyDict:
         created = int(time.time())
         head = {"id": f"chatcmpl-{turn.number}", "created": created, "model": turn.model}
         return {**head, "object": kind, **turn.behavior.fields}
 
-    def _choice(self, turn: Turn, index: int, **said: Any) -> dict[str, Any]:
+    def _choice(self, turn: Turn, index: int, **said: Any) -> AnyDict:
         choice = {"index": index, **said}
         if turn.error is not None and said["finish_reason"] is not None:
             choice |= {"error": turn.error}
@@ -193,7 +194,7 @@ class OpenAI:
         self,
         turn: Turn,
         choice: int,
-        delta: Mapping[str, Any],
+        delta: AnyMapping,
         reason: str | None = None,
         **more: Any,
     ) -> Frame:
@@ -285,7 +286,7 @@ def _about_content(role: str, content: Any) -> Iterator[str]:
         yield from about_part(part)
 
 
-def about_part(part: Mapping[str, Any]) -> Iterator[str]:
+def about_part(part: AnyMapping) -> Iterator[str]:
     """Complaints about a text or a picture."""
     if part["type"] == "text" and not isinstance(part.get("text"), str):
         yield "a part of type 'text' has a text."
@@ -301,7 +302,7 @@ def _is_picture(image: Any) -> bool:
     return url.startswith(("https://", "http://")) if data is None else is_base64(data[1])
 
 
-def about_tools(body: Mapping[str, Any]) -> Iterator[str]:
+def about_tools(body: AnyMapping) -> Iterator[str]:
     """Complaints about the tools of a request and the choice among them."""
     tools = body.get("tools")
     for tool in tools or []:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol, Self
 
 from langchain_moa.testing.behavior import ModelBehavior
 from langchain_moa.testing.replies import Reply, tokens
+from langchain_moa.types import AnyDict, AnyMapping
 
 BROKEN_JSON: Final = '{"choices": [{"mess'
 """What a model sends that was told to be malformed."""
@@ -60,7 +61,7 @@ class Refusal:
     message: str
     code: str | int | None = None
     kind: str | None = None
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: AnyMapping = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,7 @@ class Turn:
     model: str
     reply: Reply
     usage: Mapping[str, int]
-    body: Mapping[str, Any]
+    body: AnyMapping
     behavior: ModelBehavior = field(default_factory=ModelBehavior)
     error: Any = None
 
@@ -147,7 +148,7 @@ class Dialect(Protocol):
     def complaint_about(self, body: Any) -> str | None:
         """Why the provider would refuse a request's body, or `None`. Any JSON may be given."""
 
-    def asked(self, body: Mapping[str, Any], path: str) -> tuple[str, bool]:
+    def asked(self, body: AnyMapping, path: str) -> tuple[str, bool]:
         """The model that a body without complaint asks for, and whether to stream.
 
         Args:
@@ -155,16 +156,16 @@ class Dialect(Protocol):
             path: What the address says of the model, in dialects that name it there.
         """
 
-    def chat_body(self, body: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    def chat_body(self, body: AnyMapping, path: str) -> AnyMapping:
         """The request in the words of OpenAI's chat completions, for functions that reply."""
 
-    def answer(self, turn: Turn) -> dict[str, Any]:
+    def answer(self, turn: Turn) -> AnyDict:
         """The whole answer."""
 
     def events(self, turn: Turn) -> Iterator[Frame]:
         """The answer as a stream, up to its end mark."""
 
-    def error(self, refusal: Refusal) -> dict[str, Any]:
+    def error(self, refusal: Refusal) -> AnyDict:
         """An error's body."""
 
     def error_event(self, refusal: Refusal) -> Frame:
