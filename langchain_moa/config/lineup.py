@@ -34,10 +34,12 @@ _MIN_LAYERS: Final = 2
 
 def model_builder(options: AnyMapping) -> ModelBuilder:
     """The builder of those members that are given as strings."""
-    key = options.get("api_key")
+    key, address = options.get("api_key"), options.get("base_url")
+    key = SecretStr(key) if isinstance(key, str) else key
+    # what is of another type is found out when the options are checked
     return ModelBuilder(
-        api_key=SecretStr(key) if isinstance(key, str) else key,
-        base_url=options.get("base_url"),
+        api_key=key if isinstance(key, SecretStr) else None,
+        base_url=address if isinstance(address, str) else None,
         timeout=_longest(options),
     )
 

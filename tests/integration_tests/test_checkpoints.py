@@ -244,6 +244,6 @@ def test_members_that_have_no_answer(make: Callable[[MoAChatModel], Any]) -> Non
         graph = graph_of(make(llm), checkpointer=InMemorySaver())
         state = graph.invoke(QUESTION, THREAD)
         record = state["messages"][-1].response_metadata["moa"]
-        assert [p["status"] for p in record["proposals"]] == ["failed", "empty", "failed", "ok"]
+        assert [p["status"] for p in record["proposals"]] == ["failed", "failed", "failed", "ok"]
         assert "asked for a person's input" in record["proposals"][0]["error"]
         assert "called interrupt()" in record["proposals"][2]["error"]
