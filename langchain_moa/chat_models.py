@@ -486,7 +486,7 @@ MoAChatModel.__doc__ = str(MoAChatModel.__doc__).replace(
     "    Raises:", f"{ARGUMENTS}\n\n    Raises:"
 )
 # a descriptor, which pydantic would not take in the class body
-MoAChatModel.profile = FreshProfile()  # type: ignore[assignment]
+type(MoAChatModel).__setattr__(MoAChatModel, "profile", FreshProfile())
 
 _fields_of: Final = operator.attrgetter(*SETTING_NAMES)
 

@@ -69,7 +69,8 @@ def checked_context_filter(given: Any) -> ContextFilter:
     """
     functions = given.values() if isinstance(given, Mapping) else [given]
     if given is None or all(callable(each) and not is_async(each) for each in functions):
-        return given  # type: ignore[no-any-return]
+        known: ContextFilter = given
+        return known
     msg = (
         f"context_filter={shown(given)} is no filter; give a function (not an async one) of a "
         "model's name and the messages, or a dict of functions of the messages per model name."

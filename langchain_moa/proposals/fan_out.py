@@ -78,7 +78,8 @@ def checked_fan_out(given: Any) -> FanOut:
         MoAConfigurationError: It is none.
     """
     if callable(given) and not is_async(given):
-        return given  # type: ignore[no-any-return]
+        function: FanOut = given
+        return function
     known = given in ("always", "user_turns", "never")
     if known or (isinstance(given, str) and _EVERY.fullmatch(given)):
         return str(given)

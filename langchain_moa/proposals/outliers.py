@@ -55,4 +55,5 @@ def checked_filter(given: Any) -> FilterFunction | None:
             "takes a list of texts and returns the indexes of those to keep."
         )
         raise MoAConfigurationError(msg)
-    return given  # type: ignore[no-any-return]
+    keep: FilterFunction = given
+    return keep

@@ -21,7 +21,7 @@ _PROXIES: Final = tuple(
 )
 
 
-class Login(http.BasicAuth):  # type: ignore[misc]  # as above
+class Login(http.BasicAuth):
     """A user's name and password, as an address may hold them.
 
     Args:

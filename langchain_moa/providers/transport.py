@@ -14,7 +14,7 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 import aiohttp
@@ -28,10 +28,14 @@ _HEADER_BYTES: Final = 100 * 1024
 """The longest header of a response, as the SDK's sync client (httpcore) takes it."""
 
 # the SDK moved from httpx to its successor, which has the same interface under another name
-http: Any = importlib.import_module(
-    openai.DefaultAsyncHttpxClient.__bases__[0].__module__.partition(".")[0]
-)
-"""The HTTP library of the installed SDK."""
+if TYPE_CHECKING:
+    import httpx
+
+    http = httpx
+else:
+    http = importlib.import_module(
+        openai.DefaultAsyncHttpxClient.__bases__[0].__module__.partition(".")[0]
+    )
 
 _ERRORS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ConnectionTimeoutError, "ConnectTimeout"),
@@ -56,7 +60,7 @@ class Client(openai.DefaultHttpxClient):
         return _OfThisProcess(partial(super()._init_proxy_transport, *given, **options))
 
 
-class _OfThisProcess(http.BaseTransport):  # type: ignore[misc]  # of whichever library is installed
+class _OfThisProcess(http.BaseTransport):
     """A transport that is made anew in the child after a fork.
 
     Args:
@@ -174,7 +178,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     os.register_at_fork(after_in_child=_after_fork)
 
 
-class _Transport(http.AsyncBaseTransport):  # type: ignore[misc]  # of whichever library is installed
+class _Transport(http.AsyncBaseTransport):
     """Sends the HTTP client's requests through the running loop's session.
 
     Args:
@@ -211,7 +215,7 @@ class _Transport(http.AsyncBaseTransport):  # type: ignore[misc]  # of whichever
         )
 
 
-class _Body(http.AsyncByteStream):  # type: ignore[misc]  # as above
+class _Body(http.AsyncByteStream):
     """A response's body; to close it before its end closes the connection."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:

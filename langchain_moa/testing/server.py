@@ -337,5 +337,6 @@ async def _until_gone(request: Request) -> None:
 
 def _cut(request: Request) -> None:
     """Cut the connection without an answer: ASGI has no word for it, uvicorn's cycle does."""
-    request.receive.__self__.transport.abort()  # type: ignore[attr-defined]
+    cycle: Any = request.receive
+    cycle.__self__.transport.abort()
     raise ClientDisconnect

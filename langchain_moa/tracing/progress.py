@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.callbacks.base import BaseCallbackManager
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 def progress_event(event: EventName, **values: Any) -> ProgressEvent:
     """An event with every key; those that are not given are `None`."""
-    return {
+    told: AnyDict = {
         "type": "moa",
         "event": event,
         "layer": None,
@@ -38,8 +38,9 @@ def progress_event(event: EventName, **values: Any) -> ProgressEvent:
         "usage": None,
         "error": None,
         "text": None,
-        **values,  # type: ignore[typeddict-item]
+        **values,
     }
+    return cast("ProgressEvent", told)
 
 
 class Progress:

@@ -81,7 +81,8 @@ def get_metric(name: str) -> Metric:
     if not callable(found) or inspect.iscoroutinefunction(found):
         msg = f"metric={name!r} is no plain function of an answer and its reference."
         raise MoAConfigurationError(msg)
-    return found  # type: ignore[no-any-return]
+    metric: Metric = found
+    return metric
 
 
 class MetricJudging(Judging):

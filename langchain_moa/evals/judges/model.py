@@ -21,7 +21,7 @@ from langchain_moa.evals.spending import Spent, paid_for, spent
 from langchain_moa.evals.types import JSON
 from langchain_moa.messages.reasoning import strip_reasoning
 from langchain_moa.providers.builder import TOGETHER_KEY_VARIABLE
-from langchain_moa.types import AnyDict, AnyMapping
+from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable
 
 Messages: TypeAlias = tuple[tuple[str, str], ...]
 """Roles and texts."""
@@ -140,9 +140,9 @@ class Judge:
         """Ask for an answer in a schema; not every judge is able to."""
 
         async def call() -> tuple[AIMessage, AnyMapping]:
-            structured = self.asked.with_structured_output(schema, include_raw=True)
+            structured: AnyRunnable = self.asked.with_structured_output(schema, include_raw=True)
             found = await structured.ainvoke(convert_to_messages(list(messages)), **arguments)
-            raw, parsed = found["raw"], found["parsed"]  # type: ignore[index]
+            raw, parsed = found["raw"], found["parsed"]
             return raw, parsed if isinstance(parsed, Mapping) else {}
 
         return await self._said(call, trying=True)
