@@ -2,8 +2,7 @@
 
 Each room declares the settings that it owns as a group, in a file `settings.py` of its own.
 `config.settings` unites the groups; everything else follows from that class: the arguments of
-`MoAChatModel` and `create_moa_graph`, configuration files, options of the command line, and the
-reference of all settings.
+`MoAChatModel` and `create_moa_graph`, configuration files, and the reference of all settings.
 """
 
 from __future__ import annotations

@@ -10,11 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal, NotRequired, TypeAlias
+from typing import Any, Final, Literal, NotRequired, TypeAlias
 
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import Runnable
-from pydantic import Field
 
 # typing.TypedDict below Python 3.12 leaves graph schemas empty
 from typing_extensions import TypedDict
@@ -56,11 +55,6 @@ not admit it. `outlier`: the proposal filter left it out.
 
 USABLE: Final = ("ok", "cached", "reused")
 """The statuses of proposals that the next layer is shown."""
-
-Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Tokens = Annotated[int, Field(gt=0)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Retries = Annotated[int, Field(ge=0)]
 
 Placement = Literal["user", "system"]
 """Where proposals are put: with the last user turn, or in the system message."""
