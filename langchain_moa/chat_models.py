@@ -204,7 +204,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
         check_names(update or (), list(type(self).model_fields))
         return super().model_copy(update=update, deep=deep)
 
-    def replace(self, **settings: Any) -> Self:
+    def replace(self, **settings: object) -> Self:
         """A copy with other settings, all of them checked.
 
         Args:
@@ -253,7 +253,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
         messages: list[BaseMessage],
         stop: list[str] | None = None,
         run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> ChatResult:
         return _result(self._run(run_manager, stop, kwargs).invoke(messages))
 
@@ -263,7 +263,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
         messages: list[BaseMessage],
         stop: list[str] | None = None,
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> ChatResult:
         return _result(await self._run(run_manager, stop, kwargs).ainvoke(messages))
 
@@ -273,7 +273,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
         messages: list[BaseMessage],
         stop: list[str] | None = None,
         run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Iterator[ChatGenerationChunk]:
         chunks = self._run(run_manager, stop, kwargs).stream(messages)
         with closing(chunks):
@@ -286,7 +286,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
         messages: list[BaseMessage],
         stop: list[str] | None = None,
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> AsyncIterator[ChatGenerationChunk]:
         chunks = self._run(run_manager, stop, kwargs).astream(messages)
         async with aclosing(chunks):
@@ -339,7 +339,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
         *,
         include_raw: bool = False,
         vote: bool = False,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Runnable[LanguageModelInput, AnyDict | BaseModel]:
         """Answer in a schema, by the aggregator's own method.
 
@@ -456,7 +456,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
         return cast("AnyDict", Redaction().data(told))
 
     @override
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: object) -> LangSmithParams:
         """The mixture as a traced model, of the provider who writes its answers.
 
         Middleware believes the tokens that a message reports only where the message's provider is

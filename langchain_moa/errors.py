@@ -169,7 +169,7 @@ def _choices(detail: ErrorDetails) -> str:
     return str(detail.get("ctx", {}).get("expected"))
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value for an error message: short, and never a model's own repr."""
     if isinstance(value, str | int | float | bool | None):
         return repr(value)

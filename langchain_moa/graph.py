@@ -73,7 +73,7 @@ class MoAGraph(CompiledStateGraph[Any, Any, Any, Any]):
     send the members' names away.
     """
 
-    def _repr_mimebundle_(self, **_: Any) -> AnyDict:
+    def _repr_mimebundle_(self, **_: object) -> AnyDict:
         """What a notebook shows, made here: the drawing that `langchain-moa graph` prints."""
         layers = [
             [name for name in getattr(spec.runnable, "nodes", {}) if not name.startswith("__")]
@@ -225,7 +225,7 @@ def _entrance(graph: StateGraph[Any, Any, Any, Any], mixture: Mixture) -> str | 
         goto = "layer_1" if asked else AGGREGATOR_NODE
         return Command(update={"moa_fan_out": decision}, goto=goto)
 
-    async def arun(state: Any, config: RunnableConfig) -> Command[str]:
+    async def arun(state: object, config: RunnableConfig) -> Command[str]:
         return run(state, config)
 
     node = Node(FAN_OUT_NODE, run, arun)
@@ -324,7 +324,7 @@ def _aggregator_node(mixture: Mixture) -> Node:
     def run(state: Any, config: RunnableConfig) -> AnyDict:
         return {"messages": [start(state, config).invoke()]}
 
-    async def arun(state: Any, config: RunnableConfig) -> AnyDict:
+    async def arun(state: object, config: RunnableConfig) -> AnyDict:
         return {"messages": [await start(state, config).ainvoke()]}
 
     return Node(AGGREGATOR_NODE, run, arun)

@@ -71,7 +71,7 @@ class MoAMiddleware(AgentMiddleware[Any, Any]):
         return request
 
 
-def _always_asking(mixture: Any) -> BaseChatModel:
+def _always_asking(mixture: object) -> BaseChatModel:
     """A copy without a gate of its own: one decision per turn is enough."""
     if not isinstance(mixture, BaseChatModel):
         msg = (

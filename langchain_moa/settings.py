@@ -20,7 +20,7 @@ from langchain_moa.errors import MoAConfigurationError, shown
 _WIDTH: Final = 92
 
 
-def _no_switch(value: Any, info: ValidationInfo) -> Any:
+def _no_switch(value: object, info: ValidationInfo) -> Any:
     """Refuse `True` and `False` where a number is meant; Python counts them as 1 and 0."""
     if isinstance(value, bool):
         msg = f"{info.field_name}={value!r} is no number; give a number."
@@ -49,7 +49,7 @@ class SettingsGroup(BaseModel):
     model_config = ConfigDict(arbitrary_types_allowed=True, defer_build=True)
 
 
-def checked_limits(value: Any, info: ValidationInfo) -> Any:
+def checked_limits(value: object, info: ValidationInfo) -> Any:
     """A limit, or a dict of limits per model name, or `None`.
 
     Raises:

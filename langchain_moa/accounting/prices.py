@@ -57,7 +57,7 @@ class MemberCost(NamedTuple):
     free: bool = False
 
 
-def checked_prices(prices: Any) -> Prices | None:
+def checked_prices(prices: object) -> Prices | None:
     """The prices, found to be usable.
 
     Args:
@@ -188,14 +188,14 @@ def _asked(
     return None
 
 
-def _checked_name(name: Any) -> str:
+def _checked_name(name: object) -> str:
     if isinstance(name, str) and name:
         return name
     msg = f"prices[{name!r}] is not the name of a model; give the name as a text."
     raise MoAConfigurationError(msg)
 
 
-def _checked_price(name: str, price: Any) -> Price:
+def _checked_price(name: str, price: object) -> Price:
     match price:  # lists match, too: JSON knows no tuples
         case [read, written] if _is_amount(read) and _is_amount(written):
             return float(read), float(written)
@@ -203,6 +203,6 @@ def _checked_price(name: str, price: Any) -> Price:
     raise MoAConfigurationError(msg)
 
 
-def _is_amount(value: Any) -> TypeGuard[float]:
+def _is_amount(value: object) -> TypeGuard[float]:
     """Whether a value is a number from 0 that can be reckoned with; NaN is none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST

@@ -54,7 +54,7 @@ def known_usage(usage: AnyMapping | None) -> UsageMetadata | None:
     return cast("UsageMetadata", known)
 
 
-def _count(value: Any) -> int | None:
+def _count(value: object) -> int | None:
     """A number of tokens; JSON tells 12 and 12.0 not apart."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST:
         return None
@@ -72,7 +72,7 @@ class UsageMeter(UsageMetadataCallbackHandler):
         """The models that answered and did not say what they used, as far as they have names."""
 
     @override
-    def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
+    def on_llm_end(self, response: LLMResult, **kwargs: object) -> None:
         for generation in response.generations[0][:1]:
             message = getattr(generation, "message", None)
             if not isinstance(message, AIMessage) or is_cached(message):

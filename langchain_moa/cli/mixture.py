@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.options import MixtureOptions, overrides_of
@@ -24,7 +24,7 @@ _NO_KEY_ERROR: Final = "there is no key for Together"
 
 @contextmanager
 def mixture_for(
-    options: MixtureOptions, *, asks: bool = True, **more: Any
+    options: MixtureOptions, *, asks: bool = True, **more: object
 ) -> Iterator[MoAChatModel]:
     """The mixture that options mean; with `--demo` its models answer as long as the context lasts.
 

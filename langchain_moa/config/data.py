@@ -81,7 +81,7 @@ def settings_of(source: ConfigSource, nested: Nested) -> AnyDict:
     return settings
 
 
-def _loaded(value: Any, field: str, nested: Nested) -> Any:
+def _loaded(value: object, field: str, nested: Nested) -> Any:
     if isinstance(value, list | tuple):
         return [_loaded(item, f"{field}[{place}]", nested) for place, item in enumerate(value)]
     if isinstance(value, Mapping) and "reference_models" in value:
@@ -94,7 +94,7 @@ def _loaded(value: Any, field: str, nested: Nested) -> Any:
     return value
 
 
-def _refuse_secrets(value: Any, field: str) -> None:
+def _refuse_secrets(value: object, field: str) -> None:
     """Refuse what is a key by its name, and addresses that hold a password.
 
     Raises:
@@ -171,7 +171,7 @@ def _written(value: Any, field: str, builder: ModelBuilder) -> Any:
     return _plain(value, field)
 
 
-def _plain(value: Any, field: str) -> Any:
+def _plain(value: object, field: str) -> Any:
     """A value as JSON holds it."""
     match value:
         case None | bool() | int() | str():
@@ -200,7 +200,7 @@ def _refuse_headers(names: Iterable[str], field: str) -> None:
             raise MoAConfigurationError(msg)
 
 
-def _members(value: Any, field: str, builder: ModelBuilder) -> Any:
+def _members(value: object, field: str, builder: ModelBuilder) -> Any:
     match value:
         case list() | tuple():
             return [

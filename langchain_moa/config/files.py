@@ -191,7 +191,7 @@ def _toml(settings: AnyMapping) -> str:
     return escaped(tomli_w.dumps(_without_null(settings)))
 
 
-def _without_null(value: Any) -> Any:
+def _without_null(value: object) -> Any:
     """TOML has no null: in a mixture's table infinity stands for no limit of time.
 
     Of its other settings `null` is the default, so they are left out.

@@ -77,14 +77,14 @@ def built_members(fields: AnyMapping) -> AnyDict:
     return built
 
 
-def _models(value: Any, field: str, builder: ModelBuilder) -> Any:
+def _models(value: object, field: str, builder: ModelBuilder) -> Any:
     """The runnable that a value means, or the list of them."""
     if isinstance(value, list | tuple):
         return [_models(item, f"{field}[{place}]", builder) for place, item in enumerate(value)]
     return _model(value, field, builder)
 
 
-def _model(value: Any, field: str, builder: ModelBuilder) -> AnyRunnable:
+def _model(value: object, field: str, builder: ModelBuilder) -> AnyRunnable:
     """The runnable that a user's member means."""
     if isinstance(value, str):
         return builder.build(value, field)
@@ -117,7 +117,7 @@ def _with_options(value: AnyMapping, field: str, builder: ModelBuilder) -> AnyRu
     return builder.build(name, field, options)
 
 
-def _is_layered(reference_models: Any) -> bool:
+def _is_layered(reference_models: object) -> bool:
     """Whether there is one list per proposer layer.
 
     Raises:
@@ -180,11 +180,11 @@ def _members(values: Sequence[MemberLike], field: str, builder: ModelBuilder) ->
     return tuple(_member(value, f"{field}[{place}]", builder) for place, value in enumerate(values))
 
 
-def _member(value: Any, field: str, builder: ModelBuilder) -> Member:
+def _member(value: object, field: str, builder: ModelBuilder) -> Member:
     return Member(_model(value, field, builder), field=field)
 
 
-def aggregator_member(value: Any, builder: ModelBuilder) -> Member:
+def aggregator_member(value: object, builder: ModelBuilder) -> Member:
     """The aggregator; the others of a list are its fallbacks.
 
     Raises:
@@ -200,7 +200,7 @@ def aggregator_member(value: Any, builder: ModelBuilder) -> Member:
 
 
 def with_fallbacks(
-    layers: tuple[tuple[Member, ...], ...], given: Any, builder: ModelBuilder
+    layers: tuple[tuple[Member, ...], ...], given: object, builder: ModelBuilder
 ) -> tuple[tuple[Member, ...], ...]:
     """The reference models with the fallbacks that are given by their names.
 

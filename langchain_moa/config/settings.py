@@ -189,7 +189,7 @@ class MixtureSettings(MemberSettings, Settings):
         return {**data, **built_members(data)}
 
     @field_serializer("reference_models", "aggregator", "fallbacks")
-    def _dump_names(self, value: Any) -> Any:
+    def _dump_names(self, value: object) -> Any:
         """Dump members as names: a member's own dump may hold headers, and headers keys."""
         if value is self.fallbacks:
             return {name: self._dump_names(item) for name, item in value.items()}
@@ -205,7 +205,7 @@ class MixtureSettings(MemberSettings, Settings):
         return None if value is None else shown_address(value)
 
     @field_serializer("proposal_kwargs")
-    def _dump_arguments(self, value: Any) -> Any:
+    def _dump_arguments(self, value: object) -> Any:
         return Redaction().data(value)
 
     @override

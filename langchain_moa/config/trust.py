@@ -9,7 +9,7 @@ its name.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.providers.accounts import (
@@ -60,7 +60,7 @@ def addresses_in(settings: AnyMapping) -> Iterator[Address]:
             yield from _of_members(value, name)
 
 
-def _of_members(value: Any, field: str) -> Iterator[Address]:
+def _of_members(value: object, field: str) -> Iterator[Address]:
     if isinstance(value, list | tuple):
         for place, item in enumerate(value):
             yield from _of_members(item, f"{field}[{place}]")
@@ -72,7 +72,7 @@ def _of_members(value: Any, field: str) -> Iterator[Address]:
             yield from _of_members(item, f"{field}[{name!r}]")
 
 
-def _of_options(value: Any, field: str) -> Iterator[tuple[str, str]]:
+def _of_options(value: object, field: str) -> Iterator[tuple[str, str]]:
     """What is an address by its name or by its look, at any depth."""
     if isinstance(value, list | tuple):
         for place, item in enumerate(value):
@@ -104,7 +104,7 @@ def hosts_in(settings: AnyMapping) -> frozenset[str]:
     return frozenset(hosts - {""})
 
 
-def checked_hosts(given: Any) -> frozenset[str]:
+def checked_hosts(given: object) -> frozenset[str]:
     """Hosts that a user trusts, in small letters.
 
     Raises:

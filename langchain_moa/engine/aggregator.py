@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -214,10 +214,10 @@ class FinalCall:
     def _watch(self, turn: Turn) -> Watch:
         return Watch(self.call.progress, partial(_outcome, turn))
 
-    def _emit(self, event: EventName, turn: Turn, **values: Any) -> None:
+    def _emit(self, event: EventName, turn: Turn, **values: object) -> None:
         self.call.progress.emit(event, **turn.assignment.about, **values)
 
-    async def _aemit(self, event: EventName, turn: Turn, **values: Any) -> None:
+    async def _aemit(self, event: EventName, turn: Turn, **values: object) -> None:
         await self.call.progress.aemit(event, **turn.assignment.about, **values)
 
 
@@ -315,7 +315,7 @@ def _scope(request: MemberCall) -> AbstractContextManager[None]:
     return isolated(silenced_handlers(request.config))
 
 
-def _judged(request: MemberCall, output: Any) -> Result:
+def _judged(request: MemberCall, output: object) -> Result:
     message = cleaned(as_message(output, request.input), request.fence_key)
     request.answered(message)
     verdict = request.judged(judge(message, for_caller=True))

@@ -80,11 +80,13 @@ class Node(AnyRunnable):
         self._run = run
         self._arun = arun
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> _Update:
+    def invoke(self, input: object, config: RunnableConfig | None = None, **_: object) -> _Update:
         """Run the node in a thread."""
         return self._run(input, config or RunnableConfig())
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> _Update:
+    async def ainvoke(
+        self, input: object, config: RunnableConfig | None = None, **_: object
+    ) -> _Update:
         """Run the node in an event loop."""
         return await self._arun(input, config or RunnableConfig())
 

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
-from typing import Any
 
 from langchain_moa.engine.admission import Allowance
 from langchain_moa.engine.asking import Asking, Question, report
@@ -63,7 +62,7 @@ class Assignment:
             "model": self.member.model,
         }
 
-    def telling(self, event: EventName, **values: Any) -> Step:
+    def telling(self, event: EventName, **values: object) -> Step:
         """A step that tells the call's listeners of something."""
         progress, told = self.call.progress, {**self.about, **values}
         return _Tell(partial(progress.emit, event, **told), partial(progress.aemit, event, **told))

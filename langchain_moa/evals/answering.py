@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from langchain_core.messages import BaseMessage, convert_to_messages
 
@@ -331,7 +331,7 @@ def why(error: Exception) -> str:
 
 def answer(
     rows: Sequence[Row],
-    who: Any,
+    who: object,
     *,
     settings: SettingsOf | None = None,
     folder: str | Path | None = None,
@@ -373,7 +373,7 @@ def answer(
 
 async def aanswer(
     rows: Sequence[Row],
-    who: Any,
+    who: object,
     *,
     settings: SettingsOf | None = None,
     folder: str | Path | None = None,

@@ -109,7 +109,7 @@ class Contestant:
         return {"name": self.name, "role": self.role, "settings": settings}
 
 
-def takes_arguments(model: Any) -> bool:
+def takes_arguments(model: object) -> bool:
     """Whether there is a chat model inside that takes a temperature, say.
 
     Example:
@@ -175,7 +175,7 @@ def mixture(llm: MoAChatModel, name: str = "moa") -> Contestant:
     return Contestant(name, "mixture", llm)
 
 
-def contestant(model: Any, name: str = "") -> Contestant:
+def contestant(model: object, name: str = "") -> Contestant:
     """Anything that answers: a mixture as it is, any other model or runnable alone."""
     if isinstance(model, Contestant):
         return replace(model, name=name or model.name)
@@ -190,7 +190,7 @@ def members_of(llm: MoAChatModel) -> list[Contestant]:
     return with_different_names(_different(found))
 
 
-def self_moa_of(llm: MoAChatModel, model: Any = None) -> Contestant:
+def self_moa_of(llm: MoAChatModel, model: object = None) -> Contestant:
     """One model in the place of all reference models, so that an answer takes as many calls.
 
     Args:
@@ -208,7 +208,9 @@ def self_moa_of(llm: MoAChatModel, model: Any = None) -> Contestant:
     return Contestant(f"self-moa ({_name(asked, 'aggregator')})", "self-moa", asked, samples=True)
 
 
-def contestants(llm: Any, against: Sequence[Against] = (), *, name: str = "") -> list[Contestant]:
+def contestants(
+    llm: object, against: Sequence[Against] = (), *, name: str = ""
+) -> list[Contestant]:
     """All who answer: the one that the run is about first, then those it is compared with.
 
     Args:
@@ -279,7 +281,7 @@ def _firsts(llm: MoAChatModel) -> list[Any]:
     return [*(model for layer in _layers(llm) for model in layer), _first(llm.aggregator)]
 
 
-def _first(aggregator: Any) -> Any:
+def _first(aggregator: object) -> Any:
     return aggregator[0] if isinstance(aggregator, list | tuple) else aggregator
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from langchain_core.messages import convert_to_messages
 
@@ -50,7 +50,7 @@ _OUTPUTS: Final = ("output", "answer", "text", "content", "messages")
 
 
 def as_evaluator(
-    judging: Judging, model: Any = None, *, key: str = "", skills: Sequence[str] = ()
+    judging: Judging, model: object = None, *, key: str = "", skills: Sequence[str] = ()
 ) -> Evaluator:
     """A judge as an evaluator of single examples.
 
@@ -71,10 +71,10 @@ def as_evaluator(
 
     def evaluate(
         *,
-        inputs: Any,
-        outputs: Any,
-        reference_outputs: Any = None,
-        **_: Any,
+        inputs: object,
+        outputs: object,
+        reference_outputs: object = None,
+        **_: object,
     ) -> Feedback:
         reference = _text(reference_outputs, REFERENCE)
         row = _row(inputs, reference, skills)
@@ -87,7 +87,7 @@ def as_evaluator(
     return evaluate
 
 
-def _row(inputs: Any, reference: str | None, skills: Sequence[str]) -> Row:
+def _row(inputs: object, reference: str | None, skills: Sequence[str]) -> Row:
     given = inputs if isinstance(inputs, Mapping) else {}
     row = Row(
         suite="custom",
@@ -103,7 +103,7 @@ def _row(inputs: Any, reference: str | None, skills: Sequence[str]) -> Row:
     return row
 
 
-def _messages(inputs: Any) -> list[ChatMessage]:
+def _messages(inputs: object) -> list[ChatMessage]:
     """The conversation in an example's inputs, as text."""
     given = inputs
     if isinstance(inputs, Mapping):
@@ -117,7 +117,7 @@ def _messages(inputs: Any) -> list[ChatMessage]:
     raise MoAConfigurationError(msg)
 
 
-def _text(given: Any, field: str) -> str | None:
+def _text(given: object, field: str) -> str | None:
     """The text of an answer: itself, a message's, or what one of the usual keys holds."""
     if isinstance(given, Mapping):
         given = next((given[name] for name in _OUTPUTS if name in given), None)

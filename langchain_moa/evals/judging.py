@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.evals.answering import CONCURRENCY
@@ -287,7 +287,7 @@ def judge(
     rows: Sequence[Row],
     answers: Sequence[Answer],
     judging: Judging,
-    model: Any = None,
+    model: object = None,
     *,
     folder: str | Path | None = None,
     concurrency: int = CONCURRENCY,
@@ -331,7 +331,7 @@ async def ajudge(
     rows: Sequence[Row],
     answers: Sequence[Answer],
     judging: Judging,
-    model: Any = None,
+    model: object = None,
     *,
     folder: str | Path | None = None,
     concurrency: int = CONCURRENCY,

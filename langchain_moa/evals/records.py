@@ -220,7 +220,7 @@ def _line(record: AnyMapping) -> bytes:
         return f"{json.dumps(json.loads(text))}\n".encode()
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> Any:
     """A value with `None` for each number that JSON cannot hold."""
     if isinstance(value, Mapping):
         return {name: _finite(item) for name, item in value.items()}
@@ -312,7 +312,7 @@ def _last(records: Iterable[R], key: Callable[[R], Hashable]) -> list[R]:
     return list(last.values())
 
 
-def digest(*parts: Any) -> str:
+def digest(*parts: object) -> str:
     """A short hash of JSON values.
 
     Example:

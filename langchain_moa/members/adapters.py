@@ -33,7 +33,7 @@ _SHOWN: Final = 8
 _LONGEST: Final = 500
 
 
-def as_message(output: Any, given: Any = None) -> AIMessage:
+def as_message(output: object, given: object = None) -> AIMessage:
     """A member's output as an `AIMessage`.
 
     Args:
@@ -55,7 +55,7 @@ def as_message(output: Any, given: Any = None) -> AIMessage:
     return _readable(message)
 
 
-def as_chunk(output: Any) -> AIMessageChunk:
+def as_chunk(output: object) -> AIMessageChunk:
     """One piece of a member's streamed output as an `AIMessageChunk`."""
     if isinstance(output, AIMessageChunk):
         return _readable(output)
@@ -63,7 +63,7 @@ def as_chunk(output: Any) -> AIMessageChunk:
     return AIMessageChunk(**message.model_dump(exclude={"type"}))
 
 
-def _message_in(output: Any, given: Any) -> AIMessage:
+def _message_in(output: object, given: object) -> AIMessage:
     message: AIMessage
     match output:
         case AIMessage():
@@ -86,7 +86,7 @@ def _message_in(output: Any, given: Any) -> AIMessage:
     return message
 
 
-def _message_in_mapping(output: AnyMapping, given: Any) -> AIMessage:
+def _message_in_mapping(output: AnyMapping, given: object) -> AIMessage:
     if "__interrupt__" in output:
         msg = "the member asked for a person's input, which a mixture has no one to give"
         raise TypeError(msg)
@@ -112,7 +112,7 @@ def _message_in_mapping(output: AnyMapping, given: Any) -> AIMessage:
     raise TypeError(msg)
 
 
-def _message_in_list(output: Sequence[Any], given: Any) -> AIMessage:
+def _message_in_list(output: Sequence[Any], given: object) -> AIMessage:
     if _is_pair(output):
         return _message_in(_converted(tuple(output)), given)
     if not output:
@@ -122,7 +122,7 @@ def _message_in_list(output: Sequence[Any], given: Any) -> AIMessage:
     return _answer_of_state({"messages": output}, given)
 
 
-def _answer_of_state(state: AnyMapping, given: Any) -> AIMessage:
+def _answer_of_state(state: AnyMapping, given: object) -> AIMessage:
     """What an agent's state says last.
 
     An agent with a schema may end on the tool message that tells of the schema's values, and one
@@ -144,7 +144,7 @@ def _answer_of_state(state: AnyMapping, given: Any) -> AIMessage:
     raise TypeError(msg)
 
 
-def _was_given(message: ToolMessage, given: Any) -> bool:
+def _was_given(message: ToolMessage, given: object) -> bool:
     """Whether a tool's message was there before the member was asked."""
     before = given.get("messages", ()) if isinstance(given, Mapping) else given
     asked = before if isinstance(before, list | tuple) else ()
@@ -191,7 +191,7 @@ def _is_pair(value: Sequence[Any]) -> bool:
     return pair and isinstance(value[1], str | list)
 
 
-def _is_part(value: Any) -> bool:
+def _is_part(value: object) -> bool:
     """Whether it is one part of a message's content."""
     if not isinstance(value, Mapping) or _is_message(value):
         return False
@@ -199,12 +199,12 @@ def _is_part(value: Any) -> bool:
     return _text_of(value) is not None if kind in _TEXT_PARTS else isinstance(kind, str)
 
 
-def _is_values(output: Any) -> bool:
+def _is_values(output: object) -> bool:
     """Whether it holds the values of a schema, as an object of the schema's class."""
     return isinstance(output, BaseModel) or (is_dataclass(output) and not isinstance(output, type))
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: object) -> bool:
     """Whether it is JSON."""
     try:
         json.dumps(value)
@@ -213,12 +213,12 @@ def _is_plain(value: Any) -> bool:
     return True
 
 
-def _as_json(value: Any) -> str:
+def _as_json(value: object) -> str:
     """The values of a schema as text; what JSON has no form for is shown as it prints."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if is_dataclass(value) and not isinstance(value, type):
@@ -247,7 +247,7 @@ def _is_read(part: Any) -> bool:
     return part.get("type") not in (*_TEXT_PARTS, "message")
 
 
-def _parts_of(part: Any) -> list[Any]:
+def _parts_of(part: object) -> list[Any]:
     """A part of a message's content as LangChain reads it; a message inside is its parts."""
     if not isinstance(part, Mapping):
         return [part if isinstance(part, str) else str(part)]

@@ -30,12 +30,12 @@ _NO_IDENTITY: Final = frozenset(BaseChatModel.model_fields) - _SHAPING
 _tokens: dict[int, tuple[weakref.ref[Any], str]] = {}
 
 
-def fingerprint(parts: Any) -> str:
+def fingerprint(parts: object) -> str:
     """A short hash of nested lists of plain values and runnables."""
     return sha256(repr(_described(parts)).encode()).hexdigest()[:16]
 
 
-def _described(value: Any) -> Any:
+def _described(value: object) -> Any:
     """Nested lists of strings that are equal for equal things only."""
     if isinstance(value, _PLAIN):
         return repr(value)
@@ -51,7 +51,7 @@ def _described(value: Any) -> Any:
     return _composite(value)
 
 
-def _composite(value: Any) -> Any:
+def _composite(value: object) -> Any:
     kind = type(value).__qualname__
     if isinstance(value, BaseLanguageModel):
         return _model(value)
@@ -68,7 +68,7 @@ def _composite(value: Any) -> Any:
     return _leaf(value)
 
 
-def _leaf(value: Any) -> Any:
+def _leaf(value: object) -> Any:
     if isinstance(value, Serializable):
         text = dumps(value)  # of what can't be serialized it holds only a repr, hardly unique
         if '"not_implemented"' not in text:
@@ -94,7 +94,7 @@ def _model(model: BaseLanguageModel[Any]) -> Any:
     return [f"{kind.__module__}.{kind.__qualname__}", _described(dict(params)), _described(fields)]
 
 
-def _token(value: Any) -> str:
+def _token(value: object) -> str:
     """A token that this object alone has, for as long as it lives."""
     known = _tokens.get(id(value))
     if known is not None and known[0]() is value:

@@ -56,7 +56,7 @@ def _prompt_adapter(prompt: BasePromptTemplate[Any], field: str) -> Callable[[Co
     raise MoAConfigurationError(msg)
 
 
-def _asked(prompt: Any) -> set[str]:
+def _asked(prompt: object) -> set[str]:
     """The variables in a prompt's human messages."""
     humans = [
         m for m in getattr(prompt, "messages", []) if isinstance(m, HumanMessagePromptTemplate)
@@ -71,7 +71,7 @@ def _placeholder(prompt: BasePromptTemplate[Any]) -> str | None:
     return best[0].variable_name if best else None
 
 
-def _placeholders(prompt: Any) -> Iterator[MessagesPlaceholder]:
+def _placeholders(prompt: object) -> Iterator[MessagesPlaceholder]:
     for message in getattr(prompt, "messages", []):
         if isinstance(message, MessagesPlaceholder):
             yield message

@@ -30,7 +30,7 @@ _NAME_ATTRIBUTES: Final = ("model_name", "model", "model_id", "deployment_name")
 _Change: TypeAlias = Callable[[AnyRunnable], AnyRunnable]
 
 
-def children(runnable: Any) -> Iterable[Any]:
+def children(runnable: object) -> Iterable[Any]:
     """What a runnable is composed of, as far as that is known."""
     parts: Iterable[Any] = ()
     match runnable:
@@ -82,7 +82,7 @@ def rebuilt(runnable: AnyRunnable, change: _Change) -> AnyRunnable:
     return runnable.model_copy(update=update)
 
 
-def nodes(runnable: Any, *, in_models: bool = True) -> Iterator[Any]:
+def nodes(runnable: object, *, in_models: bool = True) -> Iterator[Any]:
     """A runnable and all that it is composed of, each once, from the outside in.
 
     Args:
@@ -115,7 +115,7 @@ def answering(runnable: AnyRunnable) -> AnyRunnable | None:
     return None
 
 
-def _holds_model(runnable: Any) -> bool:
+def _holds_model(runnable: object) -> bool:
     return any(True for _ in language_models(runnable))
 
 
@@ -196,22 +196,22 @@ def model_and_arguments(
     return model, {**arguments, **own}
 
 
-def language_models(runnable: Any) -> Iterator[BaseLanguageModel[Any]]:
+def language_models(runnable: object) -> Iterator[BaseLanguageModel[Any]]:
     """The language models inside a runnable, as far as its composition is known."""
     return (node for node in nodes(runnable) if isinstance(node, BaseLanguageModel))
 
 
-def holds(value: Any, wanted: AnyRunnable) -> bool:
+def holds(value: object, wanted: AnyRunnable) -> bool:
     """Whether a runnable, or a list or dict of them, has another one somewhere inside."""
     return any(node is wanted for node in nodes(value))
 
 
-def repeats(runnable: Any) -> bool:
+def repeats(runnable: object) -> bool:
     """Whether a runnable repeats what fails, as `.with_retry()` makes it."""
     return any(isinstance(node, RunnableRetry) for node in nodes(runnable))
 
 
-def holds_graph(runnable: Any) -> bool:
+def holds_graph(runnable: object) -> bool:
     """Whether a graph is among the steps, which streams updates of its state."""
     return any(isinstance(node, PregelProtocol) for node in nodes(runnable, in_models=False))
 
@@ -231,7 +231,7 @@ def _dependencies(function: RunnableLambda[Any, Any]) -> Iterable[Any]:
         return ()
 
 
-def _runnables_in(value: Any) -> Iterator[AnyRunnable]:
+def _runnables_in(value: object) -> Iterator[AnyRunnable]:
     if isinstance(value, Runnable):
         yield value
     elif isinstance(value, list | tuple):

@@ -13,7 +13,7 @@ from langchain_moa.settings import Count, SettingsGroup, Temperature, did_you_me
 from langchain_moa.types import AnyMapping
 
 
-def _checked_profiles(given: Any) -> Any:
+def _checked_profiles(given: object) -> Any:
     if not isinstance(given, Mapping) or not all(isinstance(p, Mapping) for p in given.values()):
         msg = (
             f"profiles={shown(given)} must be a dict of profiles per model name, such as "

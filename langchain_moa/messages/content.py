@@ -84,7 +84,7 @@ def _kinds(blocks: Sequence[Any]) -> Iterator[str]:
         yield from _kinds(_inside(block))
 
 
-def _inside(block: Any) -> Sequence[Any]:
+def _inside(block: object) -> Sequence[Any]:
     """The blocks in a block: of a tool's result, or of a document that is made of blocks."""
     for holder in (block, _source(block)):
         inner = holder.get("content") if isinstance(holder, dict) else None
@@ -93,13 +93,13 @@ def _inside(block: Any) -> Sequence[Any]:
     return ()
 
 
-def _source(block: Any) -> AnyMapping:
+def _source(block: object) -> AnyMapping:
     """Where Anthropic keeps a block's data, and what it is."""
     source = block.get("source") if isinstance(block, dict) else None
     return source if isinstance(source, dict) else {}
 
 
-def _kind(block: Any) -> str | None:
+def _kind(block: object) -> str | None:
     """The kind of a block's content, by its media type where it is said."""
     kind = kind_of(block)
     if kind != "file" or not isinstance(block, dict):

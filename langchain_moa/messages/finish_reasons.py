@@ -8,7 +8,7 @@ the answer is none anyway.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 Ending: TypeAlias = Literal["whole", "cut_short", "filtered", "failed"]
 """What a finish reason means.
@@ -92,7 +92,7 @@ ENDINGS: Final[Mapping[str, Ending]] = {
 """What each known finish reason means."""
 
 
-def ending_of(reason: Any) -> Ending:
+def ending_of(reason: object) -> Ending:
     """What a finish reason means; one that is unknown, or no text, means a whole answer.
 
     Example:

@@ -108,12 +108,12 @@ def _function(tool: Any) -> AnyDict | None:
     return function
 
 
-def _name(tool: Any) -> str | None:
+def _name(tool: object) -> str | None:
     function = _function(tool) or (tool if isinstance(tool, dict) else {})
     return function.get("name")
 
 
-def _line(tool: Any) -> str | None:
+def _line(tool: object) -> str | None:
     function = _function(tool)
     if function is None:
         return None

@@ -66,7 +66,7 @@ def _judged(message: AIMessage, *, shown: bool, for_caller: bool) -> Verdict:
     return _nothing(message, finish_reason)
 
 
-def _nothing(message: AIMessage, finish_reason: Any) -> Verdict:
+def _nothing(message: AIMessage, finish_reason: object) -> Verdict:
     """What an answer is instead that has nothing in it for its reader."""
     refusal = message.additional_kwargs.get("refusal") or _block(message, "refusal")
     if refusal:

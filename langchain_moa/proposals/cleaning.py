@@ -46,7 +46,7 @@ def cleaned(message: _Message, key: str | None) -> _Message:
     return message.model_copy(update=changed) if changed else message
 
 
-def _cleaned(value: Any, key: str | None) -> Any:
+def _cleaned(value: object, key: str | None) -> Any:
     """A value with its texts cleaned; the same object where there is nothing to clean."""
     if isinstance(value, str):
         text = cleaned_text(value, key)

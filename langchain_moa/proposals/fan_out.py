@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from langchain_core.messages import AIMessage, BaseMessage
 
@@ -71,7 +71,7 @@ def _called(message: BaseMessage) -> set[str | None]:
     return {call["name"] for call in (*message.tool_calls, *message.invalid_tool_calls)}
 
 
-def checked_fan_out(given: Any) -> FanOut:
+def checked_fan_out(given: object) -> FanOut:
     """The user's setting, found to be one.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.proposals.similarity import largest_cluster
@@ -39,7 +39,7 @@ def without_outliers(proposals: Sequence[Proposal], keep: FilterFunction) -> lis
     ]
 
 
-def checked_filter(given: Any) -> FilterFunction | None:
+def checked_filter(given: object) -> FilterFunction | None:
     """The function that a user's filter means.
 
     Raises:

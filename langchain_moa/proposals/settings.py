@@ -22,7 +22,7 @@ def _checked_prompt(given: Any) -> Any:
     return given
 
 
-def _known_filter(given: Any) -> Any:
+def _known_filter(given: object) -> Any:
     checked_filter(given)
     return given
 

@@ -68,7 +68,7 @@ def votable_fields(schema: Any) -> Votable:
     }
 
 
-def _as_permitted(schema: AnyMapping, texts: Mapping[str, str], value: Any) -> list[Any]:
+def _as_permitted(schema: AnyMapping, texts: Mapping[str, str], value: object) -> list[Any]:
     """A field's value with a text in the form that the schema has it in, if that permits it."""
     if isinstance(value, str):
         value = texts.get(comparable(value), value)
@@ -136,7 +136,7 @@ def _winner(counted: Counter[str]) -> str | None:
     return None if tied else best[0][0]
 
 
-def _ballot(value: Any) -> str:
+def _ballot(value: object) -> str:
     """A value as it is counted: 1 and 1.0 are one, True is another."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)

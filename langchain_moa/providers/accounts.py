@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import SecretStr
@@ -296,7 +296,7 @@ def _unsendable(text: str) -> str:
     return ""
 
 
-def key_fields(model: Any) -> dict[str, SecretStr]:
+def key_fields(model: object) -> dict[str, SecretStr]:
     """The fields of a chat model that hold a key."""
     return {
         name: value

@@ -284,7 +284,7 @@ def _reason(name: str, error: Exception) -> str:
     )
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else repr(value)
 
 
@@ -317,7 +317,7 @@ def check_together_key(model: Any, field: str) -> None:
             raise MoAConfigurationError(msg)
 
 
-def _set(**options: Any) -> AnyDict:
+def _set(**options: object) -> AnyDict:
     """The options that are set."""
     return {name: value for name, value in options.items() if value is not None}
 

@@ -21,7 +21,7 @@ from langchain_moa.types import AnyMapping
 _OF_ANTHROPIC: Final = "https://api.anthropic.com"
 
 
-def note_keys(model: Any, provider: str, field: str, options: AnyMapping) -> None:
+def note_keys(model: object, provider: str, field: str, options: AnyMapping) -> None:
     """Let the keys of a model know where they come from.
 
     Raises:

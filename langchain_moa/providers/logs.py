@@ -23,7 +23,7 @@ class _PlainAddresses(logging.Filter):
         return True
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if isinstance(value, str) or type(value).__name__ == "URL":
         text = str(value)
         return shown_address(text) if "://" in text else value

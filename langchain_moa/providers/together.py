@@ -93,7 +93,7 @@ class _Asked:
     def with_raw_response(self) -> _Asked:
         return self
 
-    def create(self, **_: Any) -> Any:
+    def create(self, **_: object) -> Any:
         if self.error is not None:
             raise self.error
         return self.answer
@@ -201,7 +201,7 @@ class _Answer:
         return self._raw.parse(to=ChatCompletion) if _refuses(answer) else answer
 
 
-def _refuses(answer: Any) -> bool:
+def _refuses(answer: object) -> bool:
     choices = answer.get("choices") if isinstance(answer, dict) else None
     messages = [choice.get("message") for choice in choices or () if isinstance(choice, dict)]
     return any(isinstance(message, dict) and message.get("refusal") for message in messages)

@@ -72,7 +72,7 @@ class _OfThisProcess(http.BaseTransport):
         self._inner = new()
         _OPEN.add(self)
 
-    def handle_request(self, request: Any) -> Any:
+    def handle_request(self, request: object) -> Any:
         """The response to a request, its body still to be read."""
         return self._inner.handle_request(request)
 

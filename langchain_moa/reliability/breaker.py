@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.settings import LONGEST
@@ -60,7 +60,7 @@ class CircuitBreaker:
             raise MoAConfigurationError(msg)
 
 
-def checked_breaker(given: Any) -> CircuitBreaker | None:
+def checked_breaker(given: object) -> CircuitBreaker | None:
     """The user's setting, found to be one.
 
     Raises:

@@ -232,7 +232,7 @@ def _code_of(error: BaseException) -> int | None:
     return None
 
 
-def _status(value: Any) -> int | None:
+def _status(value: object) -> int | None:
     """The status that a code is, or is the name of."""
     if isinstance(value, str):
         if not value.isdecimal():
@@ -264,14 +264,14 @@ def _objects(values: Iterable[Any]) -> list[Mapping[Any, Any]]:
     return found
 
 
-def _attribute(value: Any, name: str) -> Any:
+def _attribute(value: object, name: str) -> Any:
     try:
         return getattr(value, name, None)
     except Exception:  # noqa: BLE001 - a foreign property, which may need a body that was not read
         return None
 
 
-def _seconds(value: Any) -> float | None:
+def _seconds(value: object) -> float | None:
     """Seconds from now, of a number, a text such as `"34s"`, or an HTTP date."""
     if isinstance(value, str) and len(value) <= _LONGEST_PAUSE:
         text = value.strip().removesuffix("s")

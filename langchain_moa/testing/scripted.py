@@ -77,7 +77,7 @@ class ScriptedChatModel(BaseChatModel):
         tools: Sequence[AnyDict | type | Callable[..., Any] | BaseTool],
         *,
         tool_choice: str | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Hand the tools, as OpenAI's schemas, and the choice to each call's arguments."""
         if tool_choice is not None:
@@ -90,7 +90,7 @@ class ScriptedChatModel(BaseChatModel):
         messages: list[BaseMessage],
         stop: list[str] | None = None,
         run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> ChatResult:
         time.sleep(self.seconds)
         return self._result(self._answer(messages, stop, kwargs))
@@ -101,7 +101,7 @@ class ScriptedChatModel(BaseChatModel):
         messages: list[BaseMessage],
         stop: list[str] | None = None,
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> ChatResult:
         await asyncio.sleep(self.seconds)
         return self._result(self._answer(messages, stop, kwargs))
@@ -112,7 +112,7 @@ class ScriptedChatModel(BaseChatModel):
         messages: list[BaseMessage],
         stop: list[str] | None = None,
         run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Iterator[ChatGenerationChunk]:
         time.sleep(self.seconds)
         for chunk in _chunks(self._answer(messages, stop, kwargs)):
@@ -125,7 +125,7 @@ class ScriptedChatModel(BaseChatModel):
         messages: list[BaseMessage],
         stop: list[str] | None = None,
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> AsyncIterator[ChatGenerationChunk]:
         await asyncio.sleep(self.seconds)
         for chunk in _chunks(self._answer(messages, stop, kwargs)):

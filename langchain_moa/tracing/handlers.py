@@ -60,11 +60,11 @@ class WithoutTokens(BaseCallbackHandler):
         return hash(self.original())
 
 
-def _no_token(*_: Any, **__: Any) -> None:
+def _no_token(*_: object, **__: object) -> None:
     """Hear nothing."""
 
 
-async def _no_token_async(*_: Any, **__: Any) -> None:
+async def _no_token_async(*_: object, **__: object) -> None:
     """Hear nothing; in an event loop a sync handler would cost a thread switch per token."""
 
 
@@ -115,7 +115,7 @@ class OpenRuns(BaseCallbackHandler):
         *,
         run_id: UUID,
         parent_run_id: UUID | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         self._open[run_id] = (AsyncCallbackManagerForLLMRun, parent_run_id)
         self._redaction.in_place(serialized)
@@ -130,7 +130,7 @@ class OpenRuns(BaseCallbackHandler):
         *,
         run_id: UUID,
         parent_run_id: UUID | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         self._open[run_id] = (AsyncCallbackManagerForLLMRun, parent_run_id)
         self._redaction.in_place(serialized)
@@ -138,11 +138,11 @@ class OpenRuns(BaseCallbackHandler):
         self._redaction.in_place(kwargs.get("options"))
 
     @override
-    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: object) -> None:
         self._open.pop(run_id, None)
 
     @override
-    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
         redaction = self._of_errors()
         redaction.error(error)
         response = kwargs.get("response")
@@ -160,24 +160,24 @@ class OpenRuns(BaseCallbackHandler):
         *,
         run_id: UUID,
         parent_run_id: UUID | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         self._open[run_id] = (AsyncCallbackManagerForToolRun, parent_run_id)
 
     @override
-    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_tool_end(self, output: object, *, run_id: UUID, **kwargs: object) -> None:
         self._open.pop(run_id, None)
 
     @override
-    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
         self._of_errors().error(error)
 
     @override
-    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
         self._of_errors().error(error)
 
     @override
-    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
         self._of_errors().error(error)
         self._open.pop(run_id, None)
 

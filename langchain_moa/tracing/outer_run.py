@@ -55,7 +55,7 @@ class CompositeChatModel(BaseChatModel, ABC):
         messages: list[BaseMessage],
         stop: list[str] | None = None,
         run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> ChatResult:
         with current_run(run_manager):
             return super()._generate_with_cache(
@@ -68,7 +68,7 @@ class CompositeChatModel(BaseChatModel, ABC):
         messages: list[BaseMessage],
         stop: list[str] | None = None,
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> ChatResult:
         with current_run(run_manager):
             try:
@@ -103,7 +103,7 @@ class CompositeChatModel(BaseChatModel, ABC):
         config: RunnableConfig | None = None,
         *,
         stop: list[str] | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Iterator[AIMessageChunk]:
         config = discreet(config, kwargs)
         config, manager = self._known_run(config, CallbackManager, CallbackManagerForLLMRun)
@@ -120,7 +120,7 @@ class CompositeChatModel(BaseChatModel, ABC):
         config: RunnableConfig | None = None,
         *,
         stop: list[str] | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> AsyncIterator[AIMessageChunk]:
         config = discreet(config, kwargs)
         config, manager = self._known_run(
@@ -188,7 +188,7 @@ class _TellsNoHeaders(BaseCallbackHandler):
     run_inline = True
 
     @override
-    def on_chat_model_start(self, *_: Any, **told: Any) -> None:
+    def on_chat_model_start(self, *_: object, **told: object) -> None:
         for name in ("invocation_params", "options"):
             Redaction().in_place(told.get(name))
 

@@ -25,7 +25,7 @@ OnProgress = Callable[[ProgressEvent], None]
 logger = logging.getLogger(__name__)
 
 
-def progress_event(event: EventName, **values: Any) -> ProgressEvent:
+def progress_event(event: EventName, **values: object) -> ProgressEvent:
     """An event with every key; those that are not given are `None`."""
     told: AnyDict = {
         "type": "moa",
@@ -69,14 +69,14 @@ class Progress:
         """Whether anybody listens."""
         return bool(self._callbacks or self._handlers)
 
-    def emit(self, event: EventName, **values: Any) -> None:
+    def emit(self, event: EventName, **values: object) -> None:
         """Tell everybody; a listener that fails is logged and does not fail the call."""
         if self.active:
             told = self._tell(event, values)
             with _logged():
                 handle_event(self._handlers, *self._custom_event(told), **self._about())
 
-    async def aemit(self, event: EventName, **values: Any) -> None:
+    async def aemit(self, event: EventName, **values: object) -> None:
         """The async twin of `emit`."""
         if self.active:
             told = self._tell(event, values)

@@ -74,14 +74,14 @@ class Redaction:
             return _same(type(value)(self.data(item, depth + 1) for item in value), value)
         return value
 
-    def _named(self, name: Any, value: Any, depth: int) -> Any:
+    def _named(self, name: object, value: object, depth: int) -> Any:
         if name in HEADER_NAMES and isinstance(value, Mapping):
             return dict.fromkeys(value, _HIDDEN)
         if isinstance(value, str) and isinstance(name, str) and SECRET_NAME.fullmatch(name):
             return _HIDDEN
         return self.data(value, depth + 1)
 
-    def in_place(self, data: Any) -> None:
+    def in_place(self, data: object) -> None:
         """Take the secrets out of a dict that others will read."""
         if isinstance(data, dict):
             for name, value in data.items():

@@ -11,7 +11,7 @@ from langchain_moa.settings import SettingsGroup
 from langchain_moa.tracing.progress import OnProgress
 
 
-def _checked_on_progress(given: Any) -> Any:
+def _checked_on_progress(given: object) -> Any:
     """What is called with each step, found to be callable."""
     if given is None or callable(given):
         return given

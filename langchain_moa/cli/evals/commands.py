@@ -156,7 +156,7 @@ def run(options: MixtureOptions, suite: str, **given: Any) -> int:
     click.option("--out", type=_FOLDER, required=True, metavar="DIR", help="The run's folder."),
     *_COMMON,
 )
-def judge(suite: str, **given: Any) -> int:
+def judge(suite: str, **given: object) -> int:
     """Have answers judged that are there already; the models are not asked again."""
     from langchain_moa.cli.evals.judge import run as carry_out  # noqa: PLC0415 - imports LangChain
 

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.evals.judges.base import Answers, Judging, Question, Result, outcome
@@ -141,7 +141,7 @@ class MetricJudging(Judging):
         return digest(self.name, question.messages)
 
 
-def _checked(given: Any) -> float:
+def _checked(given: object) -> float:
     if isinstance(given, bool | int | float) and 0 <= given <= 1:
         return float(given)
     msg = f"the metric gave {given!r}; it must give a number from 0 to 1, or True or False."

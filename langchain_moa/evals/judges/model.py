@@ -195,7 +195,7 @@ def _at(model: str, base_url: str, key: str | SecretStr, like: MoAChatModel | No
     return alone(bare.aggregator)
 
 
-def _is_bare(model: Any) -> bool:
+def _is_bare(model: object) -> bool:
     """Whether a judge is given as an id without a provider."""
     if not isinstance(model, str):
         return False
@@ -203,7 +203,7 @@ def _is_bare(model: Any) -> bool:
     return not colon or "/" in provider  # ids of fine-tuned models hold a colon after a slash
 
 
-def _wire(model: Any, base_url: str | None) -> Wire:
+def _wire(model: object, base_url: str | None) -> Wire:
     host = urlsplit(base_url or "").hostname or ""
     if base_url is not None:
         return "together" if host.endswith(_TOGETHERS_HOSTS) else "openai"

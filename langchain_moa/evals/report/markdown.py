@@ -305,7 +305,7 @@ def _number(value: float | None, digits: int) -> str:
     return _NOT_THERE if value is None else f"{value:,.{digits}f}"
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if value is None:
         return _NOT_THERE
     return f"{value:.2f}" if isinstance(value, float) else str(value)

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from dataclasses import field as attribute
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from langchain_moa.evals.data import SourceFile
 from langchain_moa.evals.reading import DataFileError, Record, read_records
@@ -84,7 +84,7 @@ def _text(record: Record, name: str, path: Path, number: int) -> str | None:
     return value
 
 
-def _messages(given: Any, path: Path, number: int) -> list[ChatMessage]:
+def _messages(given: object, path: Path, number: int) -> list[ChatMessage]:
     if isinstance(given, str) and given.strip():
         return [{"role": "user", "content": given}]
     if not isinstance(given, list) or not given:

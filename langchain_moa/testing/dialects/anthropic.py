@@ -72,7 +72,7 @@ class Anthropic:
         """
         return headers.get("x-api-key") or bearer_key(headers)
 
-    def complaint_about(self, body: Any) -> str | None:
+    def complaint_about(self, body: object) -> str | None:
         """Why Anthropic would answer 400, or `None`; see `anthropic_rules`."""
         return first_complaint(lambda given: complaints(given, prefill=self._prefill), body)
 
@@ -178,7 +178,7 @@ def _head(turn: Turn, written: int) -> AnyDict:
     }
 
 
-def _event(kind: str, **fields: Any) -> Frame:
+def _event(kind: str, **fields: object) -> Frame:
     return Frame(as_json({"type": kind, **fields}), event=kind)
 
 

@@ -61,7 +61,7 @@ class Gemini:
         """The key in the header `x-goog-api-key`."""
         return headers.get("x-goog-api-key")
 
-    def complaint_about(self, body: Any) -> str | None:
+    def complaint_about(self, body: object) -> str | None:
         """Why Gemini would answer 400, or `None`; see `gemini_rules`."""
         return first_complaint(complaints, in_camel_case(body))
 
@@ -221,7 +221,7 @@ def _chat_tool(declaration: AnyMapping) -> AnyDict:
     return {"type": "function", "function": {**function, "parameters": _lower(schema)}}
 
 
-def _lower(schema: Any) -> Any:
+def _lower(schema: object) -> Any:
     """A schema with the names of types as JSON Schema writes them."""
     if isinstance(schema, list):
         return [_lower(part) for part in schema]

@@ -36,7 +36,7 @@ _DATA: Final = (
 )
 
 
-def in_camel_case(value: Any) -> Any:
+def in_camel_case(value: object) -> Any:
     """A request with its fields named one way; the API takes `mime_type` for `mimeType`.
 
     Args:
@@ -116,7 +116,7 @@ def _is_data(value: Any) -> bool:
     return is_object(value) and is_text(value.get("mimeType")) and _is_bytes(value.get("data"))
 
 
-def _is_bytes(value: Any) -> bool:
+def _is_bytes(value: object) -> bool:
     # Google's client writes base64 for addresses, which the API takes as well
     return isinstance(value, str) and is_base64(value.replace("-", "+").replace("_", "/"))
 

@@ -67,7 +67,7 @@ class Mistral(OpenAI):
 
     name = "mistral"
 
-    def complaint_about(self, body: Any) -> str | None:
+    def complaint_about(self, body: object) -> str | None:
         """Why Mistral would refuse a request, or `None`.
 
         The rules on roles, ids and the number of results are those of Mistral's own checker
@@ -187,7 +187,7 @@ def _about_result(message: AnyMapping) -> Iterator[str]:
         yield f"the tool's name is {name!r}; it has at most 64 letters, digits, '_' and '-'."
 
 
-def _about_id(call_id: Any) -> Iterator[str]:
+def _about_id(call_id: object) -> Iterator[str]:
     if not isinstance(call_id, str) or _CALL_ID.fullmatch(call_id) is None:
         yield f"the tool call's id is {call_id!r}; it must be nine letters and digits."
 

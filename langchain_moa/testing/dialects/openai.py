@@ -58,7 +58,7 @@ class OpenAI:
         """The key in the `Authorization` header."""
         return bearer_key(headers)
 
-    def complaint_about(self, body: Any) -> str | None:
+    def complaint_about(self, body: object) -> str | None:
         """Why OpenAI or Together would answer 400, or `None`.
 
         It holds a request to https://platform.openai.com/docs/api-reference/chat/create and
@@ -184,7 +184,7 @@ class OpenAI:
         head = {"id": f"chatcmpl-{turn.number}", "created": created, "model": turn.model}
         return {**head, "object": kind, **turn.behavior.fields}
 
-    def _choice(self, turn: Turn, index: int, **said: Any) -> AnyDict:
+    def _choice(self, turn: Turn, index: int, **said: object) -> AnyDict:
         choice = {"index": index, **said}
         if turn.error is not None and said["finish_reason"] is not None:
             choice |= {"error": turn.error}
@@ -196,7 +196,7 @@ class OpenAI:
         choice: int,
         delta: AnyMapping,
         reason: str | None = None,
-        **more: Any,
+        **more: object,
     ) -> Frame:
         entry = self._choice(turn, choice, delta=delta, finish_reason=reason)
         head = self._head(turn, "chat.completion.chunk")

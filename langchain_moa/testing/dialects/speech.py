@@ -108,7 +108,7 @@ class Turn:
         pieces = iter(tokens(text)) if times == 1 else _blocks(text, times)
         return pieces if self.error is None else islice(pieces, self.behavior.error_after)
 
-    def told(self, usage: Any) -> Any:
+    def told(self, usage: object) -> Any:
         """The usage that the answer tells.
 
         Args:
@@ -145,7 +145,7 @@ class Dialect(Protocol):
     def key(self, headers: Mapping[str, str]) -> str | None:
         """The key that a request carries."""
 
-    def complaint_about(self, body: Any) -> str | None:
+    def complaint_about(self, body: object) -> str | None:
         """Why the provider would refuse a request's body, or `None`. Any JSON may be given."""
 
     def asked(self, body: AnyMapping, path: str) -> tuple[str, bool]:
@@ -183,7 +183,7 @@ class Dialect(Protocol):
         """What the provider says of a picture for a model that takes none."""
 
 
-def as_json(value: Any) -> str:
+def as_json(value: object) -> str:
     """JSON for the wire: characters as they are, but half a surrogate pair escaped."""
     text = json.dumps(value, ensure_ascii=False)
     try:
@@ -199,7 +199,7 @@ def bearer_key(headers: Mapping[str, str]) -> str | None:
     return key if scheme == "Bearer" else None
 
 
-def first_complaint(complain: Callable[[Any], Iterator[str]], body: Any) -> str | None:
+def first_complaint(complain: Callable[[Any], Iterator[str]], body: object) -> str | None:
     """The first of a body's complaints; the rules after it may rely on those before it.
 
     Args:
@@ -209,22 +209,22 @@ def first_complaint(complain: Callable[[Any], Iterator[str]], body: Any) -> str 
     return next(complain(body), None)
 
 
-def is_object(value: Any) -> bool:
+def is_object(value: object) -> bool:
     """Whether a value is a JSON object."""
     return isinstance(value, Mapping)
 
 
-def is_filled(value: Any) -> bool:
+def is_filled(value: object) -> bool:
     """Whether a value is a list with at least one item."""
     return isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0
 
 
-def is_text(value: Any) -> bool:
+def is_text(value: object) -> bool:
     """Whether a value is a string that is not empty."""
     return isinstance(value, str) and value != ""
 
 
-def is_tool_name(value: Any) -> bool:
+def is_tool_name(value: object) -> bool:
     """Whether a tool may go by this name: at most 64 letters, digits, `_` and `-`."""
     return isinstance(value, str) and _TOOL_NAME.fullmatch(value) is not None
 
