@@ -82,7 +82,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
     )
 
     _bindings: Bindings = PrivateAttr(default_factory=Bindings)
-    _built: tuple[tuple[Any, ...], Mixture | None] | None = PrivateAttr(default=None)
+    _built: tuple[tuple[object, ...], Mixture | None] | None = PrivateAttr(default=None)
     _graph: tuple[Mixture, CompiledGraph] | None = PrivateAttr(default=None)
 
     is_mixture: ClassVar[bool] = True
@@ -159,7 +159,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
         return mixture
 
     def _mixture_of(
-        self, settings: Callable[..., MixtureSettings], values: tuple[Any, ...]
+        self, settings: Callable[..., MixtureSettings], values: tuple[object, ...]
     ) -> Mixture:
         for field in ("reference_models", "aggregator", "fallbacks"):
             if holds(getattr(self, field), self):
