@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Final
-
-from langchain_moa.types import AnyDict, AnyMapping
+from typing import Any, Final
 
 DEFAULT_PRESET: Final = "default"
 """The preset of those who name no models."""
@@ -31,7 +30,7 @@ class Preset:
     title: str
     source: str
     retired: bool
-    settings: AnyMapping
+    settings: Mapping[str, Any]
 
 
 def get_preset(name: str) -> Preset:
@@ -65,5 +64,5 @@ def preset_names() -> list[str]:
 
 
 @cache
-def _presets() -> dict[str, AnyDict]:
+def _presets() -> dict[str, dict[str, Any]]:
     return tomllib.loads(files(__package__).joinpath("presets.toml").read_text("utf-8"))

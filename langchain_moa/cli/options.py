@@ -11,7 +11,6 @@ from typing import Any, Final, TypeVar, cast
 import click
 
 from langchain_moa.presets import preset_names
-from langchain_moa.types import AnyDict
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -79,7 +78,7 @@ class MixtureOptions:
                 raise click.UsageError(msg)
 
 
-def overrides_of(options: MixtureOptions) -> AnyDict:
+def overrides_of(options: MixtureOptions) -> dict[str, Any]:
     """The arguments of a mixture that options set, over those of the preset or the file."""
     named = {
         "aggregator": options.aggregator,

@@ -13,6 +13,7 @@ from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from langchain_core.utils.function_calling import convert_to_json_schema
+from langchain_core.utils.pydantic import is_pydantic_v1_subclass
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
@@ -45,8 +46,8 @@ def acceptance(schema: Any) -> Accepts:
         >>> accepts({"stars": 5}), accepts({})
         (True, False)
     """
-    if isinstance(schema, type):
-        # typing.TypedDict below Python 3.12, pydantic's old models
+    if isinstance(schema, type) and not is_pydantic_v1_subclass(schema):
+        # typing.TypedDict below Python 3.12
         with suppress(PydanticUserError):
             return partial(_validates, TypeAdapter(schema))
     try:

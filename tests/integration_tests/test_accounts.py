@@ -15,7 +15,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langchain_core.tracers.langchain import LangChainTracer
 
-from langchain_moa import AggregationError, CircuitBreaker, MoAChatModel, MoAConfigurationError
+from langchain_moa import AggregationError, MoAChatModel, MoAConfigurationError
 from langchain_moa.testing import LoopbackServer, ModelBehavior, Reply, ToolCall
 from tests.ingest import IngestServer
 from tests.wire import (
@@ -241,12 +241,12 @@ async def test_the_client_ends_what_the_layer_or_the_call_has_no_time_for(
     for seconds in LIMITS:
         limits: dict[str, Any] = {limit: seconds}
         llm = stage.mixture(**limits)
-        if limit == "timeout":
+        if hanging == OUTER:
             with pytest.raises(AggregationError):
                 await invoked(llm)
         else:
             record = await record_of(llm, invoked)
-            assert record["proposals"][0]["status"] == "timed_out"
+            assert record["proposals"][0]["status"] in ("cut", "timed_out")
         await until(lambda: not server.open_requests)
         if server.requests_for(hanging):
             break
@@ -274,24 +274,6 @@ async def test_a_filter_that_takes_too_long_is_not_waited_for(stage: Stage, way:
     free.set()
     assert statuses == ["ok", "ok"]
     assert record["degraded"] is False
-
-
-async def test_an_aggregator_that_was_never_asked_has_not_failed(stage: Stage) -> None:
-    server = stage.plays({**MODELS, ALPHA: HANGS})
-    llm = stage.mixture(
-        [ALPHA],
-        timeout=0.2,
-        on_no_proposals="aggregate_alone",
-        circuit_breaker=CircuitBreaker(failures=1),
-    )
-    for way in (invoked, ainvoked):
-        with pytest.raises(AggregationError):
-            await way(llm)
-    assert not server.requests_for(OUTER)
-    llm.timeout = None
-    server.models[ALPHA] = MODELS[ALPHA]
-    record = await record_of(llm, invoked)  # an open breaker would let nobody answer
-    assert record["aggregator"]["status"] == "ok"
 
 
 # --- mixtures of mixtures ---

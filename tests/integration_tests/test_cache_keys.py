@@ -96,6 +96,7 @@ OTHERWISE: dict[str, Any] = {
     "sequential": True,
     "stream_proposals": True,
     "on_progress": print,
+    "stream_requests": True,
     "streaming": True,
     "cache": False,
     "tags": ["mine"],

@@ -148,7 +148,7 @@ def test_stdin_that_is_no_text_is_refused(server: LoopbackServer) -> None:
     env = at(server, PYTHONIOENCODING="utf-8")
     ran = run("ask", "-", *MIXTURE, env=env, stdin=b"\xff\xfe")
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.startswith("error: the question is no text.")
+    assert ran.err.startswith("error: the question is in UTF-16; save it as UTF-8.")
 
 
 def test_a_chat_in_a_pipe_is_plain_text(server: LoopbackServer) -> None:

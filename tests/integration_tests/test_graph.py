@@ -169,7 +169,7 @@ def test_an_old_decision_of_a_thread_is_no_decision() -> None:
 def test_a_gate_is_drawn_where_there_is_one() -> None:
     with LoopbackServer(MODELS) as server:
         drawing = mixture(server, fan_out="every_2").graph.get_graph().draw_mermaid()
-        for edge in ("__start__ --> gate", "gate -.-> layer_1", "gate -.-> aggregator"):
+        for edge in ("__start__ --> fan_out", "fan_out -.-> layer_1", "fan_out -.-> aggregator"):
             assert edge in drawing
         assert "fan_out" not in mixture(server).graph.get_graph().draw_mermaid()
 

@@ -24,6 +24,7 @@ from tests.wire import ALPHA, says
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
 pytestmark = [
+    pytest.mark.soak,
     pytest.mark.timeout(600),  # seconds: Ray's servers take long to start on a busy machine
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are found in /proc"),
 ]

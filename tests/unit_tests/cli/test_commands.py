@@ -260,7 +260,8 @@ def test_config_holds_no_key(cli: Cli, server: LoopbackServer, tmp_path: Path) -
     assert KEY not in path.read_text()
     ran = cli("config", "--base-url", f"http://me:{KEY}@host/v1")
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.startswith("error: base_url holds a user's name or password")
+    assert "base_url holds a user's name or password" in ran.err
+    assert KEY not in ran.err
 
 
 def test_config_tells_where_it_cannot_write(cli: Cli, tmp_path: Path) -> None:

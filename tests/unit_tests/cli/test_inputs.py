@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 from pathlib import Path
 
 import click
@@ -119,8 +120,10 @@ def test_nothing_is_written_over_without_leave(cli: Cli, tmp_path: Path) -> None
 
 
 def test_a_person_is_asked_before_a_file_is_written_over(cli: Cli, tmp_path: Path) -> None:
-    cli.environment.setattr("langchain_moa.cli.inputs.somebody_answers", lambda: True)
     path = tmp_path / "moa.toml"
+    cli("config", *MIXTURE)  # imports the commands
+    inputs = sys.modules["langchain_moa.cli.inputs"]
+    cli.environment.setattr(inputs, "somebody_answers", lambda: True)
     for leave in (False, True):
         cli.environment.setattr(click, "confirm", lambda *_, leave=leave, **__: leave)
         path.write_text("precious")

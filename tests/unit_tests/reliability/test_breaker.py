@@ -19,7 +19,7 @@ from langchain_core.exceptions import (
 )
 from langchain_core.messages import AIMessage, BaseMessage
 
-from langchain_moa import AggregationError, CircuitBreaker, MoAChatModel, MoAConfigurationError
+from langchain_moa import CircuitBreaker, MoAChatModel, MoAConfigurationError
 from langchain_moa.members.identity import fingerprint
 from langchain_moa.reliability.breaker import Breaker, shared_breaker
 from langchain_moa.testing import ScriptedChatModel
@@ -281,24 +281,6 @@ def test_a_hedge_that_another_member_answers_does_not_speak_for_the_first() -> N
         assert not is_closed(sick, BRIEF)
     finally:
         release.set()
-
-
-@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
-def test_an_aggregator_that_was_never_asked_has_not_failed(way: str) -> None:
-    """A call whose time the reference models used up says nothing of it."""
-    judge = ScriptedChatModel.saying("ok", model="judge")
-    llm = MoAChatModel(
-        reference_models=[ScriptedChatModel.saying("4", model="slow", seconds=LONG)],
-        aggregator=judge,
-        timeout=0.05,
-        on_no_proposals="aggregate_alone",
-        circuit_breaker=CircuitBreaker(failures=1, reset_after=3600),
-    )
-    with pytest.raises(AggregationError, match=r"timeout=0\.05"):
-        asyncio.run(llm.ainvoke("Go")) if way == "ainvoke" else llm.invoke("Go")
-    assert judge.calls == []
-    llm.timeout, llm.proposer_timeout = None, 0.05
-    assert llm.invoke("Go").text == "ok"  # an open breaker would let nobody answer
 
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke"])
