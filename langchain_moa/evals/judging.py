@@ -172,6 +172,11 @@ class JudgingRun:
         """All questions, those of which the judgment is recorded too."""
         return self._questions
 
+    @property
+    def settings(self) -> list[str]:
+        """The `settings` of all judgments, those that are not there yet too."""
+        return list(dict.fromkeys(self._settings))
+
     def missing(self) -> Iterator[Question]:
         """What would be asked now."""
         for place, question in enumerate(self._questions):

@@ -267,22 +267,36 @@ def judgment_subject(judgment: Judgment) -> tuple[Hashable, ...]:
     return tuple(cast("Mapping[str, Hashable]", judgment)[name] for name in names)
 
 
-def read_answers(folder: str | Path) -> list[Answer]:
+def read_answers(
+    folder: str | Path, counts: Callable[[Answer], bool] = lambda _: True
+) -> list[Answer]:
     """The answers in a run's folder: the last of each model to each turn of each row.
 
+    Args:
+        folder: The folder.
+        counts: Tells of an answer whether it counts; all do by default.
+
     Raises:
         DataFileError: There is no such file, or it is broken.
     """
-    return _last(read_whole_records(Path(folder) / ANSWERS), answer_subject)
+    records = read_whole_records(Path(folder) / ANSWERS)
+    return _last(filter(counts, records), answer_subject)
 
 
-def read_judgments(folder: str | Path) -> list[Judgment]:
+def read_judgments(
+    folder: str | Path, counts: Callable[[Judgment], bool] = lambda _: True
+) -> list[Judgment]:
     """The judgments in a run's folder: the last of each judge on each answer or pair.
 
+    Args:
+        folder: The folder.
+        counts: Tells of a judgment whether it counts; all do by default.
+
     Raises:
         DataFileError: There is no such file, or it is broken.
     """
-    return _last(read_whole_records(Path(folder) / JUDGMENTS), judgment_subject)
+    records = read_whole_records(Path(folder) / JUDGMENTS)
+    return _last(filter(counts, records), judgment_subject)
 
 
 def read_whole_records(path: Path) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from langchain_moa.evals.answering import (
     Answering,
     OnAnswer,
     SettingsOf,
+    asked_of,
     suite_settings,
 )
 from langchain_moa.evals.contestants import Contestant
@@ -246,7 +247,7 @@ async def run(plan: Plan, listeners: Listeners | None = None) -> Outcome:
         told = listeners or Listeners()
         with _engine(plan) as engine:
             await _answered(plan, folder, found, told, engine=engine)
-            await _judged(plan, folder, found, told, engine=engine)
+            await _judged(plan, folder, found, told, manifest, engine=engine)
         write_manifest(plan.folder, {**manifest, "finished": now()})
         return found
 
@@ -278,12 +279,20 @@ async def _answered(
 
 
 async def _judged(
-    plan: Plan, folder: RunFolder, found: Outcome, told: Listeners, *, engine: RayEngine | None
+    plan: Plan,
+    folder: RunFolder,
+    found: Outcome,
+    told: Listeners,
+    manifest: Run,
+    *,
+    engine: RayEngine | None,
 ) -> None:
     if plan.judging is None:
         return
     elsewhere = engine if plan.judge is not None else None  # a metric asks nobody
     run = _judging(plan, plan.judging, found.answers, folder.judgments(), told.on_judgment)
+    manifest["judged"] = {**manifest.get("judged", {}), run.judge_name: run.settings}
+    write_manifest(plan.folder, manifest)
     try:
         await run.run(concurrency=plan.concurrency, stop=told.stop, engine=elsewhere)
     finally:
@@ -309,6 +318,8 @@ def _begun(plan: Plan) -> Run:
             )
             raise MoAConfigurationError(msg)
         started = earlier["started"]
+    asked = _asked(plan)
+    goes_on = earlier is not None and _alike(asked, earlier.get("asked", {}))
     models: list[RunModel] = [who.described() for who in plan.contestants]
     models = models or [{"name": name, "role": "model", "settings": {}} for name in plan.models]
     return {
@@ -328,7 +339,34 @@ def _begun(plan: Plan) -> Run:
         "versions": versions(),
         "started": started,
         "finished": None,
+        "asked": asked,
+        "judged": earlier.get("judged", {}) if earlier is not None and goes_on else {},
     }
+
+
+def _asked(plan: Plan) -> dict[str, dict[str, str]]:
+    """By model and row, the settings of the first answer; those of later turns hang on it."""
+    asked: dict[str, dict[str, str]] = {name: {} for name in plan.models}
+    for answer in plan.given:
+        asked[answer["model"]].setdefault(answer["row"], answer["settings"])
+    for who in plan.contestants:
+        for row in plan.rows:
+            first = asked_of(row, who, [], plan.settings(row))
+            asked[who.name][row["id"]] = first.settings
+    return asked
+
+
+def _alike(
+    asked: Mapping[str, Mapping[str, str]], earlier: Mapping[str, Mapping[str, str]]
+) -> bool:
+    """Whether two runs have something in common, and asked all of that with the same settings."""
+    both = [
+        settings == earlier[model][row]
+        for model, rows in asked.items()
+        for row, settings in rows.items()
+        if row in earlier.get(model, {})
+    ]
+    return bool(both) and all(both)
 
 
 def _judge_settings(plan: Plan, judge: Judge, judging: Judging) -> dict[str, JSON]:

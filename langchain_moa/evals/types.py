@@ -159,7 +159,16 @@ class RunJudge(TypedDict):
     settings: dict[str, JSON]
 
 
-class Run(TypedDict):
+class RunScope(TypedDict, total=False):
+    """Which records of a run's folder count; all where the fields are missing."""
+
+    asked: dict[str, dict[str, str]]
+    """By model and row, the `settings` of its first answer that the last run asked for."""
+    judged: dict[str, list[str]]
+    """By judge or metric, the `settings` of the judgments that count."""
+
+
+class Run(RunScope):
     """What a run's folder tells of itself: its file `run.json`.
 
     The folder further holds `answers.jsonl` and `judgments.jsonl` (one record a line), and the

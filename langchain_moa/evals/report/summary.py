@@ -138,15 +138,30 @@ class Records:
 
 
 def read_run(folder: str | Path) -> Records:
-    """Read a run's folder.
+    """Read a run's folder: the records that fit its last run, where some were asked otherwise.
 
     Raises:
         DataFileError: It is none, or a file of it is broken.
     """
     path = Path(folder).expanduser()
     run = read_manifest(path)
-    answers = read_answers(path) if (path / ANSWERS).is_file() else []
-    judgments = read_judgments(path) if (path / JUDGMENTS).is_file() else []
+    # hashes by the thousand, of no use to who reads a report
+    asked, judged = run.pop("asked", None), run.pop("judged", {})
+    rows = {row for of_model in (asked or {}).values() for row in of_model}
+    settings = {judge: set(found) for judge, found in judged.items()}
+
+    def answer_counts(answer: Answer) -> bool:
+        if asked is None:
+            return True
+        wanted = asked.get(answer["model"], {}).get(answer["row"])
+        return wanted is not None and (answer["turn"] > 1 or answer["settings"] == wanted)
+
+    def judgment_counts(judgment: Judgment) -> bool:
+        known = settings.get(judgment["judge"], set())
+        return asked is None or (judgment["row"] in rows and judgment["settings"] in known)
+
+    answers = read_answers(path, answer_counts) if (path / ANSWERS).is_file() else []
+    judgments = read_judgments(path, judgment_counts) if (path / JUDGMENTS).is_file() else []
     return Records(path, run, answers, judgments)
 
 

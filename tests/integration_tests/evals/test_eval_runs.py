@@ -318,3 +318,33 @@ def test_one_model_in_place_of_a_mixture(wire: Wire) -> None:
     assert ran.code == 0, ran.err
     assert [r["model"] for r in json.loads(ran.out)["results"]] == [ALPHA, BETA]
     assert not wire.server.requests_for(AGGREGATOR)
+
+
+def reported(wire: Wire) -> dict[str, Any]:
+    """The one run of a report on the folder."""
+    words = ("--data", str(wire.data), "--out", str(wire.folder / "report"), "--no-plots")
+    ran = wire.cli("eval", "report", str(wire.folder / "run"), *words)
+    assert ran.code == 0, ran.err
+    [run] = json.loads((wire.folder / "report" / "report.json").read_text("utf-8"))["runs"]
+    return dict(run)
+
+
+@pytest.mark.parametrize("changed", [("--temperature", "0.33"), ("--max-tokens", "77"), ()])
+def test_only_records_that_fit_the_last_run_count(wire: Wire, changed: tuple[str, ...]) -> None:
+    assert wire.run("mt_bench", "--limit", "6", "--yes").code == 0
+    ran = wire.run("mt_bench", "--limit", "4", *changed, "--yes", "--json")
+    assert ran.code == 0, ran.err
+    assert "on 4 rows" in json.loads(ran.out)["headline"]
+    run = reported(wire)
+    assert (run["models"][0]["score"]["n"], run["models"][0]["tally"]["answers"]) == (4, 8)
+    assert len({a["row"] for a in wire.lines("answers.jsonl")}) == 6  # nothing is lost
+    assert wire.run("mt_bench", "--limit", "6").code == 0  # all is there, and counts again
+    assert reported(wire)["models"][0]["score"]["n"] == 6
+
+
+def test_a_run_that_stopped_does_not_count_what_was_asked_otherwise(wire: Wire) -> None:
+    assert wire.run("alpaca_eval", "--limit", "6", "--yes").code == 0
+    wire.server.models[AGGREGATOR] = ModelBehavior(status=401, error="this key is wrong")
+    assert wire.run("alpaca_eval", "--limit", "6", "--temperature", "0.33", "--yes").code == 2
+    run = reported(wire)
+    assert (run["judge"], run["models"][0]["tally"]["answers"]) == (None, 0)
