@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 from langchain_moa.evals.reading import DataFileError, read_text
 from langchain_moa.evals.records import write_text
-from langchain_moa.evals.types import Run
+from langchain_moa.evals.types import Run, RunJudge
 
 MANIFEST: Final = "run.json"
 _PACKAGES: Final = ("langchain-moa", "langchain-core", "langchain-together", "scikit-learn")
@@ -54,3 +54,10 @@ def read_manifest(folder: str | Path) -> Run:
         if name not in fields:
             raise DataFileError(path, f"has no field {name!r}; it is no run's.")
     return cast("Run", found)
+
+
+def judge_of(run: Run, name: str | None) -> RunJudge | None:
+    """A judge of a run, by its name; `None` where the run tells nothing of it."""
+    last = [run["judge"]] if run["judge"] else []
+    found = (judge for judge in (*run.get("judges", ()), *last) if judge["name"] == name)
+    return next(found, None)

@@ -45,11 +45,12 @@ from langchain_moa.evals.types import (
     Judgment,
     Row,
     Run,
+    RunJudge,
     RunModel,
 )
 from langchain_moa.evals.upstream import prompts_of, write_answers, write_judgments
 from langchain_moa.evals.work import Stop
-from langchain_moa.types import AnyMapping
+from langchain_moa.types import AnyDict, AnyMapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,7 +292,7 @@ async def _judged(
         return
     elsewhere = engine if plan.judge is not None else None  # a metric asks nobody
     run = _judging(plan, plan.judging, found.answers, folder.judgments(), told.on_judgment)
-    manifest["judged"] = {**manifest.get("judged", {}), run.judge_name: run.settings}
+    manifest["judged"] = {**manifest.get("judged", {}), run.judge_name: _together(manifest, run)}
     write_manifest(plan.folder, manifest)
     try:
         await run.run(concurrency=plan.concurrency, stop=told.stop, engine=elsewhere)
@@ -301,6 +302,12 @@ async def _judged(
         found.files += write_judgments(
             plan.folder, plan.rows, found.answers, found.judgments, prompts
         )
+
+
+def _together(manifest: Run, run: JudgingRun) -> list[str]:
+    """The settings of a judge's judgments that count: those of earlier runs, and this one's."""
+    before = manifest.get("judged", {}).get(run.judge_name, [])
+    return list(dict.fromkeys([*before, *run.settings]))
 
 
 def _begun(plan: Plan) -> Run:
@@ -319,7 +326,9 @@ def _begun(plan: Plan) -> Run:
             raise MoAConfigurationError(msg)
         started = earlier["started"]
     asked = _asked(plan)
-    goes_on = earlier is not None and _alike(asked, earlier.get("asked", {}))
+    kept = earlier if earlier is not None and _alike(asked, earlier.get("asked", {})) else None
+    judge = _judge(plan)
+    judges, judged = _judges(judge, kept)
     models: list[RunModel] = [who.described() for who in plan.contestants]
     models = models or [{"name": name, "role": "model", "settings": {}} for name in plan.models]
     return {
@@ -328,19 +337,14 @@ def _begun(plan: Plan) -> Run:
         "rows": len(plan.rows),
         "limit": plan.limit,
         "models": models,
-        "judge": None
-        if plan.judge is None or plan.judging is None
-        else {
-            "name": plan.judge.name,
-            "prompt": plan.judging.prompt,
-            "settings": _judge_settings(plan, plan.judge, plan.judging),
-        },
+        "judge": judge if plan.judge else None,
         "metric": plan.judging.name or None if plan.judging else None,
         "versions": versions(),
         "started": started,
         "finished": None,
         "asked": asked,
-        "judged": earlier.get("judged", {}) if earlier is not None and goes_on else {},
+        "judged": judged,
+        "judges": judges,
     }
 
 
@@ -367,6 +371,43 @@ def _alike(
         if row in earlier.get(model, {})
     ]
     return bool(both) and all(both)
+
+
+def _judge(plan: Plan) -> RunJudge | None:
+    """Who judges, or the metric, as the manifest tells of it."""
+    if plan.judging is None:
+        return None
+    if plan.judge is None:
+        return {"name": plan.judging.name, "prompt": "", "settings": {}}
+    return {
+        "name": plan.judge.name,
+        "prompt": plan.judging.prompt,
+        "settings": _judge_settings(plan, plan.judge, plan.judging),
+    }
+
+
+def _judges(
+    judge: RunJudge | None, earlier: Run | None
+) -> tuple[list[RunJudge], dict[str, list[str]]]:
+    """All judges of a folder, and the settings of their judgments that still count."""
+    if earlier is None:
+        return [judge] if judge else [], {}
+    judges, judged = earlier.get("judges", []), earlier.get("judged", {})
+    if judge is None:
+        return judges, judged
+    others = [each for each in judges if each["name"] != judge["name"]]
+    if not any(_same_judge(each, judge) for each in judges):
+        judged = {name: found for name, found in judged.items() if name != judge["name"]}
+    return [*others, judge], judged
+
+
+def _same_judge(one: RunJudge, other: RunJudge) -> bool:
+    def described(judge: RunJudge) -> AnyDict:
+        # which models are the judge's own is no setting of it
+        settings = {k: v for k, v in judge["settings"].items() if k != "judges_itself"}
+        return {**judge, "settings": settings}
+
+    return described(one) == described(other)
 
 
 def _judge_settings(plan: Plan, judge: Judge, judging: Judging) -> dict[str, JSON]:

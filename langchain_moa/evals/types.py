@@ -166,6 +166,8 @@ class RunScope(TypedDict, total=False):
     """By model and row, the `settings` of its first answer that the last run asked for."""
     judged: dict[str, list[str]]
     """By judge or metric, the `settings` of the judgments that count."""
+    judges: list[RunJudge]
+    """All judges and metrics whose judgments count; a metric has no prompt and no settings."""
 
 
 class Run(RunScope):
@@ -184,8 +186,9 @@ class Run(RunScope):
     models: list[RunModel]
     """The first is what the run is about; the others are what it is compared with."""
     judge: RunJudge | None
-    """`None` for answers alone, and where a metric scores."""
+    """The last run's; `None` for answers alone, and where a metric scores."""
     metric: str | None
+    """The last run's."""
     versions: dict[str, str]
     started: str
     finished: str | None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from langchain_moa.evals.comparison import RESAMPLES, Comparison, Estimate, rounded
+from langchain_moa.evals.manifest import judge_of
 from langchain_moa.evals.report.published import published_for
 from langchain_moa.evals.report.summary import Against, Summary
 from langchain_moa.evals.suites.flask import SKILLS
@@ -34,7 +35,7 @@ def report(
 
 
 def _section(summary: Summary, scores: Sequence[AnyMapping], pictures: Sequence[str]) -> list[str]:
-    by = summary.run["metric"] or (f"judged by {summary.judge}" if summary.judge else "not judged")
+    by = summary.metric or (f"judged by {summary.judge}" if summary.judge else "not judged")
     name = Path(summary.run["source"]).name
     parts = [f"## {_escaped(name)}, {_escaped(by)}", "", summary.headline, ""]
     parts += [_picture(name) for name in pictures if name.endswith(".png")]
@@ -212,7 +213,7 @@ def _groups(group: str, scores: Sequence[AnyMapping]) -> list[str]:
 
 def _how(summary: Summary) -> list[str]:
     run = summary.run
-    judge = run["judge"]
+    judge = judge_of(run, summary.judge)
     lines = [f"- Run: `{summary.folder}`, started {run['started']}, ended {run['finished'] or '-'}"]
     lines += [
         f"- Rows: {run['rows']} of `{run['source']}`"
@@ -220,11 +221,11 @@ def _how(summary: Summary) -> list[str]:
     ]
     if summary.judge is None:
         lines += ["- Nobody has judged the answers yet."]
-    elif run["metric"]:
-        lines += [f"- Metric: `{run['metric']}`"]
+    elif summary.metric:
+        lines += [f"- Metric: `{summary.metric}`"]
     else:
         lines += [f"- Judge: `{summary.judge}`, prompt SHA-256 `{summary.prompt}`"]
-        if judge and judge["name"] == summary.judge:
+        if judge:
             told = {k: v for k, v in judge["settings"].items() if k != "judges_itself"}
             lines += [f"- Judge's settings: {_settings(told)}"]
         cost = "cost not known" if summary.judge_usd is None else f"{summary.judge_usd:.4f} USD"

@@ -99,7 +99,12 @@ def measure_of(run: Run, judgments: Sequence[Judgment]) -> Measure:
         return _RATING
     if run["suite"] in ("flask", "flask_hard"):
         return _SKILLS
-    return _METRIC if run["metric"] else _PAIRS
+    return _METRIC if is_metric(judgments) else _PAIRS
+
+
+def is_metric(judgments: Sequence[Judgment]) -> bool:
+    """Whether a metric judged, in the place of a model."""
+    return any(j["read"] == "metric" or not j["prompt"] for j in judgments)
 
 
 def is_pairwise(judgments: Sequence[Judgment]) -> bool:
@@ -139,7 +144,7 @@ def _score(judgment: Judgment, run: Run) -> float | None:
     score = judgment["score"]
     if score is None:
         return None
-    return 100 * score if run["metric"] else score
+    return 100 * score if judgment["read"] == "metric" else score
 
 
 def pair_scores(judgments: Sequence[Judgment]) -> dict[str, dict[str, float]]:

@@ -386,8 +386,8 @@ def _title(summary: Summary) -> str:
 
 def judged_by(summary: Summary) -> str:
     """Who judged, for titles."""
-    if summary.run["metric"]:
-        return f"metric: {shortened(summary.run['metric'].removeprefix('metric:'))}"
+    if summary.metric:
+        return f"metric: {shortened(summary.metric.removeprefix('metric:'))}"
     return f"judge: {shortened(summary.judge)}" if summary.judge else "not judged"
 
 

@@ -16,11 +16,12 @@ from langchain_moa.evals.comparison import (
     compare,
     sentence,
 )
-from langchain_moa.evals.manifest import read_manifest
+from langchain_moa.evals.manifest import judge_of, read_manifest
 from langchain_moa.evals.records import ANSWERS, JUDGMENTS, read_answers, read_judgments
 from langchain_moa.evals.report.measures import (
     Measure,
     Scores,
+    is_metric,
     is_pairwise,
     measure_of,
     others_scores,
@@ -88,7 +89,8 @@ class Summary:
     Attributes:
         folder: The run's folder.
         run: What the folder tells of itself.
-        judge: Who judged; `None` where nobody did.
+        judge: Who judged, or the metric's name; `None` where nobody did.
+        metric: The metric's name; `None` where a model judged.
         prompt: Hash of the judge's prompt.
         measure: What is measured.
         pairwise: Whether models are compared in pairs.
@@ -107,6 +109,7 @@ class Summary:
     folder: str
     run: Run
     judge: str | None
+    metric: str | None
     prompt: str
     measure: Measure
     pairwise: bool
@@ -191,13 +194,14 @@ def _summary(records: Records, judge: str | None, judgments: Sequence[Judgment])
     best = max(members, key=lambda name: _mean(scores[name]), default=None)
     comparisons = _comparisons(models, scores, shares, answers=answers, measure=measure, best=best)
     usd, tokens = judge_cost(judgments)
-    told = run["judge"]
-    itself = told["settings"].get("judges_itself") if told and told["name"] == judge else None
+    told = judge_of(run, judge)
+    itself = told["settings"].get("judges_itself") if told else None
     times = sorted(judgment["at"] for judgment in judgments)
     return Summary(
         folder=str(records.folder),
         run=run,
         judge=judge,
+        metric=judge if is_metric(judgments) else None,
         prompt=judgments[0]["prompt"] if judgments else "",
         measure=measure,
         pairwise=pairwise,

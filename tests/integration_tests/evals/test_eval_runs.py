@@ -348,3 +348,32 @@ def test_a_run_that_stopped_does_not_count_what_was_asked_otherwise(wire: Wire) 
     assert wire.run("alpaca_eval", "--limit", "6", "--temperature", "0.33", "--yes").code == 2
     run = reported(wire)
     assert (run["judge"], run["models"][0]["tally"]["answers"]) == (None, 0)
+
+
+def test_a_metric_and_a_judge_in_one_folder_have_reports_of_their_own(wire: Wire) -> None:
+    path = own_prompts(wire.folder, reference="answers")
+    by_metric = ("--metric", "contains", "--against", "members", "--yes", "--json")
+    ran = wire.run(path, *by_metric, judge=False)
+    means = json.loads(ran.out)["means"]
+    assert means == dict.fromkeys(["mine", *WHO[1:4]], 100)
+    assert wire.run(path, "--against", "members", "--yes").code == 0
+    words = ("--out", str(wire.folder / "report"))
+    assert wire.cli("eval", "report", str(wire.folder / "run"), *words).code == 0
+    text = (wire.folder / "report" / "report.md").read_text("utf-8")
+    runs = json.loads((wire.folder / "report" / "report.json").read_text("utf-8"))["runs"]
+    titles = {run["judge"]: (run["metric"], run["measure"]["title"]) for run in runs}
+    assert titles == {
+        "metric:contains": ("metric:contains", "Mean of the metric (%)"),
+        JUDGE: (None, "Win rate of the pairs (%)"),
+    }
+    found = {run["judge"]: run["models"][0]["score"] for run in runs}
+    assert found["metric:contains"]["mean"] == 100
+    assert "## prompts.jsonl, metric:contains" in text
+    assert f"## prompts.jsonl, judged by {JUDGE}" in text
+    # and again by the metric, what is told of the judge stays
+    assert json.loads(wire.run(path, *by_metric, judge=False).out)["means"] == means
+    assert wire.cli("eval", "report", str(wire.folder / "run"), *words).code == 0
+    text = (wire.folder / "report" / "report.md").read_text("utf-8")
+    assert "- Metric: `metric:contains`" in text
+    assert f"- Judge: `{JUDGE}`, prompt SHA-256" in text
+    assert text.count("- Judge's settings: ") == 1
