@@ -327,10 +327,15 @@ def _begun(plan: Plan) -> Run:
         started = earlier["started"]
     asked = _asked(plan)
     kept = earlier if earlier is not None and _alike(asked, earlier.get("asked", {})) else None
-    judge = _judge(plan)
-    judges, judged = _judges(judge, kept)
     models: list[RunModel] = [who.described() for who in plan.contestants]
     models = models or [{"name": name, "role": "model", "settings": {}} for name in plan.models]
+    if kept is not None:  # its other models stay beside these
+        others = [model for model in kept["models"] if model["name"] not in asked]
+        rows = {row["id"] for row in plan.rows}
+        models += others
+        asked |= {model["name"]: _of_rows(kept, model["name"], rows) for model in others}
+    judge = _judge(plan)
+    judges, judged = _judges(judge, kept)
     return {
         "suite": plan.suite.name,
         "source": plan.suite.source,
@@ -358,6 +363,12 @@ def _asked(plan: Plan) -> dict[str, dict[str, str]]:
             first = asked_of(row, who, [], plan.settings(row))
             asked[who.name][row["id"]] = first.settings
     return asked
+
+
+def _of_rows(run: Run, model: str, rows: set[str]) -> dict[str, str]:
+    """What a model was asked in an earlier run, of the rows of this one."""
+    found = run.get("asked", {}).get(model, {})
+    return {row: settings for row, settings in found.items() if row in rows}
 
 
 def _alike(

@@ -377,3 +377,17 @@ def test_a_metric_and_a_judge_in_one_folder_have_reports_of_their_own(wire: Wire
     assert "- Metric: `metric:contains`" in text
     assert f"- Judge: `{JUDGE}`, prompt SHA-256" in text
     assert text.count("- Judge's settings: ") == 1
+
+
+def test_models_of_earlier_runs_stay_where_all_is_asked_alike(wire: Wire) -> None:
+    assert wire.run("alpaca_eval", "--against", "members", "--yes").code == 0
+    words = ("--limit", "4", "--against", "self-moa", "--yes")
+    assert wire.run("alpaca_eval", *words).code == 0
+    roles = {"mine": "mixture", **dict.fromkeys(WHO[1:4], "member"), WHO[4]: "self-moa"}
+    models = reported(wire)["models"]
+    assert {model["name"]: model["role"] for model in models} == roles
+    assert [model["score"]["n"] for model in models] == [4] * len(WHO)
+    assert models[0]["name"] == "mine"
+    # with other settings they are no longer to be compared
+    assert wire.run("alpaca_eval", *words, "--temperature", "0.33").code == 0
+    assert [model["name"] for model in reported(wire)["models"]] == ["mine", WHO[4]]
