@@ -44,7 +44,7 @@ _OF_NO_ANSWER: Final = frozenset(
     {
         *("proposer_timeout", "aggregator_timeout", "layer_timeout", "timeout", "hedge_after"),
         *("max_retries", "circuit_breaker", "max_concurrency", "member_concurrency", "sequential"),
-        *("stream_proposals", "on_progress"),
+        *("stream_proposals", "stream_requests", "on_progress"),
     }
 )
 """Settings that say how long an answer may take and who is told, and not what it is."""
