@@ -142,9 +142,14 @@ def _names_a_proposal(text: str, place: int) -> bool:
 
 
 def _reads_on(text: str, place: int) -> bool:
+    """Whether the word stands there, for those who read tag characters or those who skip them."""
+    return any(_spells(text, place, skipped) for skipped in (range(0), _TAG_CHARACTERS))
+
+
+def _spells(text: str, place: int, skipped: range) -> bool:
     word = ""
     while len(word) < len(_WORD) and _WORD.startswith(word) and place < len(text):
-        word += _read_as(text[place])
+        word += "" if ord(text[place]) in skipped else _read_as(text[place])
         place += 1
     return word.startswith(_WORD)
 

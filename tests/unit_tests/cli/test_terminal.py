@@ -128,7 +128,8 @@ def test_a_long_answer_costs_no_more_than_its_length(kind: str) -> None:
 
         return prints
 
-    assert growth(work, 600, tries=2) < LINEAR
+    # a busy machine may spoil one measurement, and what grows faster spoils both
+    assert growth(work, 600, tries=2) < LINEAR or growth(work, 900, tries=4) < LINEAR
 
 
 @pytest.mark.parametrize("size", [1, 7, 5000])
