@@ -52,7 +52,7 @@ def together(model: str) -> ChatTogether:
     )
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def stop_server() -> Iterator[None]:
     yield
     server().stop()
