@@ -339,13 +339,22 @@ def stage() -> Iterator[Stage]:
         yield Stage(server, ANSWERS)
 
 
+NOT_YET: Final = pytest.mark.xfail(
+    reason="the OpenAI client breaks a stream off whose usage is no whole number; an open fault"
+)
+
+
+def marks(fault: str, place: str, way: str) -> Sequence[pytest.MarkDecorator]:
+    """A cell that is known to fail stays in the matrix, and tells when it no longer does."""
+    aggregator_streams = place.startswith("aggregator") and "stream" in way
+    return [NOT_YET] if fault == "usage of any type" and aggregator_streams else []
+
+
 CELLS: Final = [
-    (fault, place, way)
+    pytest.param(fault, place, way, marks=marks(fault, place, way))
     for fault in FAULTS
     for place in PLACES
     for way in WAYS
-    # the OpenAI client itself breaks a stream off whose usage is no whole number
-    if not (fault == "usage of any type" and "stream" in way and place.startswith("aggregator"))
 ]
 
 
