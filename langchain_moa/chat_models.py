@@ -21,6 +21,7 @@ from typing_extensions import override
 
 from langchain_moa.accounting.usage import without_usage
 from langchain_moa.config.build import build_mixture
+from langchain_moa.config.copies import copied_fields, pickled_form
 from langchain_moa.config.settings import ARGUMENTS, SETTING_NAMES, MixtureSettings
 from langchain_moa.engine.layer import CompiledGraph
 from langchain_moa.engine.reading import profile_of
@@ -181,16 +182,17 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
         return self._graph[1]
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """A copy that is built anew: what is built holds locks."""
-        bare = self.model_copy()
+        """A copy that is built anew, for what is built holds locks; connections are shared."""
+        is_bound = bool(self._bindings.aggregators)  # a binding is of these very members
+        fields = {} if is_bound else copied_fields(self, {} if memo is None else memo)
+        copy = self.model_copy(update=fields)
         # its fields may yet be changed: with no values known, they are validated again
-        bare._built, bare._graph = ((), None), None  # noqa: SLF001 - of its own class
-        return super(MoAChatModel, bare).__deepcopy__(memo)
+        copy._built, copy._graph = ((), None), None  # noqa: SLF001 - of its own class
+        return copy
 
-    def __getstate__(self) -> dict[Any, Any]:
-        state = super().__getstate__()
-        private = {**(state["__pydantic_private__"] or {}), "_built": None, "_graph": None}
-        return {**state, "__pydantic_private__": private}
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickled_form(self, is_bound=bool(self._bindings.aggregators))
 
     @override
     def model_copy(self, *, update: AnyMapping | None = None, deep: bool = False) -> Self:

@@ -77,7 +77,7 @@ def settings_of(source: ConfigSource, nested: Nested) -> AnyDict:
         elif name in _TIMES and value == math.inf:
             settings[name] = None
         else:
-            _refuse_secrets(value, name)
+            refuse_secrets(value, name)
     return settings
 
 
@@ -90,12 +90,16 @@ def _loaded(value: object, field: str, nested: Nested) -> Any:
         except MoAConfigurationError as error:
             msg = f"{field}: {error}"
             raise MoAConfigurationError(msg) from None
-    _refuse_secrets(value, field)
+    refuse_secrets(value, field)
     return value
 
 
-def _refuse_secrets(value: object, field: str) -> None:
+def refuse_secrets(value: object, field: str) -> None:
     """Refuse what is a key by its name, and addresses that hold a password.
+
+    Args:
+        value: A setting.
+        field: Its name, for the message.
 
     Raises:
         MoAConfigurationError: There is one; the message does not quote it.
@@ -108,7 +112,7 @@ def _refuse_secrets(value: object, field: str) -> None:
         raise MoAConfigurationError(msg)
     if isinstance(value, list | tuple):
         for place, item in enumerate(value):
-            _refuse_secrets(item, f"{field}[{place}]")
+            refuse_secrets(item, f"{field}[{place}]")
     if isinstance(value, Mapping):
         for name, item in value.items():
             if isinstance(name, str) and SECRET_NAME.fullmatch(name):
@@ -117,7 +121,7 @@ def _refuse_secrets(value: object, field: str) -> None:
                     "variable of its provider."
                 )
                 raise MoAConfigurationError(msg)
-            _refuse_secrets(item, f"{field}.{name}")
+            refuse_secrets(item, f"{field}.{name}")
 
 
 def _breaker(settings: AnyMapping) -> CircuitBreaker:
@@ -146,7 +150,7 @@ def config_of(mixture: BaseModel, *, every: bool = False) -> AnyDict:
     fields = type(mixture).model_fields
     key = getattr(mixture, "api_key", None)
     values = {name: getattr(mixture, name) for name in fields if name not in _OF_PROGRAMS}
-    values["metadata"] = _own_metadata(mixture)
+    values["metadata"] = own_metadata(mixture)
     builder = model_builder({**values, "api_key": key})
     config: AnyDict = {}
     for name in (*_MEMBERS, *(n for n in values if n not in _MEMBERS)):
@@ -157,8 +161,8 @@ def config_of(mixture: BaseModel, *, every: bool = False) -> AnyDict:
     return config
 
 
-def _own_metadata(mixture: Any) -> Any:
-    """What LangChain did not add by itself."""
+def own_metadata(mixture: Any) -> AnyDict | None:
+    """A mixture's metadata without what LangChain adds by itself."""
     metadata = mixture.metadata or {}
     return {name: value for name, value in metadata.items() if name != "lc_versions"} or None
 
@@ -175,13 +179,13 @@ def _plain(value: object, field: str) -> Any:
     """A value as JSON holds it."""
     match value:
         case None | bool() | int() | str():
-            _refuse_secrets(value, field)
+            refuse_secrets(value, field)
             return value
         case float() if math.isfinite(value):
             return value
         case Mapping() if all(isinstance(key, str) for key in value):
-            _refuse_headers(value, field)
-            _refuse_secrets(value, field)
+            refuse_headers(value, field)
+            refuse_secrets(value, field)
             return {key: _plain(item, f"{field}.{key}") for key, item in value.items()}
         case list() | tuple():
             return [_plain(item, f"{field}[{place}]") for place, item in enumerate(value)]
@@ -193,7 +197,16 @@ def _plain(value: object, field: str) -> Any:
     raise MoAConfigurationError(msg)
 
 
-def _refuse_headers(names: Iterable[str], field: str) -> None:
+def refuse_headers(names: Iterable[str], field: str) -> None:
+    """Refuse options that may hold keys, such as `default_headers`.
+
+    Args:
+        names: The options.
+        field: Whose options they are, for the message.
+
+    Raises:
+        MoAConfigurationError: There is one.
+    """
     for name in names:
         if name in _MAY_HOLD_KEYS:
             msg = f"{field}.{name} may hold keys and is not written; leave it out of the member."
@@ -219,6 +232,22 @@ def _members(value: object, field: str, builder: ModelBuilder) -> Any:
         "or as {'model': 'provider:model', option: value}."
     )
     raise MoAConfigurationError(msg)
+
+
+def written_model(value: object, field: str, builder: ModelBuilder) -> Any:
+    """A chat model of a known provider as a configuration has it; `None` for anything else.
+
+    Args:
+        value: A member.
+        field: Where it stands, for error messages.
+        builder: Makes the model that the name alone means, for comparison.
+
+    Raises:
+        MoAConfigurationError: It holds what a configuration can't, such as headers.
+    """
+    if not isinstance(value, BaseChatModel) or not _provider(value):
+        return None
+    return _chat_model(value, field, builder)
 
 
 def _mixture(mixture: BaseChatModel, field: str) -> AnyDict:
@@ -276,7 +305,7 @@ def _differences(
         unwritten = info.exclude or name in _UNWRITTEN or isinstance(ours, SecretStr)
         if unwritten or value is None or value == ours:  # None is left to the mixture
             continue
-        _refuse_headers([name], field)
+        refuse_headers([name], field)
         option = min(name, info.alias or name, key=len)
         found.append((option, _plain(value, f"{field}.{option}")))
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 import weakref
 from datetime import date
 from enum import Enum
+from functools import partial
 from hashlib import sha256
 from operator import itemgetter
 from typing import Any, Final
@@ -17,16 +18,22 @@ from uuid import UUID, uuid4
 
 from langchain_core.language_models import BaseChatModel, BaseLanguageModel
 from langchain_core.load import Serializable, dumps
-from langchain_core.runnables import RunnableParallel, RunnableSequence
+from langchain_core.runnables import RunnableBranch, RunnableParallel, RunnableSequence
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
+from langchain_core.runnables.passthrough import RunnableAssign
 from pydantic import BaseModel, SecretStr
+
+from langchain_moa.members.runnables import children
+from langchain_moa.tracing.redaction import SECRET_NAME
 
 _PLAIN: Final = (str, int, float, bool, bytes, type(None), Enum, date, UUID)
 _SHAPING: Final = frozenset({"output_version", "profile", "disable_streaming"})
 """Fields that every chat model has, and that shape requests or answers."""
 _NO_IDENTITY: Final = frozenset(BaseChatModel.model_fields) - _SHAPING
 """Those that change nothing of the answer."""
+_OF_NO_BINDING: Final = frozenset({"bound", "custom_input_type"})
+"""Fields of a binding that are a child of it, or say nothing of the answer."""
 _tokens: dict[int, tuple[weakref.ref[Any], str]] = {}
 
 
@@ -52,20 +59,30 @@ def _described(value: object) -> Any:
 
 
 def _composite(value: object) -> Any:
-    kind = type(value).__qualname__
     if isinstance(value, BaseLanguageModel):
         return _model(value)
-    if isinstance(value, RunnableBindingBase):
-        others = {k: v for k, v in vars(value).items() if k not in ("bound", "custom_input_type")}
-        return [kind, _described(value.bound), _described(others)]
-    if isinstance(value, RunnableSequence):
-        return [kind, *map(_described, value.steps)]
-    if isinstance(value, RunnableParallel):
-        return [kind, _described(dict(value.steps__))]
-    if isinstance(value, RunnableWithFallbacks):
-        caught = [value.exceptions_to_handle, value.exception_key]
-        return [kind, *map(_described, value.runnables), _described(caught)]
-    return _leaf(value)
+    if isinstance(value, partial):
+        return ["partial", *map(_described, (value.func, value.args, value.keywords))]
+    own = _beside_children(value)
+    if own is ...:
+        return _leaf(value)
+    return [type(value).__qualname__, *map(_described, children(value)), _described(own)]
+
+
+def _beside_children(runnable: object) -> Any:
+    """What shapes the answers of a composition beside its children; `...` where it is none."""
+    match runnable:
+        case RunnableSequence() | RunnableAssign():
+            return None
+        case RunnableParallel():
+            return list(runnable.steps__)
+        case RunnableBranch():
+            return [condition for condition, _ in runnable.branches]
+        case RunnableWithFallbacks():
+            return [runnable.exceptions_to_handle, runnable.exception_key]
+        case RunnableBindingBase():
+            return {k: v for k, v in vars(runnable).items() if k not in _OF_NO_BINDING}
+    return ...
 
 
 def _leaf(value: object) -> Any:
@@ -89,7 +106,11 @@ def _model(model: BaseLanguageModel[Any]) -> Any:
         for name, field in kind.model_fields.items()
         if name in _SHAPING or (name not in _NO_IDENTITY and not field.exclude)
     }
-    fields = {name: value for name, value in values.items() if not isinstance(value, SecretStr)}
+    fields = {
+        k: v
+        for k, v in values.items()
+        if not (SECRET_NAME.fullmatch(k) or isinstance(v, SecretStr))
+    }
     params = model._identifying_params  # noqa: SLF001 - the hook that LangChain's cache reads
     return [f"{kind.__module__}.{kind.__qualname__}", _described(dict(params)), _described(fields)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -59,7 +60,7 @@ class ScriptedChatModel(BaseChatModel):
             text: What it says.
             **fields: Other fields of the model.
         """
-        return cls(script=lambda _: text, **fields)
+        return cls(script=partial(_said, text), **fields)
 
     @property
     def calls(self) -> list[tuple[list[BaseMessage], AnyDict]]:
@@ -152,6 +153,11 @@ class ScriptedChatModel(BaseChatModel):
 
     def _result(self, answer: AIMessage) -> ChatResult:
         return ChatResult(generations=[ChatGeneration(message=answer)])
+
+
+def _said(text: str, _: list[BaseMessage]) -> str:
+    """What `saying` says: a function with a name, so that the model can be pickled."""
+    return text
 
 
 def _chunks(answer: AIMessage) -> Iterator[ChatGenerationChunk]:

@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 from langchain_core.language_models import FakeListChatModel, FakeListLLM, GenericFakeChatModel
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
-from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel
+from langchain_core.runnables import (
+    Runnable,
+    RunnableBranch,
+    RunnableLambda,
+    RunnableParallel,
+    RunnablePassthrough,
+)
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, SecretStr
 
@@ -62,6 +68,8 @@ class Styled(ScriptedChatModel):
         lambda: question("{q}"),
         lambda: ChatPromptTemplate([("human", "{q}")]) | fake("a"),
         lambda: scripted().bind(stop=["x"]),
+        lambda: ScriptedChatModel.saying("a"),
+        lambda: MoAChatModel(reference_models=["a/b"], aggregator="a/b", api_key="sk-one"),
         lambda: scripted().with_config(tags=["t"]),
         lambda: Styled(script=shout, before=scripted(), options={"a": [1]}),
         lambda: MoAChatModel(reference_models=[fake("a")], aggregator=fake("b")),
@@ -114,8 +122,12 @@ def test_what_differs_is_not_equal(one: Any, other: Any) -> None:
     assert fingerprint([one]) != fingerprint([other])
 
 
-def test_a_key_changes_nothing() -> None:
+def test_a_key_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fingerprint([openai("sk-one")]) == fingerprint([openai("sk-two")])
+    members: dict[str, Any] = {"reference_models": ["a/b"], "aggregator": "a/b"}
+    given = MoAChatModel(**members, api_key="sk-one")
+    monkeypatch.setenv("TOGETHER_API_KEY", "sk-two")
+    assert fingerprint([given]) == fingerprint([MoAChatModel(**members)])
 
 
 def test_the_same_function_is_recognised() -> None:
@@ -129,7 +141,7 @@ def test_a_later_function_is_another_one() -> None:
     gc.freeze()  # what there is already need not be looked through 20 times
     try:
         for _ in range(20):  # the next one often gets the address of the last one
-            seen.add(fingerprint([ScriptedChatModel.saying("a")]))
+            seen.add(fingerprint([ScriptedChatModel(script=lambda _: "a")]))
             gc.collect()
     finally:
         gc.unfreeze()
@@ -152,6 +164,7 @@ def test_fingerprints_are_short_and_hold_no_key() -> None:
     assert int(printed, 16) >= 0
 
 
+CONDITION: Step = RunnableLambda(lambda _: True)
 BACKUP = ScriptedChatModel.saying("x")
 
 
@@ -165,6 +178,9 @@ def answering(number: int) -> Any:
         lambda inner: inner.with_retry(),
         lambda inner: inner.with_fallbacks([BACKUP]),
         lambda inner: RunnableParallel(a=inner),
+        lambda inner: RunnablePassthrough.assign(a=inner),
+        lambda inner: RunnableBranch((CONDITION, inner), BACKUP),
+        lambda inner: RunnableBranch((inner, BACKUP), BACKUP),
         lambda inner: inner.with_config(tags=["t"]),
     ],
 )
