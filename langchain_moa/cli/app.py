@@ -27,6 +27,11 @@ _CODES = (
     "traceback."
 )
 
+_MORE = (
+    "Every other setting that is a number, a switch or a word is an option, too, such as "
+    "--hedge-after 3; docs/settings.md lists them. " + _CODES
+)
+
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "terminal_width": 80},
@@ -43,7 +48,7 @@ _force = click.option("--force", is_flag=True, help="Write over a file that is t
 _proposals = click.option("--show-proposals", is_flag=True, help="Print the proposals, too.")
 
 
-@app.command()
+@app.command(epilog=_MORE)
 @mixture_options
 @_system
 @click.option("--multi-turn/--no-multi-turn", default=True, help="Show the model earlier turns.")
@@ -59,7 +64,7 @@ def chat(options: MixtureOptions, *, verbose: bool, **given: Any) -> int:
     return run(options, verbose=verbose, proposals=proposals, **given)
 
 
-@app.command(epilog=_CODES)
+@app.command(epilog=_MORE)
 @click.argument("question", required=False)
 @mixture_options
 @_system

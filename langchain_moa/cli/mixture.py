@@ -68,7 +68,7 @@ def _has_key() -> bool:
 
 def _endpoint(options: MixtureOptions) -> str | None:
     """The address that is named in place of Together's own."""
-    named = options.base_url or os.environ.get(ADDRESS_VARIABLE)
+    named = options.settings.get("base_url") or os.environ.get(ADDRESS_VARIABLE)
     if named or options.config is None:
         return named
     return read_settings(options.config).get("base_url")

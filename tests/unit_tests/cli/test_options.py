@@ -90,6 +90,25 @@ def test_a_call_ends_at_its_timeout(cli: Cli, server: LoopbackServer) -> None:
     assert ran.err.startswith("error: ")
 
 
+def test_any_setting_that_can_be_typed_is_an_option(cli: Cli) -> None:
+    """Those that `--help` leaves out, too; what is made of them is what a file would make."""
+    words = ("--hedge-after", "3", "--on-budget", "raise", "--stream-requests", "--max-calls", "9")
+    told = json.loads(cli("config", *MIXTURE, *words, "--format", "json").out)
+    named = {name: told[name] for name in ("hedge_after", "on_budget", "stream_requests")}
+    assert named == {"hedge_after": 3.0, "on_budget": "raise", "stream_requests": True}
+    assert told["max_calls"] == 9
+
+
+@pytest.mark.parametrize("switch", [True, False])
+def test_a_switch_of_a_file_can_be_turned(*, switch: bool, cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "moa.json"
+    settings = {"reference_models": [ALPHA], "aggregator": BETA, "sequential": not switch}
+    path.write_text(json.dumps(settings))
+    words = ("--config", str(path), "--sequential" if switch else "--no-sequential")
+    told = json.loads(cli("config", *words, "--format", "json", "--all").out)
+    assert told["sequential"] is switch
+
+
 def test_options_go_over_those_of_a_file(cli: Cli, server: LoopbackServer, tmp_path: Path) -> None:
     path = tmp_path / "moa.json"
     settings = {"reference_models": [ALPHA, BETA], "aggregator": GAMMA, "temperature": 1.0}
@@ -195,16 +214,19 @@ def test_contradictions_are_refused(words: tuple[str, ...], command: str, cli: C
         (("--temperature", "nan"), "temperature"),
         (("--max-tokens", "0"), "--max-tokens"),
         (("--rounds", "0"), "--rounds"),
-        (("--layers", "1"), "--layers"),
+        (("--layers", "1"), "layers=1 leaves no layer"),
         (("--num-proc", "many"), "--num-proc"),
-        (("--quorum", "0"), "--quorum"),
+        (("--quorum", "0"), "quorum=0"),
         (("--quorum", "9"), "quorum=9"),
         (("--quorum", "inf"), "quorum"),
         (("--quorum", "nan"), "quorum"),
-        (("--timeout", "0"), "--timeout"),
+        (("--timeout", "0"), "timeout=0"),
         (("--timeout", "inf"), "timeout"),
         (("--preset", "nope"), "--preset"),
         (("--config", "none.toml"), "none.toml: No such file"),
+        (("--hedge-after", "-1"), "hedge_after=-1"),
+        (("--max-retries", "1.5"), "max_retries=1.5"),
+        (("--on-budget", "shrug"), "'degrade', 'raise'"),
         (("--aggregator", " "), "aggregator"),
         (("--sequential", "--num-proc", "2"), "sequential"),
         (("--temprature", "1"), "--temperature"),

@@ -9,10 +9,11 @@ import pytest
 from pydantic import BaseModel
 
 from langchain_moa import MoAChatModel, MoAConfigurationError, create_moa_graph
+from langchain_moa.cli.settings import TABLE
 from langchain_moa.config.settings import GROUPS, SETTING_NAMES, MixtureSettings
 from langchain_moa.settings import own_settings
 from langchain_moa.testing import ScriptedChatModel
-from tests.settings_table import PAGE, page
+from tests.settings_table import PAGE, options, page
 
 MODEL = ScriptedChatModel.saying("ok", model="acme/a")
 MAKERS: list[Any] = [MoAChatModel, create_moa_graph]
@@ -20,6 +21,7 @@ MAKERS: list[Any] = [MoAChatModel, create_moa_graph]
 
 def test_the_reference_is_that_of_the_declarations() -> None:
     assert PAGE.read_text("utf-8") == page(), "write it anew: make readme"
+    assert TABLE.read_text("utf-8") == options(), "write it anew: make readme"
 
 
 def test_each_setting_has_one_owner_and_a_sentence() -> None:
