@@ -2,12 +2,12 @@
 
 Each step is a function over plain records and can be used alone; `docs/evaluation.md` tells of all.
 
-    from langchain_moa.evals import answer, get_suite, judge, judging_of, row_scores
+    from langchain_moa.evals import answer, get_suite, judge, judging_of, write_report
 
-    suite = get_suite("mt_bench")
-    answers = answer(suite.rows(), [mixture, member])
-    judging = judging_of(suite, answers[0]["model"])
-    judgments = judge(suite.rows(), answers, judging, "openai:gpt-5")
+    rows = get_suite("mt_bench").rows()
+    answers = answer(rows, [mixture, member], folder="runs/mt")
+    judge(rows, answers, judging_of("mt_bench"), "openai:gpt-5", folder="runs/mt")
+    write_report("runs/mt", "report")
 
 Nothing is imported before it is used; most of it needs the extra `evals`.
 """
@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langchain_moa.evals.answer_files import read_answer_file
-    from langchain_moa.evals.answering import aanswer, answer
     from langchain_moa.evals.comparison import (
         Ceiling,
         Comparison,
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from langchain_moa.evals.contestants import contestant, members_of, self_moa_of
     from langchain_moa.evals.evaluators import as_evaluator
     from langchain_moa.evals.judges.model import Judge
-    from langchain_moa.evals.judging import ajudge, judge, judging_of
+    from langchain_moa.evals.judging import judging_of
     from langchain_moa.evals.length_files import load_length_control
     from langchain_moa.evals.parsing import rating, skill_scores, winner
     from langchain_moa.evals.reading import DataFileError, read_records
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from langchain_moa.evals.scores.length_control import Coefficients, LengthControl, predict
     from langchain_moa.evals.scores.mt_bench import score_mt_bench, score_mt_bench_pairs
     from langchain_moa.evals.scoring import score_files
+    from langchain_moa.evals.steps import aanswer, ajudge, answer, judge
     from langchain_moa.evals.suites import Suite, all_suites, get_suite, sample
     from langchain_moa.evals.types import Answer, Judgment, Row, Run
     from langchain_moa.evals.upstream import (
@@ -69,11 +69,11 @@ _HOMES = {
     "Row": "types",
     "Run": "types",
     "Suite": "suites",
-    "aanswer": "answering",
-    "ajudge": "judging",
+    "aanswer": "steps",
+    "ajudge": "steps",
     "all_suites": "suites",
     "alpaca_eval_annotations": "upstream",
-    "answer": "answering",
+    "answer": "steps",
     "as_evaluator": "evaluators",
     "bootstrap": "comparison",
     "ceiling": "comparison",
@@ -82,7 +82,7 @@ _HOMES = {
     "contestant": "contestants",
     "flask_reviews": "upstream",
     "get_suite": "suites",
-    "judge": "judging",
+    "judge": "steps",
     "judging_of": "judging",
     "load_length_control": "length_files",
     "members_of": "contestants",

@@ -54,7 +54,7 @@ def read_answer_file(
             place = (key, turn, name)
             if place in answers and answers[place]["output"] != output:
                 raise DataFileError(path, f"row {number} answers {key!r} a second time, otherwise.")
-            answers[place] = Answer(
+            found = Answer(
                 suite=suite.name,
                 row=key,
                 turn=turn,
@@ -68,6 +68,7 @@ def read_answer_file(
                 moa=None,
                 at=at,
             )
+            answers[place] = found if turn == 1 else {**found, "first": settings}
     return list(answers.values())
 
 

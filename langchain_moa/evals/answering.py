@@ -1,43 +1,22 @@
-"""Rows to answers: each answer is recorded the moment it is there, and never asked for again.
-
-Example:
-    >>> from langchain_moa.evals.contestants import alone
-    >>> from langchain_moa.testing import ScriptedChatModel
-    >>> row = {
-    ...     "suite": "custom", "id": "1", "category": "", "follow_ups": [], "references": [],
-    ...     "messages": [{"role": "user", "content": "What is 2 + 2?"}],
-    ... }
-    >>> answers = answer([row], [alone(ScriptedChatModel.saying("4"), "four")])
-    >>> [(a["model"], a["output"]) for a in answers]
-    [('four', '4')]
-"""
+"""Rows to answers: each answer is recorded the moment it is there, and never asked for again."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol
 
 from langchain_core.messages import BaseMessage, convert_to_messages
 
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.errors import MoAConfigurationError
-from langchain_moa.evals.contestants import Contestant, contestant, with_different_names
-from langchain_moa.evals.records import (
-    RecordFile,
-    RunFolder,
-    answer_key,
-    answer_subject,
-    digest,
-    now,
-)
+from langchain_moa.evals.contestants import Contestant
+from langchain_moa.evals.records import RecordFile, digest, now
 from langchain_moa.evals.spending import paid_for, proposals_of, spent
 from langchain_moa.evals.suites import get_suite
 from langchain_moa.evals.types import Answer, ChatMessage, GenerationSettings, Row
-from langchain_moa.evals.work import Stop, run_blocking, work_through
+from langchain_moa.evals.work import Stop, work_through
 from langchain_moa.types import RECORD_KEY
 
 CONCURRENCY: Final = 8
@@ -66,6 +45,7 @@ class Asked:
         settings: Hash of all that shapes the answer.
         earlier: The answers to the turns before.
         generation: Temperature and limit of tokens, if the suite has its own.
+        first: Of a later turn, the `settings` of the row's first one.
     """
 
     row: Row
@@ -76,11 +56,19 @@ class Asked:
     settings: str
     earlier: tuple[str, ...] = ()
     generation: GenerationSettings | None = None
+    first: str | None = None
 
     @property
     def key(self) -> Hashable:
         """The key of its record."""
         return (self.row["suite"], self.row["id"], self.turn, self.model, self.settings)
+
+    def marked(self, answer: Answer) -> Answer:
+        """Its record with the hashes that it is found by."""
+        marked: Answer = {**answer, "settings": self.settings}
+        if self.first is not None:
+            marked["first"] = self.first
+        return marked
 
 
 def asked_of(
@@ -107,6 +95,7 @@ def asked_of(
         settings=digest(fingerprint, messages),
         earlier=tuple(earlier),
         generation=settings,
+        first=digest(fingerprint, row["messages"]) if earlier else None,
     )
 
 
@@ -284,7 +273,7 @@ async def answered(asked: Asked, *, proven: bool = False) -> Answer:
     else:
         output = message.text
         cost, record = spent(message), message.response_metadata[RECORD_KEY]
-    return {
+    answer: Answer = {
         "suite": asked.row["suite"],
         "row": asked.row["id"],
         "turn": asked.turn,
@@ -292,11 +281,13 @@ async def answered(asked: Asked, *, proven: bool = False) -> Answer:
         "settings": asked.settings,
         "output": output,
         "error": reason,
-        **cost,
+        "usage": cost["usage"],
+        "usd": cost["usd"],
         "seconds": round(time.perf_counter() - started, 6),
         "moa": record,
         "at": now(),
     }
+    return asked.marked(answer)
 
 
 def _messages(messages: Sequence[ChatMessage]) -> list[BaseMessage]:
@@ -327,78 +318,6 @@ def why(error: Exception) -> str:
     lone = [*causes.values()] if not getattr(error, "proposals", ()) else []
     told = lone[0] if len(lone) == 1 else error
     return " ".join(f"{type(told).__name__}: {told}".split())
-
-
-def answer(
-    rows: Sequence[Row],
-    who: object,
-    *,
-    settings: SettingsOf | None = None,
-    folder: str | Path | None = None,
-    concurrency: int = CONCURRENCY,
-    retry_failed: bool = False,
-    on_answer: OnAnswer | None = None,
-) -> list[Answer]:
-    """Have rows answered.
-
-    Args:
-        rows: The rows, as a suite gives them.
-        who: A mixture, a chat model, a runnable that takes messages, or a list of such, or of what
-            `contestants` gives. The second one of a name gets a number; `contestant(model, "name")`
-            gives it another name.
-        settings: Gives a row's temperature and limit of tokens; by default the suite's own.
-        folder: A folder to record the answers in: what it holds is not asked for again.
-        concurrency: How many rows are answered at the same time.
-        retry_failed: Whether what failed before is asked again.
-        on_answer: Is told of each answer, and whether it was recorded before.
-
-    Returns:
-        The answers, those that failed with their `error`; row by row.
-
-    Raises:
-        MoAConfigurationError: The set-up is wrong: a key, a model's name, the folder.
-    """
-    return run_blocking(
-        aanswer(
-            rows,
-            who,
-            settings=settings,
-            folder=folder,
-            concurrency=concurrency,
-            retry_failed=retry_failed,
-            on_answer=on_answer,
-        )
-    )
-
-
-async def aanswer(
-    rows: Sequence[Row],
-    who: object,
-    *,
-    settings: SettingsOf | None = None,
-    folder: str | Path | None = None,
-    concurrency: int = CONCURRENCY,
-    retry_failed: bool = False,
-    on_answer: OnAnswer | None = None,
-) -> list[Answer]:
-    """The async twin of `answer`."""
-    given = who if isinstance(who, list | tuple) else [who]
-    named = with_different_names([contestant(each) for each in given])
-    with ExitStack() as stack:
-        if folder is None:
-            records = RecordFile(None, answer_key, answer_subject)
-        else:
-            records = stack.enter_context(RunFolder(folder)).answers()
-        answering = Answering(
-            rows,
-            named,
-            records,
-            settings or suite_settings,
-            retry_failed=retry_failed,
-            on_answer=on_answer,
-        )
-        await answering.run(concurrency=concurrency)
-        return answering.answers
 
 
 def suite_settings(row: Row) -> GenerationSettings | None:

@@ -35,6 +35,8 @@ Against: TypeAlias = str | AnyRunnable
 
 MEMBERS: Final = "members"
 SELF_MOA: Final = "self-moa"
+NO_KEY: Final = "no-key"
+"""What is sent to an endpoint of one's own, which mostly wants no key."""
 SAMPLING: Final = 0.7
 """Temperature, at least, of the samples of Self-MoA: at 0 they would all be the same."""
 
@@ -58,12 +60,14 @@ class Contestant:
         role: What it is to the mixture that the run is about.
         model: What is asked.
         samples: Whether its proposals are samples of one model.
+        twin: What stands for the model in hashes, where its address is another one in each run.
     """
 
     name: str
     role: Role
     model: MoAChatModel
     samples: bool = False
+    twin: MoAChatModel | None = None
     _asked: dict[str, tuple[MoAChatModel, str]] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -78,7 +82,8 @@ class Contestant:
         if key not in self._asked:
             update = {} if settings is None else self._arguments(settings)
             asked = self.model.model_copy(update=update)
-            self._asked[key] = asked, str(asked.asdict()["fingerprint"])
+            known = asked if self.twin is None else self.twin.model_copy(update=update)
+            self._asked[key] = asked, str(known.asdict()["fingerprint"])
         return self._asked[key]
 
     def _arguments(self, settings: GenerationSettings) -> AnyDict:
@@ -107,6 +112,17 @@ class Contestant:
                 **{name: value for name, value in settings.items() if name not in others},
             }
         return {"name": self.name, "role": self.role, "settings": settings}
+
+
+def known_as_at(who: Contestant, address: str) -> Contestant:
+    """A contestant whose answers are found again as if its endpoint were at that address."""
+    return replace(who, twin=at_address(who.model, address), _asked={})
+
+
+def at_address(llm: MoAChatModel, address: str) -> MoAChatModel:
+    """The same mixture with another address of its endpoint, where nobody may be asked."""
+    config = {name: value for name, value in llm.to_config().items() if name != "base_url"}
+    return MoAChatModel.from_config(config, base_url=address, api_key=NO_KEY)
 
 
 def takes_arguments(model: object) -> bool:

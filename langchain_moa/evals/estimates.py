@@ -6,7 +6,7 @@ tokens long, or as long as it may be if that is less; retries are not counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, TypedDict
 
 from langchain_core.messages.ai import UsageMetadata
@@ -15,7 +15,7 @@ from langchain_moa.accounting.prices import Prices, cost_of
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.evals.answering import Asked
 from langchain_moa.evals.contestants import member_layers
-from langchain_moa.evals.judges.base import Question
+from langchain_moa.evals.judges.base import Effort, Question
 from langchain_moa.evals.records import failed_answer
 from langchain_moa.evals.types import Answer
 from langchain_moa.proposals.fitting import MESSAGE_TOKENS, estimated_tokens
@@ -45,6 +45,8 @@ class Estimate(TypedDict):
     answers: list[Part]
     """One for each contestant."""
     judge: Part | None
+    judge_at_most: Part | None
+    """What the judge would take at most, where it is not known yet in which way it can be read."""
     judgments: int
     """How many there will be, those that are recorded among them."""
     calls: int
@@ -63,10 +65,10 @@ class _Bill:
         self._prices = prices
         self._calls: dict[str, list[int]] = {}
 
-    def add(self, model: str, read: int, written: int) -> None:
+    def add(self, model: str, read: int, written: int, calls: int = 1) -> None:
         total = self._calls.setdefault(model, [0, 0, 0])
         for place, count in enumerate((1, read, written)):
-            total[place] += count
+            total[place] += calls * count
 
     def _usd(self, model: str) -> float | None:
         _, read, written = self._calls[model]
@@ -96,7 +98,7 @@ def estimate(
     *,
     judge: str | None = None,
     judge_prices: Prices | None = None,
-    judge_tokens: int = 0,
+    effort: tuple[Effort, Effort] = (Effort(), Effort()),
     judgments: int = 0,
 ) -> Estimate:
     """What answers and judgments would take.
@@ -106,38 +108,61 @@ def estimate(
         questions: What would be asked of the judge.
         judge: The judge's name; `None` where nobody judges.
         judge_prices: What the judge's tokens cost.
-        judge_tokens: About how long the judge's answers are.
+        effort: What a question takes, at least and at most.
         judgments: How many there will be in all.
     """
     bills: dict[str, _Bill] = {}
     for each in asked:
         bill = bills.setdefault(each.model, _Bill(each.asked.prices))
         _add_answer(bill, each)
-    judging = _Bill(judge_prices)
-    for question in questions:
-        read = sum(estimated_tokens(text) + MESSAGE_TOKENS for _, text in question.messages)
-        judging.add(judge or "", read, judge_tokens)
+    read = [_tokens(question.messages) for question in questions]
+    judging, most = (_judging_bill(judge or "", judge_prices, read, each) for each in effort)
     parts = [bill.part(name) for name, bill in bills.items()]
     judged = judging.part(judge) if judge is not None else None
+    known = judged is None or effort[0] == effort[1]
     every = [*parts, *([judged] if judged else [])]
-    costs = [part["usd"] for part in every]
-    known = [usd for usd in costs if usd is not None]
     unpriced = [model for bill in (*bills.values(), judging) for model in bill.unpriced]
     return {
         "answers": parts,
         "judge": judged,
+        "judge_at_most": None if known else most.part(judge or ""),
         "judgments": judgments,
-        "calls": sum(part["calls"] for part in every),
-        "input_tokens": sum(part["input_tokens"] for part in every),
-        "output_tokens": sum(part["output_tokens"] for part in every),
-        "usd": sum(known) if len(known) == len(costs) else None,
+        **_sum(every),
         "unpriced": list(dict.fromkeys(unpriced)),
+    }
+
+
+def _tokens(messages: Iterable[tuple[str, str]]) -> int:
+    return sum(estimated_tokens(text) + MESSAGE_TOKENS for _, text in messages)
+
+
+def _judging_bill(judge: str, prices: Prices | None, read: Iterable[int], effort: Effort) -> _Bill:
+    bill = _Bill(prices)
+    for tokens in read:
+        bill.add(judge, tokens + effort.input_tokens, effort.output_tokens, effort.calls)
+    return bill
+
+
+class _Sum(TypedDict):
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    usd: float | None
+
+
+def _sum(parts: Sequence[Part]) -> _Sum:
+    known = [part["usd"] for part in parts if part["usd"] is not None]
+    return {
+        "calls": sum(part["calls"] for part in parts),
+        "input_tokens": sum(part["input_tokens"] for part in parts),
+        "output_tokens": sum(part["output_tokens"] for part in parts),
+        "usd": sum(known) if len(known) == len(parts) else None,
     }
 
 
 def _add_answer(bill: _Bill, asked: Asked) -> None:
     """One answer: each layer reads the conversation, and what the layer before wrote."""
-    conversation = sum(estimated_tokens(m["content"]) + MESSAGE_TOKENS for m in asked.messages)
+    conversation = _tokens((m["role"], m["content"]) for m in asked.messages)
     written = _length(asked.asked)
     proposals = 0
     for layer in member_layers(asked.asked):
@@ -162,21 +187,25 @@ def stand_ins(asked: Iterable[Asked]) -> list[Answer]:
 
 def described(found: Estimate) -> list[str]:
     """An estimate in lines of text."""
-    parts = [*found["answers"], *([found["judge"]] if found["judge"] else [])]
-    width = max((len(_title(part, found)) for part in parts), default=0)
-    lines = [f"{_title(part, found):{width}}  {_counts(part)}" for part in parts]
-    lines.append(f"{'all':{width}}  {_counts(found)}")
+    named = [(part["name"], part) for part in found["answers"]]
+    if found["judge"]:
+        named.append((f"{found['judge']['name']} (judge)", found["judge"]))
+    width = max((len(name) for name, _ in named), default=0)
+    lines = [f"{name:{width}}  {_counts(part)}" for name, part in named]
+    lines.append(f"{'all':{width}}  {_counts(_sum([part for _, part in named]))}")
+    most = found["judge_at_most"]
+    if most:
+        lines += [
+            f"If the judge gives no log-probabilities, it takes {_counts(most)} at most,",
+            f"and all takes {_counts(_sum([*found['answers'], most]))}.",
+        ]
     if found["unpriced"]:
         names = ", ".join(found["unpriced"])
         lines.append(f"USD are not known without the prices of {names} (prices in --config).")
     return lines
 
 
-def _title(part: Part, found: Estimate) -> str:
-    return f"{part['name']} (judge)" if part is found["judge"] else part["name"]
-
-
-def _counts(part: Part | Estimate) -> str:
+def _counts(part: Part | _Sum) -> str:
     usd = part["usd"]
     cost = f"about {usd:.2f} USD" if usd is not None else "USD not known"
     return (

@@ -22,8 +22,8 @@ from langchain_moa.evals.judges.base import Judging
 from langchain_moa.evals.judges.model import Judge
 from langchain_moa.evals.judges.mt_bench import PairJudging, RatingJudging
 from langchain_moa.evals.judges.pairwise import PairwiseJudging
-from langchain_moa.evals.judging import judge
 from langchain_moa.evals.records import failed_answer
+from langchain_moa.evals.steps import judge
 from langchain_moa.evals.types import Answer, Baseline, ChatMessage, Judgment, Row
 from langchain_moa.types import AnyDict
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
@@ -17,16 +16,10 @@ from langchain_moa.evals.judges.metrics import MetricJudging
 from langchain_moa.evals.judges.model import Judge
 from langchain_moa.evals.judges.mt_bench import PairJudging, RatingJudging
 from langchain_moa.evals.judges.pairwise import PairwiseJudging
-from langchain_moa.evals.records import (
-    RecordFile,
-    RunFolder,
-    judgment_key,
-    judgment_subject,
-    now,
-)
+from langchain_moa.evals.records import RecordFile, now
 from langchain_moa.evals.suites import Flask, Suite, get_suite
 from langchain_moa.evals.types import Answer, Judgment, Row
-from langchain_moa.evals.work import Stop, run_blocking, work_through
+from langchain_moa.evals.work import Stop, work_through
 
 _NEW: Final = False
 """Told of a judgment that was not recorded before."""
@@ -62,7 +55,7 @@ def judging_of(
 
     Raises:
         MoAConfigurationError: The suite is not judged in this way.
-        DataFileError: A file of the suite is missing or broken.
+        DataFileError: A file of the suite is missing or broken, or lacks a metric's reference.
     """
     found = get_suite(suite) if isinstance(suite, str) else suite
     judging = _judging(
@@ -107,7 +100,7 @@ def _judging(
         if suite.name != "custom":
             msg = f"metric={metric!r}: {suite.name} has a judge of its own; leave the metric out."
             raise MoAConfigurationError(msg)
-        return MetricJudging(metric, rows)
+        return MetricJudging(metric, rows, source=suite.source)
     prompts = suite.judge_prompts(data, tell=tell)
     if suite.name == "alpaca_eval":
         return AlpacaEvalJudging(prompts["alpaca_eval_clf"], method=method, samples=samples)
@@ -177,6 +170,13 @@ class JudgingRun:
         """The `settings` of all judgments, those that are not there yet too."""
         return list(dict.fromkeys(self._settings))
 
+    def learn(self) -> None:
+        """Read the judge as the recorded judgments of these questions were read."""
+        for place in range(len(self._questions)):
+            known = self._known(place)
+            if known is not None:
+                self._judging.learn(known)
+
     def missing(self) -> Iterator[Question]:
         """What would be asked now."""
         for place, question in enumerate(self._questions):
@@ -202,10 +202,7 @@ class JudgingRun:
             DataFileError: A judgment can't be recorded.
             KeyboardInterrupt: Ctrl-C was pressed; what was under way has been recorded.
         """
-        for place in range(len(self._questions)):
-            known = self._known(place)
-            if known is not None:
-                self._judging.learn(known)
+        self.learn()
         if engine is not None:
             await self._judged_elsewhere(engine)
         places = [n for n in range(len(self._questions)) if n not in self._judgments]
@@ -286,78 +283,3 @@ def _asker(judging: Judging, judge: Judge | None) -> Callable[[Question], Awaita
         msg = "no judge; give a chat model, or the name of one."
         raise MoAConfigurationError(msg)
     return partial(judging.judged, judge)
-
-
-def judge(
-    rows: Sequence[Row],
-    answers: Sequence[Answer],
-    judging: Judging,
-    model: object = None,
-    *,
-    folder: str | Path | None = None,
-    concurrency: int = CONCURRENCY,
-    retry_failed: bool = False,
-    on_judgment: OnJudgment | None = None,
-) -> list[Judgment]:
-    """Have answers judged.
-
-    Args:
-        rows: The rows, as a suite gives them.
-        answers: The answers, as `answer` gives them.
-        judging: The way of judging, as `judging_of` gives it.
-        model: Who judges: a `Judge`, a chat model, a runnable, or a member string; none for a
-            metric.
-        folder: A folder to record the judgments in: what it holds is not asked for again.
-        concurrency: How many are asked for at the same time.
-        retry_failed: Whether what failed or could not be read before is asked again.
-        on_judgment: Is told of each judgment, and whether it was recorded before.
-
-    Returns:
-        The judgments; those that could not be had or read have no `read`.
-
-    Raises:
-        MoAConfigurationError: The set-up is wrong: a key, a model's name, the folder.
-    """
-    return run_blocking(
-        ajudge(
-            rows,
-            answers,
-            judging,
-            model,
-            folder=folder,
-            concurrency=concurrency,
-            retry_failed=retry_failed,
-            on_judgment=on_judgment,
-        )
-    )
-
-
-async def ajudge(
-    rows: Sequence[Row],
-    answers: Sequence[Answer],
-    judging: Judging,
-    model: object = None,
-    *,
-    folder: str | Path | None = None,
-    concurrency: int = CONCURRENCY,
-    retry_failed: bool = False,
-    on_judgment: OnJudgment | None = None,
-) -> list[Judgment]:
-    """The async twin of `judge`."""
-    who = model if model is None or isinstance(model, Judge) else Judge(model)
-    with ExitStack() as stack:
-        if folder is None:
-            records = RecordFile(None, judgment_key, judgment_subject)
-        else:
-            records = stack.enter_context(RunFolder(folder)).judgments()
-        run = JudgingRun(
-            judging,
-            who,
-            rows,
-            answers,
-            records,
-            retry_failed=retry_failed,
-            on_judgment=on_judgment,
-        )
-        await run.run(concurrency=concurrency)
-        return run.judgments

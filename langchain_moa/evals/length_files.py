@@ -71,7 +71,7 @@ def _at_hand(data: str | Path | None) -> Path:
         msg = _lacking(f"cannot be fetched ({type(error.__cause__).__name__})")
         raise NoLengthControlError(msg) from error
     if file_hash(path) != LC_BASELINES.sha256:
-        msg = f"{path} is not the official file; name it with --lc-baselines to use it"
+        msg = f"{path} is not the official file; `eval score --lc-baselines {path}` takes it"
         raise NoLengthControlError(msg)
     return path
 
@@ -79,7 +79,7 @@ def _at_hand(data: str | Path | None) -> Path:
 def _lacking(why: str) -> str:
     return (
         f"{LC_BASELINES.name} {why}; get it where there is a network with "
-        "`langchain-moa eval data alpaca_eval`, or name another file with --lc-baselines"
+        "`langchain-moa eval data alpaca_eval`; `eval score --lc-baselines FILE` takes another one"
     )
 
 

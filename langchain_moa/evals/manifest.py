@@ -13,11 +13,19 @@ from langchain_moa.evals.records import write_text
 from langchain_moa.evals.types import Run, RunJudge
 
 MANIFEST: Final = "run.json"
-_PACKAGES: Final = ("langchain-moa", "langchain-core", "langchain-together", "scikit-learn")
+_PACKAGES: Final = (
+    "langchain-moa",
+    "langchain-core",
+    "langchain-together",
+    "scikit-learn",
+    "numpy",
+    "scipy",
+    "matplotlib",
+)
 
 
 def versions() -> dict[str, str]:
-    """Of Python, and of the packages that shape answers and scores."""
+    """Of Python, and of the packages that shape answers, scores and pictures."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -107,7 +107,7 @@ class RayEngine:
         async for result in self._results(tasks):
             each = asked[result["place"]]
             # the same hash on every machine, whatever its packages
-            yield each, cast("Answer", {**result["answer"], "settings": each.settings})
+            yield each, each.marked(cast("Answer", result["answer"]))
 
     async def judged(
         self, questions: Sequence[tuple[int, Question]]

@@ -28,7 +28,7 @@ from langchain_moa.evals.scores.mt_bench import (
     score_mt_bench,
     score_mt_bench_pairs,
 )
-from langchain_moa.evals.suites import Suite, get_suite
+from langchain_moa.evals.suites import Suite, get_suite, sample
 from langchain_moa.evals.suites.mt_bench import CATEGORIES
 from langchain_moa.evals.types import Row
 from langchain_moa.evals.upstream_types import (
@@ -59,6 +59,7 @@ def score_files(
     data: str | Path | None = None,
     lc_baselines: str | Path | None = None,
     lc_any_size: bool = False,
+    limit: int | None = None,
 ) -> Scores:
     """Score files of judgments, as upstream's tools or `eval judge` write them.
 
@@ -70,6 +71,7 @@ def score_files(
         data: A folder with the suite's files.
         lc_baselines: AlpacaEval: another file of gamed baselines than the official one.
         lc_any_size: AlpacaEval: control the length of a part of the suite, too.
+        limit: Score those rows alone that a run with this limit asks for.
 
     Raises:
         DataFileError: A file is broken, of another suite, or has a row that the suite lacks.
@@ -80,13 +82,14 @@ def score_files(
     if not files:
         msg = "files=[] is empty; name at least one file of judgments."
         raise MoAConfigurationError(msg)
+    kept = None if limit is None else _sampled(kind, data, limit)
     results: Sequence[Result]
     if kind.name == "alpaca_eval":
-        results = _alpaca_eval(kind, files, data, lc_baselines, any_size=lc_any_size)
+        results = _alpaca_eval(kind, files, data, lc_baselines, any_size=lc_any_size, kept=kept)
     elif kind.name == "mt_bench":
-        results = _mt_bench(kind, files, data)
+        results = _mt_bench(kind, files, data, kept)
     elif kind.name in ("flask", "flask_hard"):
-        results = _flask(kind, files, data)
+        results = _flask(kind, files, data, kept)
     else:
         msg = f"suite={suite!r} has no files of judgments; report its run: eval report RUN."
         raise MoAConfigurationError(msg)
@@ -100,10 +103,11 @@ def _alpaca_eval(
     baselines: str | Path | None,
     *,
     any_size: bool,
+    kept: set[str] | None,
 ) -> list[AlpacaEvalScores]:
     read = {path: read_annotations(path) for path in files}
     groups = _grouped(
-        (row for rows in read.values() for row in rows),
+        (row for rows in read.values() for row in rows if _counts(row["instruction"], kept)),
         lambda row: (row["generator_2"], row["annotator"]),
     )
     size = suite.size or 0
@@ -116,7 +120,7 @@ def _alpaca_eval(
     control, reason = None, ""
     if whole or any_size:
         control, reason = _length_control(data, baselines)
-    return [
+    found = [
         score_alpaca_eval(
             rows,
             length_control=control,
@@ -126,6 +130,9 @@ def _alpaca_eval(
         )
         for rows in groups
     ]
+    for scores in found if kept is not None else ():
+        scores["n_missing"] -= size - len(kept or ())
+    return found
 
 
 def _length_control(
@@ -138,7 +145,7 @@ def _length_control(
 
 
 def _mt_bench(
-    suite: Suite, files: Sequence[Path], data: str | Path | None
+    suite: Suite, files: Sequence[Path], data: str | Path | None, kept: set[str] | None
 ) -> list[MTBenchScores | MTBenchPairs]:
     known = _known(suite, data, fetch=False)
     categories = (
@@ -153,9 +160,12 @@ def _mt_bench(
         else:
             singles += (rows := read_single_judgments(path))
         refuse_unknown(path, "question_id", (row["question_id"] for row in rows), categories)
+    singles = [row for row in singles if _counts(str(row["question_id"]), kept)]
+    pairs = [row for row in pairs if _counts(str(row["question_id"]), kept)]
+    size = len(categories) if kept is None else len(kept)
     return [
         *(
-            score_mt_bench(rows, categories, size=2 * len(categories))
+            score_mt_bench(rows, categories, size=2 * size)
             for rows in _grouped(singles, lambda row: (row["model"], row["judge"][0]))
         ),
         *(
@@ -175,7 +185,9 @@ def _usual_categories() -> dict[int, str]:
     }
 
 
-def _flask(suite: Suite, files: Sequence[Path], data: str | Path | None) -> list[FlaskScores]:
+def _flask(
+    suite: Suite, files: Sequence[Path], data: str | Path | None, kept: set[str] | None
+) -> list[FlaskScores]:
     rows = _known(suite, data, fetch=False)
     known = {int(row["id"]) for row in rows} if rows else set(range(1, (suite.size or 0) + 1))
     stems = Counter(path.stem for path in files)
@@ -184,16 +196,42 @@ def _flask(suite: Suite, files: Sequence[Path], data: str | Path | None) -> list
         reviews = read_reviews(path)
         refuse_unknown(path, "idx", (review["idx"] for review in reviews), known)
         name = path.stem if stems[path.stem] == 1 else str(path)
-        named += [(review.get("model", name), review.get("judge"), review) for review in reviews]
+        named += [
+            (review.get("model", name), review.get("judge"), review)
+            for review in reviews
+            if _counts(str(review["idx"]), kept)
+        ]
     return [
         score_flask(
             [review for _, _, review in group],
             model=group[0][0],
             judge=group[0][1],
-            size=len(known),
+            size=len(known if kept is None else kept),
         )
         for group in _grouped(named, lambda item: item[:2])
     ]
+
+
+def _sampled(suite: Suite, data: str | Path | None, limit: int) -> set[str]:
+    """What tells the rows that a limit leaves: their ids; AlpacaEval's instructions.
+
+    Raises:
+        MoAConfigurationError: The suite's rows are not at hand.
+    """
+    rows = _known(suite, data, fetch=False)
+    if rows is None:
+        msg = (
+            f"limit={limit} needs the rows of {suite.name}, which are not at hand; fetch them with "
+            f"`langchain-moa eval data {suite.name}`, or name their folder with --data."
+        )
+        raise MoAConfigurationError(msg)
+    by_text = suite.name == "alpaca_eval"
+    kept = sample(rows, limit)
+    return {row["messages"][0]["content"] if by_text else row["id"] for row in kept}
+
+
+def _counts(key: str, kept: set[str] | None) -> bool:
+    return kept is None or key in kept
 
 
 def _known(suite: Suite, data: str | Path | None, *, fetch: bool) -> list[Row] | None:

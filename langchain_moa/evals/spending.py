@@ -35,10 +35,12 @@ def paid_for(error: Exception, prices: Prices | None) -> Spent:
     """What a call that failed had taken until then, as far as it is known."""
     proposals: Sequence[Proposal] = getattr(error, "proposals", ())
     costs = [cost_of(p.usage_by_model, prices, p.model) for p in proposals if p.usage_by_model]
+    known = [cost for cost in costs if cost is not None]
+    whole = len(known) == len(costs) and not any(p.unknown for p in proposals)
     total = sum_usage(usage_by_model([p.usage_by_model for p in proposals]).values())
     return {
         "usage": _totals(total) if total else None,
-        "usd": sum(cost for cost in costs if cost is not None) if costs and all(costs) else None,
+        "usd": sum(known) if known and whole else None,
     }
 
 

@@ -81,6 +81,8 @@ class Answer(TypedDict):
     """The name that reports show."""
     settings: str
     """Hash of all that shapes the answer: the mixture or model, its settings, the row's."""
+    first: NotRequired[str]
+    """Of a later turn: the `settings` of the row's first answer, which it hangs on."""
     output: str | None
     """`None` where it failed."""
     error: str | None

@@ -1,5 +1,8 @@
 """Records as the files of upstream's tools have them, so that those tools can read a run.
 
+Of a second judge in the same folder, AlpacaEval's and FLASK's judgments, whose files do not name the
+judge, are in a folder of that judge's name.
+
 | suite | file in the run's folder |
 |---|---|
 | `alpaca_eval` | `annotations.json` (all models), `model_outputs.json` (or, of several models, `model_outputs/<model>.json`) |
@@ -280,14 +283,47 @@ def write_answers(folder: Path, rows: Sequence[Row], answers: Sequence[Answer]) 
     return paths
 
 
+class JudgeFiles:
+    """Where a judge's files of judgments are in a run's folder.
+
+    Args:
+        folder: The run's folder.
+        judges: All judges of the folder, the first one first.
+    """
+
+    def __init__(self, folder: Path, judges: Sequence[str]) -> None:
+        self._folder = folder
+        self._stems = dict(zip(judges, file_stems(judges), strict=True))
+
+    def stem(self, judge: str) -> str:
+        """The judge's name as files are called."""
+        return self._stems.get(judge) or file_stems([judge])[0]
+
+    def beside_others(self, name: str) -> Path:
+        """A file whose name tells the judge."""
+        return self._folder / name
+
+    def own(self, judge: str, name: str) -> Path:
+        """A file whose name does not: the first judge's is in the folder itself."""
+        first = next(iter(self._stems), judge) == judge
+        return self._folder / name if first else self._folder / self.stem(judge) / name
+
+
 def write_judgments(
-    folder: Path,
+    files: JudgeFiles,
     rows: Sequence[Row],
     answers: Sequence[Answer],
     judgments: Sequence[Judgment],
     prompts: Prompts,
 ) -> list[Path]:
-    """Write the judgments in upstream's format; a user's own prompts have none.
+    """Write one judge's judgments in upstream's format; a user's own prompts have none.
+
+    Args:
+        files: Where they are.
+        rows: The rows.
+        answers: What was judged.
+        judgments: The judge's judgments.
+        prompts: What it was told.
 
     Returns:
         The files.
@@ -298,19 +334,23 @@ def write_judgments(
     suite = rows[0]["suite"] if rows else ""
     if not judgments:
         return []
-    judge = file_stems([judgments[0]["judge"]])[0]
+    judge = judgments[0]["judge"]
     if suite == "alpaca_eval":
         found = alpaca_eval_annotations(rows, answers, judgments)
-        return [_list(folder / "annotations.json", found)]
+        return [_list(files.own(judge, "annotations.json"), found)]
     if suite == "mt_bench":
         singles = mt_bench_judgments(rows, judgments, prompts)
         pairs = mt_bench_pairs(rows, judgments, prompts)
-        files = {"single": list[Any](singles), "pair": list[Any](pairs)}
-        return [_lines(folder / f"{judge}_{k}.jsonl", found) for k, found in files.items() if found]
+        kinds = {"single": list[Any](singles), "pair": list[Any](pairs)}
+        return [
+            _lines(files.beside_others(f"{files.stem(judge)}_{kind}.jsonl"), rows_of_kind)
+            for kind, rows_of_kind in kinds.items()
+            if rows_of_kind
+        ]
     reviews = flask_reviews(rows, answers, judgments)
     stems = file_stems(list(reviews))
     return [
-        _lines(folder / f"{stem}_review.jsonl", reviews[model])
+        _lines(files.own(judge, f"{stem}_review.jsonl"), reviews[model])
         for model, stem in zip(reviews, stems, strict=True)
     ]
 

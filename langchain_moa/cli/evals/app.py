@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 import click
 
@@ -11,6 +13,7 @@ _CODES: Final = (
     "Exit codes: 0 done, 2 usage, a bad file, or --yes is missing, 3 rows are left unanswered or "
     "unscored, 130 Ctrl-C."
 )
+Command = TypeVar("Command", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)
 
 data_option = click.option(
@@ -19,7 +22,41 @@ data_option = click.option(
     metavar="DIR",
     help="A folder with files that are there already (or LANGCHAIN_MOA_DATA).",
 )
+_NUMBER: Final = "NUMBER"
+limit_option = click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar=_NUMBER,
+    help="A sample of so many rows that keeps the categories' shares; a larger one holds it.",
+)
+concurrency_option = click.option(
+    "--concurrency",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    metavar=_NUMBER,
+    help="Rows at the same time.",
+)
+estimate_option = click.option(
+    "--estimate", "only_estimate", is_flag=True, help="Tell what it takes, and end."
+)
+yes_option = click.option("--yes", "-y", is_flag=True, help="Begin without asking.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+
+
+def _asks_nobody(command: Command) -> Command:
+    """Give a command the options that all commands have, and that change nothing here."""
+
+    @wraps(command)
+    def run(*args: Any, concurrency: int, only_estimate: bool, yes: bool, **given: Any) -> int:
+        del concurrency, yes
+        if only_estimate:
+            from langchain_moa.cli.evals.show import nothing_asked  # noqa: PLC0415 - imports much
+
+            return nothing_asked(as_json=given["as_json"])
+        return int(command(*args, **given))
+
+    return cast("Command", concurrency_option(estimate_option(yes_option(run))))
 
 
 @click.group("eval", epilog=_CODES)
@@ -62,11 +99,14 @@ def data(names: tuple[str, ...], *, data: Path | None, as_json: bool) -> int:
     help="Control AlpacaEval's length with another file than the official df_gamed.csv.",
 )
 @click.option("--lc-any-size", is_flag=True, help="Control the length below 805 rows, too.")
+@limit_option
+@_asks_nobody
 @json_option
 def score(suite: str, files: tuple[Path, ...], **given: Any) -> int:
     """Score FILE, judgments as upstream's tools or `eval judge` write them.
 
-    It asks nobody anything, and fetches nothing for a part of a suite.
+    It asks nobody anything, and fetches nothing for a part of a suite. The exit code is 3 where a
+    judged row of FILE has no score; rows that FILE lacks, or repeats, are told and leave it at 0.
     """
     from langchain_moa.cli.evals import score as scoring  # noqa: PLC0415 - needs an extra
 
@@ -84,6 +124,8 @@ def score(suite: str, files: tuple[Path, ...], **given: Any) -> int:
     help="Control AlpacaEval's length with another file than the official df_gamed.csv.",
 )
 @click.option("--no-plots", is_flag=True, help="Tables alone.")
+@limit_option
+@_asks_nobody
 @json_option
 def report(runs: tuple[Path, ...], **given: Any) -> int:
     """Write a report of the folders RUN: Markdown, JSON, CSV and pictures."""

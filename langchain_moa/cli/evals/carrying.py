@@ -6,7 +6,7 @@ import asyncio
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.evals.show import Progress, agreed, ended, shown
@@ -16,13 +16,17 @@ from langchain_moa.evals.judges.alpaca_eval import Method
 from langchain_moa.evals.judges.base import Judging
 from langchain_moa.evals.judges.model import Judge
 from langchain_moa.evals.judging import judging_of
-from langchain_moa.evals.running import Listeners, Outcome, Plan, estimated
+from langchain_moa.evals.plans import Outcome, Plan
+from langchain_moa.evals.running import Listeners, estimated
 from langchain_moa.evals.running import run as run_plan
 from langchain_moa.evals.scoring import score_files
 from langchain_moa.evals.suites import Suite
 from langchain_moa.evals.types import Row
 from langchain_moa.evals.uploading import check_key, upload
 from langchain_moa.evals.work import Stop
+
+DEMO: Final = "http://127.0.0.1/v1"
+"""What stands for the demo's address in hashes: its port is another one in each run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +75,12 @@ class CommonOptions:
             tell=say,
         )
 
-    def judge_model(self, like: MoAChatModel | None = None) -> Judge | None:
+    def judge_model(self, like: MoAChatModel | None = None, *, demo: bool = False) -> Judge | None:
         """Who judges.
 
         Args:
             like: The mixture whose keys and prices the judge has.
+            demo: Whether the mixture is the demo's.
 
         Raises:
             MoAConfigurationError: The model is unknown, or its key is missing.
@@ -89,11 +94,14 @@ class CommonOptions:
                 msg = f"--judge-api-key-env: the variable {self.judge_api_key_env} is empty."
                 raise MoAConfigurationError(msg)
         try:
-            return Judge(self.judge, base_url=self.judge_base_url, api_key=key, like=like)
+            judge = Judge(self.judge, base_url=self.judge_base_url, api_key=key, like=like)
         except MoAConfigurationError as error:
             # a judge is built as a mixture's member, which its user knows nothing of
             msg = str(error).replace("reference_models[0]", "judge")
             raise MoAConfigurationError(msg) from None
+        if demo and self.judge_base_url is None:
+            judge.known_as_at(DEMO)
+        return judge
 
 
 def carried_out(plan: Plan, options: CommonOptions) -> int:
@@ -126,7 +134,8 @@ def carried_out(plan: Plan, options: CommonOptions) -> int:
     if options.langsmith is not None:
         for name in upload(options.langsmith, plan.rows, outcome.answers, outcome.judgments):
             say(f"uploaded to LangSmith: {name}")
-    return ended(plan, outcome, _scores(plan, outcome, options.data), as_json=options.as_json)
+    scores = _scores(plan, outcome, options.data)
+    return ended(plan, outcome, scores, data=options.data, as_json=options.as_json)
 
 
 def _run(plan: Plan, judgments: int) -> Outcome:
@@ -143,8 +152,6 @@ def _run(plan: Plan, judgments: int) -> Outcome:
 
 def _scores(plan: Plan, outcome: Outcome, data: Path | None) -> list[Any]:
     """What upstream's files of the run come to."""
-    judged = [path for path in outcome.files if path.parent == plan.folder]
-    files = [path for path in judged if path.name != "model_outputs.json"]
-    if not files or plan.suite.name == "custom":
+    if not outcome.judged or plan.suite.name == "custom":
         return []
-    return list(score_files(plan.suite.name, files, data=data)["results"])
+    return list(score_files(plan.suite.name, outcome.judged, data=data)["results"])

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
 import click
 
-from langchain_moa.cli.evals.app import data_option, evals, json_option
+from langchain_moa.cli.evals.app import (
+    Command,
+    concurrency_option,
+    data_option,
+    estimate_option,
+    evals,
+    json_option,
+    limit_option,
+    yes_option,
+)
 from langchain_moa.cli.options import MixtureOptions, mixture_options
 
 _CODES: Final = (
@@ -20,8 +29,6 @@ _FOLDER: Final = click.Path(file_okay=False, path_type=Path)
 _NUMBER: Final = "NUMBER"
 
 __all__ = ["evals", "judge", "run"]
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _split(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -66,23 +73,11 @@ _JUDGE: Final = (
 )
 _COMMON: Final = (
     data_option,
-    click.option(
-        "--limit",
-        type=click.IntRange(min=1),
-        metavar=_NUMBER,
-        help="A sample of so many rows that keeps the categories' shares.",
-    ),
-    click.option(
-        "--concurrency",
-        type=click.IntRange(min=1),
-        default=8,
-        show_default=True,
-        metavar=_NUMBER,
-        help="Rows at the same time.",
-    ),
+    limit_option,
+    concurrency_option,
     click.option("--retry-failed", is_flag=True, help="Ask again what failed before."),
-    click.option("--estimate", "only_estimate", is_flag=True, help="Tell what it takes, and end."),
-    click.option("--yes", "-y", is_flag=True, help="Begin without asking."),
+    estimate_option,
+    yes_option,
     click.option(
         "--engine",
         type=click.Choice(["local", "ray"]),

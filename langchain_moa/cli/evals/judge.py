@@ -12,8 +12,8 @@ import click
 from langchain_moa.cli.evals.carrying import CommonOptions, carried_out
 from langchain_moa.cli.exits import say
 from langchain_moa.evals.answer_files import read_answer_file
+from langchain_moa.evals.plans import Plan
 from langchain_moa.evals.reading import DataFileError
-from langchain_moa.evals.running import Plan
 from langchain_moa.evals.suites import Suite, get_suite, sample
 from langchain_moa.evals.types import Answer, Row
 

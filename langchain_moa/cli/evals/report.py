@@ -19,6 +19,7 @@ def run(
     data: Path | None,
     lc_baselines: Path | None,
     no_plots: bool,
+    limit: int | None,
     as_json: bool,
 ) -> int:
     """Write a report, and print each run's sentence.
@@ -29,7 +30,9 @@ def run(
     Raises:
         DataFileError: A run's folder is none, or a file is missing or broken.
     """
-    report = write_report(runs, out, data=data, lc_baselines=lc_baselines, pictures=not no_plots)
+    report = write_report(
+        runs, out, data=data, lc_baselines=lc_baselines, limit=limit, pictures=not no_plots
+    )
     if as_json:
         click.echo(json.dumps(report, indent=2, ensure_ascii=False, default=str))
     else:

@@ -10,13 +10,14 @@ from typing import Any
 
 import click
 
-from langchain_moa.cli.evals.carrying import CommonOptions, carried_out
+from langchain_moa.cli.evals.carrying import DEMO, CommonOptions, carried_out
 from langchain_moa.cli.exits import say
 from langchain_moa.cli.mixture import mixture_for
 from langchain_moa.cli.options import MixtureOptions
 from langchain_moa.evals.answering import suite_settings
-from langchain_moa.evals.contestants import Contestant, alone, contestants
-from langchain_moa.evals.running import Plan, overriding
+from langchain_moa.evals.contestants import Contestant, alone, contestants, known_as_at
+from langchain_moa.evals.plans import Plan
+from langchain_moa.evals.running import overriding
 from langchain_moa.evals.suites import Suite, get_suite, sample
 
 
@@ -56,7 +57,7 @@ def run(options: MixtureOptions, suite: str, **given: Any) -> int:
             folder=chosen.out or Path("runs") / Path(found.source).stem,
             contestants=who,
             judging=chosen.judging(found, who[0].name, rows),
-            judge=chosen.judge_model(who[0].model),
+            judge=chosen.judge_model(who[0].model, demo=options.demo),
             settings=overriding(suite_settings, options.temperature, options.max_tokens),
             limit=chosen.limit,
             concurrency=chosen.concurrency,
@@ -86,10 +87,11 @@ def _who(options: MixtureOptions, chosen: RunOptions) -> Iterator[list[Contestan
         return
     with mixture_for(options, asks=not chosen.only_estimate) as llm:
         if chosen.single is None:
-            yield contestants(llm, chosen.against, name=chosen.name or _named(options))
+            found = contestants(llm, chosen.against, name=chosen.name or _named(options))
         else:
             first = alone(chosen.single, chosen.name or "", like=llm)
-            yield contestants(first, chosen.against)
+            found = contestants(first, chosen.against)
+        yield [known_as_at(who, DEMO) for who in found] if options.demo else found
 
 
 def _named(options: MixtureOptions) -> str:

@@ -33,6 +33,7 @@ def run(
     data: Path | None,
     lc_baselines: Path | None,
     lc_any_size: bool,
+    limit: int | None,
     as_json: bool,
 ) -> int:
     """Print the scores of files.
@@ -44,7 +45,12 @@ def run(
         DataFileError: A file is broken, or of another suite.
     """
     scores = score_files(
-        suite, files, data=data, lc_baselines=lc_baselines, lc_any_size=lc_any_size
+        suite,
+        files,
+        data=data,
+        lc_baselines=lc_baselines,
+        lc_any_size=lc_any_size,
+        limit=limit,
     )
     if as_json:
         click.echo(json.dumps(scores, indent=2, ensure_ascii=False, allow_nan=False))
@@ -126,3 +132,5 @@ def _tell(result: AnyMapping) -> None:
         say(f"{result['model']}: rows: {', '.join(parts)}.")
     if result.get("lc_reason"):
         say(f"{result['model']}: no length-controlled win rate: {result['lc_reason']}.")
+        if result["n_missing"]:
+            say("--lc-any-size fits it to a part of the suite, too.")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -20,12 +22,14 @@ from rich.text import Text
 from langchain_moa.cli.board import console
 from langchain_moa.cli.exits import Exit, say
 from langchain_moa.cli.terminal import printable
-from langchain_moa.evals.estimates import Estimate, described
+from langchain_moa.evals.estimates import Estimate, described, estimate
+from langchain_moa.evals.plans import Outcome, Plan
 from langchain_moa.evals.report.summary import Summary, read_run, summaries
-from langchain_moa.evals.running import Outcome, Plan
 from langchain_moa.evals.types import Answer, Judgment
 from langchain_moa.types import AnyDict
 
+_GIVEN: Final = {"tokens": None, "usd": None}
+"""What answers from files took: nobody knows."""
 _REFRESH: Final = 4
 """How often a second the display is drawn anew."""
 
@@ -54,6 +58,13 @@ def agreed(found: Estimate, *, only_estimate: bool, yes: bool, as_json: bool) ->
             say(line)
         click.confirm("Begin?", abort=True, err=True)
     return None
+
+
+def nothing_asked(*, as_json: bool) -> Exit:
+    """Print the estimate of a command that asks nobody anything."""
+    found = estimate(())
+    click.echo(json.dumps(found, indent=2) if as_json else "\n".join(described(found)))
+    return Exit.ANSWER
 
 
 def printable_lines(text: str) -> str:
@@ -171,13 +182,16 @@ def shown(progress: Progress) -> Iterator[None]:
         yield
 
 
-def ended(plan: Plan, found: Outcome, scores: Sequence[Any], *, as_json: bool) -> Exit:
+def ended(
+    plan: Plan, found: Outcome, scores: Sequence[Any], *, data: Path | None, as_json: bool
+) -> Exit:
     """Tell how a run ended, and what came of it.
 
     Args:
         plan: The run.
         found: Its records.
         scores: What upstream's files of it come to.
+        data: The folder with the suites' files that was named.
         as_json: Whether to print JSON.
 
     Returns:
@@ -186,9 +200,8 @@ def ended(plan: Plan, found: Outcome, scores: Sequence[Any], *, as_json: bool) -
     told = _summary(plan) if found.judgments else None
     if told is not None and not as_json:
         click.echo(printable(told.headline))
-        for each in told.comparisons:
-            if not each.best_member:  # that is the headline
-                click.echo(printable(each.sentence))
+        for each in told.comparisons[1:]:  # the first one is the headline
+            click.echo(printable(each.sentence))
     if as_json:
         summary = {
             "suite": plan.suite.name,
@@ -196,7 +209,7 @@ def ended(plan: Plan, found: Outcome, scores: Sequence[Any], *, as_json: bool) -
             "answers": {
                 "total": len(found.answers),
                 "failed": found.unanswered,
-                **_spent(found.answers if plan.contestants else ()),
+                **(_spent(found.answers) if plan.contestants else _GIVEN),
             },
             "judgments": {
                 "total": len(found.judgments),
@@ -218,7 +231,9 @@ def ended(plan: Plan, found: Outcome, scores: Sequence[Any], *, as_json: bool) -
     ):
         if count:
             say(f"{count} of {total} {what}; --retry-failed asks for them again.")
-    say(f"recorded in {plan.folder}; `langchain-moa eval report {plan.folder} --out DIR` reports.")
+    words = ["langchain-moa", "eval", "report", str(plan.folder), "--out", f"{plan.folder}-report"]
+    words += [] if data is None else ["--data", str(data)]
+    say(f"recorded in {plan.folder}; to report: {shlex.join(words)}")
     return Exit.NO_ANSWER if found.unanswered or found.unscored else Exit.ANSWER
 
 

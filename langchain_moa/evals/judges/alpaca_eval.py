@@ -9,16 +9,26 @@ a structured verdict; each judgment says how it was read.
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
-from langchain_moa.evals.judges.base import Answers, Judging, Outcome, Question, Result, outcome
+from langchain_moa.evals.judges.base import (
+    Answers,
+    Effort,
+    Judging,
+    Outcome,
+    Question,
+    Result,
+    outcome,
+)
 from langchain_moa.evals.judges.model import Judge, Said
 from langchain_moa.evals.spending import Spent, added
 from langchain_moa.evals.suites import JudgePrompt
 from langchain_moa.evals.types import JSON, HowRead, Judgment, Row
+from langchain_moa.proposals.fitting import estimated_tokens
 from langchain_moa.types import AnyMapping
 
 Method: TypeAlias = Literal["auto", "logprobs", "samples", "verdict"]
@@ -36,6 +46,9 @@ _VERDICT: Final[AnyMapping] = {
     "required": ["best_model"],
     "additionalProperties": False,
 }
+
+_IN_SCHEMA: Final = Effort(1, 20, estimated_tokens(json.dumps(_VERDICT)))
+"""What a verdict in a schema takes."""
 
 
 def is_switched(instruction: str) -> bool:
@@ -113,8 +126,6 @@ class AlpacaEvalJudging(Judging):
         samples: How often a judge without log-probabilities is asked.
     """
 
-    output_tokens = 1
-
     def __init__(
         self, prompt: JudgePrompt, *, method: Method = "auto", samples: int = SAMPLES
     ) -> None:
@@ -155,6 +166,16 @@ class AlpacaEvalJudging(Judging):
             prompt=self._prompt.sha256,
             known=outcome(None, preference=1.5, read="identical") if same else None,
         )
+
+    @property
+    def effort(self) -> tuple[Effort, Effort]:
+        """One token for each request; a judge of unknown abilities may be asked in every way."""
+        once, sampled, verdict = Effort(1, 1), Effort(self._samples, 1), _IN_SCHEMA
+        ways = {"logprobs": once, "samples": sampled, "verdict": verdict}
+        if self._method != "auto":
+            return ways[self._method], ways[self._method]
+        # no log-probabilities, samples that cannot be read, and a verdict at last
+        return once, Effort(self._samples + 1, verdict.output_tokens, verdict.input_tokens)
 
     @property
     def recipe(self) -> dict[str, JSON]:

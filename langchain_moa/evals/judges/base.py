@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, TypedDict
+from typing import ClassVar, NamedTuple, TypedDict
 
 from langchain_moa.evals.judges.model import Judge, Messages, Said
 from langchain_moa.evals.records import digest
@@ -87,13 +87,25 @@ class Result:
     seconds: float = 0.0
 
 
+class Effort(NamedTuple):
+    """What one question takes, for estimates.
+
+    Attributes:
+        calls: Requests to the judge.
+        output_tokens: About how long each answer is.
+        input_tokens: What each request holds beside the question.
+    """
+
+    calls: int = 1
+    output_tokens: int = 300
+    input_tokens: int = 0
+
+
 class Judging(ABC):
     """A way of judging: which questions are asked, and how their answers are read."""
 
     arguments: ClassVar[AnyMapping] = {}
     """Arguments of each call."""
-    output_tokens: ClassVar[int] = 300
-    """About how long the judge's answers are, for estimates."""
     name: str = ""
     """What takes the judge's place in records, where nobody judges."""
     made_with: Mapping[str, JSON] = {}
@@ -131,6 +143,11 @@ class Judging(ABC):
     def learn(self, judgment: Judgment) -> None:
         """Take an earlier judgment into account: how this judge was read before."""
         del judgment
+
+    @property
+    def effort(self) -> tuple[Effort, Effort]:
+        """What a question takes, as far as it is known: at least, and at most."""
+        return Effort(), Effort()
 
     @property
     def recipe(self) -> dict[str, JSON]:

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.evals.judges.base import Answers, Judging, Question, Result, outcome
 from langchain_moa.evals.judges.model import Judge
+from langchain_moa.evals.reading import DataFileError
 from langchain_moa.evals.records import digest
 from langchain_moa.evals.types import Row
 
@@ -91,17 +92,19 @@ class MetricJudging(Judging):
     Args:
         name: What `get_metric` takes.
         rows: The rows that are scored.
+        source: Their file.
 
     Raises:
-        MoAConfigurationError: There is no such metric, or a row lacks the reference that it needs.
+        MoAConfigurationError: There is no such metric.
+        DataFileError: A row lacks the reference that it needs.
     """
 
-    def __init__(self, name: str, rows: Sequence[Row] = ()) -> None:
+    def __init__(self, name: str, rows: Sequence[Row] = (), *, source: str = "") -> None:
         self._metric = get_metric(name)
         self.name = f"metric:{name}"
         self.wants = self.name
         if name in _NAMED:
-            _check_references(name, rows)
+            _check_references(name, rows, source)
 
     @property
     def prompt(self) -> str:
@@ -148,14 +151,14 @@ def _checked(given: object) -> float:
     raise ValueError(msg)
 
 
-def _check_references(name: str, rows: Sequence[Row]) -> None:
+def _check_references(name: str, rows: Sequence[Row], source: str) -> None:
     for row in rows:
         if not row["references"]:
-            msg = f"row {row['id']!r} has no field 'reference', which metric={name!r} needs."
-            raise MoAConfigurationError(msg)
+            problem = f"row {row['id']!r} has no field 'reference', which metric={name!r} needs."
+            raise DataFileError(source, problem)
         if name == "regex":
             try:
                 re.compile(row["references"][0])
             except re.error as error:
-                msg = f"row {row['id']!r}: field 'reference' is no regular expression: {error}."
-                raise MoAConfigurationError(msg) from None
+                problem = f"row {row['id']!r}: field 'reference' is no regular expression: {error}."
+                raise DataFileError(source, problem) from None

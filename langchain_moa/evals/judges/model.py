@@ -16,7 +16,7 @@ from langchain_moa.accounting.prices import Prices
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.evals.answering import refuse_set_up, why
-from langchain_moa.evals.contestants import Contestant, alone, takes_arguments
+from langchain_moa.evals.contestants import NO_KEY, Contestant, alone, at_address, takes_arguments
 from langchain_moa.evals.spending import Spent, paid_for, spent
 from langchain_moa.evals.types import JSON
 from langchain_moa.messages.reasoning import strip_reasoning
@@ -28,8 +28,6 @@ Messages: TypeAlias = tuple[tuple[str, str], ...]
 Wire: TypeAlias = Literal["openai", "together"]
 """How a provider wants to be asked for log-probabilities."""
 
-NO_KEY: Final = "no-key"
-"""What is sent to an endpoint of one's own, which mostly wants no key."""
 _TOP: Final = 5
 """How many tokens' log-probabilities are asked for, as AlpacaEval's judge does."""
 _TOGETHERS_HOSTS: Final = ("together.ai", "together.xyz")
@@ -113,6 +111,10 @@ class Judge:
         self.fingerprint = str(self.asked.asdict()["fingerprint"])
         self.proven = False
         self._takes_arguments = takes_arguments(self.asked.aggregator)
+
+    def known_as_at(self, address: str) -> None:
+        """Have its judgments found again as if its endpoint were at that address."""
+        self.fingerprint = str(at_address(self.asked, address).asdict()["fingerprint"])
 
     def described(self) -> dict[str, JSON]:
         """The judge for a run's manifest, without keys."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from langchain_moa.evals.comparison import RESAMPLES, Comparison, Estimate, rounded
-from langchain_moa.evals.manifest import judge_of
+from langchain_moa.evals.manifest import judge_of, versions
 from langchain_moa.evals.report.published import published_for
 from langchain_moa.evals.report.summary import Against, Summary
 from langchain_moa.evals.suites.flask import SKILLS
@@ -30,21 +30,25 @@ def report(
     """
     parts = ["# Evaluation", "", *(f"- {summary.headline}" for summary in summaries), ""]
     for summary, scores, names in zip(summaries, official, pictures, strict=True):
-        parts += _section(summary, scores, names)
+        several = len(summaries) > 1
+        parts += _section(summary, scores, names, headline=several)
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _section(summary: Summary, scores: Sequence[AnyMapping], pictures: Sequence[str]) -> list[str]:
+def _section(
+    summary: Summary, scores: Sequence[AnyMapping], pictures: Sequence[str], *, headline: bool
+) -> list[str]:
     by = summary.metric or (f"judged by {summary.judge}" if summary.judge else "not judged")
     name = Path(summary.run["source"]).name
-    parts = [f"## {_escaped(name)}, {_escaped(by)}", "", summary.headline, ""]
+    parts = [f"## {_escaped(name)}, {_escaped(by)}", ""]
+    parts += [summary.headline, ""] if headline else []
     parts += [_picture(name) for name in pictures if name.endswith(".png")]
     parts += _ceiling(summary)
     parts += ["### Models", "", *_models(summary), ""]
     if summary.comparisons:
         parts += [f"### {_escaped(summary.first.name)} against the others", ""]
         parts += [*_comparisons(summary), ""]
-        parts += [f"- {against.sentence}" for against in summary.comparisons]
+        parts += [f"- {against.sentence}" for against in summary.comparisons[1:]]
         parts += [""]
     parts += _official(scores)
     parts += ["### How it was measured", "", *_how(summary), ""]
@@ -228,8 +232,7 @@ def _how(summary: Summary) -> list[str]:
         if judge:
             told = {k: v for k, v in judge["settings"].items() if k != "judges_itself"}
             lines += [f"- Judge's settings: {_settings(told)}"]
-        cost = "cost not known" if summary.judge_usd is None else f"{summary.judge_usd:.4f} USD"
-        lines += [f"- Judging took {summary.judge_tokens:,} tokens, {cost}"]
+        lines += [f"- Judging took {summary.judge_tokens:,} tokens, {_judge_cost(summary)}"]
     if summary.judges_itself:
         names = ", ".join(f"`{name}`" for name in summary.judges_itself)
         lines += [f"- **The judge is also among the models ({names}): it may prefer itself.**"]
@@ -243,7 +246,8 @@ def _how(summary: Summary) -> list[str]:
         f"- `{model['name']}` ({model['role']}): {_settings(model['settings'])}"
         for model in run["models"]
     ]
-    lines += [f"- {name} {version}" for name, version in run["versions"].items()]
+    lines += [f"- Versions of the run: {_versions(run['versions'])}"]
+    lines += [f"- Versions of this report: {_versions(versions())}"]
     return [
         *lines,
         (
@@ -252,6 +256,18 @@ def _how(summary: Summary) -> list[str]:
             "in characters. The best member is chosen on these rows, which is in its favour."
         ),
     ]
+
+
+def _versions(found: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in found.items())
+
+
+def _judge_cost(summary: Summary) -> str:
+    if summary.judge_usd is not None:
+        return f"{summary.judge_usd:.4f} USD"
+    if summary.judge_usd_known is None:
+        return "cost not known"
+    return f"{summary.judge_usd_known:.4f} USD and what judgments without a known price cost"
 
 
 def _settings(settings: AnyMapping) -> str:

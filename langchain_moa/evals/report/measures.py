@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from langchain_moa.evals.parsing import skill_name, skill_score
-from langchain_moa.evals.suites import get_suite
+from langchain_moa.evals.suites import Custom, Suite, get_suite
 from langchain_moa.evals.types import Judgment, Run
 
 Scores = dict[str, dict[str, float]]
@@ -102,6 +102,11 @@ def measure_of(run: Run, judgments: Sequence[Judgment]) -> Measure:
     return _METRIC if is_metric(judgments) else _PAIRS
 
 
+def suite_of(run: Run) -> Suite:
+    """A run's suite; the file of a user's own prompts need not be there any more."""
+    return Custom(source=run["source"]) if run["suite"] == "custom" else get_suite(run["suite"])
+
+
 def is_metric(judgments: Sequence[Judgment]) -> bool:
     """Whether a metric judged, in the place of a model."""
     return any(j["read"] == "metric" or not j["prompt"] for j in judgments)
@@ -122,7 +127,7 @@ def row_scores(run: Run, judgments: Sequence[Judgment]) -> Scores:
         score = _score(judgment, run)
         if score is not None:
             turns[judgment["model"], judgment["row"]].append(score)
-    wanted = get_suite(run["source"]).turns
+    wanted = suite_of(run).turns
     scores: Scores = defaultdict(dict)
     for (model, row), values in turns.items():
         if len(values) == wanted:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from langchain_moa.evals.length_files import load_length_control
+from langchain_moa.evals.report.measures import suite_of
 from langchain_moa.evals.report.summary import Records
 from langchain_moa.evals.scores.alpaca_eval import score_alpaca_eval
 from langchain_moa.evals.scores.flask import score_flask
 from langchain_moa.evals.scores.length_control import LengthControl, NoLengthControlError
 from langchain_moa.evals.scores.mt_bench import score_mt_bench, score_mt_bench_pairs
-from langchain_moa.evals.suites import get_suite
 from langchain_moa.evals.types import Answer, Judgment, Row
 from langchain_moa.evals.upstream import (
     alpaca_eval_annotations,
@@ -42,7 +42,7 @@ def official_scores(
     Raises:
         DataFileError: The suite's files cannot be had.
     """
-    suite = get_suite(records.run["source"])
+    suite = suite_of(records.run)
     judgments = [judgment for judgment in records.judgments if judgment["judge"] == judge]
     if suite.name == "custom" or not judgments:
         return []

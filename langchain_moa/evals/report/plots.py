@@ -34,6 +34,7 @@ _SHORT_SCALE: Final = 2
 _UPRIGHT: Final = 0.1
 """Sine of the angle below which an axis points up or down."""
 _INK: Final = "#1a1a1a"
+_FAINT: Final = "#555555"
 _COLORS: Final = {
     "mixture": "#3f78a8",
     "self-moa": "#a9bcc7",
@@ -313,7 +314,7 @@ def radar(
     Args:
         title: Above the picture.
         names: The axes, clockwise from the top.
-        values: By model, its value on each axis; the first models are drawn.
+        values: By model, its value on each axis; the first ones are drawn, the rest is counted.
         scale: The middle's value and the rim's; the middle goes down where a value is lower.
 
     Returns:
@@ -349,13 +350,15 @@ def radar(
     axes.set_ylim(low, high)
     step = 0.5 if high - low <= _SHORT_SCALE else 1
     axes.set_yticks([low + step * n for n in range(1, 1 + round((high - low) / step))])
+    # matplotlib has no label for the middle
+    axes.text(0, low, f"{low:g}", ha="center", va="center", fontsize="small", color=_FAINT)
     axes.set_xticks(angles, names)
     for angle, label in zip(angles, axes.get_xticklabels(), strict=True):
         side = math.sin(angle)  # beside the rim, never on it
         label.set_horizontalalignment(
             "center" if abs(side) < _UPRIGHT else "left" if side > 0 else "right"
         )
-    axes.tick_params(axis="y", labelsize="small", colors="#555555")
+    axes.tick_params(axis="y", labelsize="small", colors=_FAINT)
     axes.set_rlabel_position(180 / len(names))
     axes.grid(linewidth=0.5, color="#cccccc")
     axes.set_title(title, loc="left", fontsize="medium", color=_INK, pad=18)

@@ -27,6 +27,7 @@ from langchain_moa.evals.report.measures import (
     others_scores,
     pair_scores,
     row_scores,
+    suite_of,
 )
 from langchain_moa.evals.report.tallies import (
     Tally,
@@ -35,6 +36,7 @@ from langchain_moa.evals.report.tallies import (
     lengths_of,
     tally,
 )
+from langchain_moa.evals.suites import sample
 from langchain_moa.evals.types import Answer, Judgment, Run, RunModel
 
 _FEWEST_MEMBERS: Final = 2
@@ -97,9 +99,10 @@ class Summary:
         headline: One plain sentence.
         models: The run's models, the first one first.
         ceiling: What no selection among the members can pass; `None` below two members.
-        comparisons: The first model against the others.
+        comparisons: The first model against the others; the headline tells of the first one.
         judged: When the first and the last judgment were there.
-        judge_usd: What judging cost; `None` where prices are not known.
+        judge_usd: What judging cost; `None` where a judgment's price is not known.
+        judge_usd_known: What those judgments cost whose price is known.
         judge_tokens: Tokens of the judge.
         failed_judgments: Judgments that failed or could not be read.
         how_read: How many judgments were read in which way.
@@ -119,6 +122,7 @@ class Summary:
     comparisons: list[Against]
     judged: tuple[str, str] | None
     judge_usd: float | None
+    judge_usd_known: float | None
     judge_tokens: int
     failed_judgments: int
     how_read: dict[str, int]
@@ -140,8 +144,15 @@ class Records:
     judgments: list[Judgment]
 
 
-def read_run(folder: str | Path) -> Records:
+def read_run(
+    folder: str | Path, *, limit: int | None = None, data: str | Path | None = None
+) -> Records:
     """Read a run's folder: the records that fit its last run, where some were asked otherwise.
+
+    Args:
+        folder: The folder.
+        limit: Read those alone that a run with this limit asks for.
+        data: A folder with the suite's files, which a limit needs.
 
     Raises:
         DataFileError: It is none, or a file of it is broken.
@@ -151,13 +162,15 @@ def read_run(folder: str | Path) -> Records:
     # hashes by the thousand, of no use to who reads a report
     asked, judged = run.pop("asked", None), run.pop("judged", {})
     rows = {row for of_model in (asked or {}).values() for row in of_model}
+    kept = None if limit is None else _kept(run, limit, data)
     settings = {judge: set(found) for judge, found in judged.items()}
 
     def answer_counts(answer: Answer) -> bool:
         if asked is None:
             return True
         wanted = asked.get(answer["model"], {}).get(answer["row"])
-        return wanted is not None and (answer["turn"] > 1 or answer["settings"] == wanted)
+        first = answer["settings"] if answer["turn"] == 1 else answer.get("first", wanted)
+        return wanted is not None and first == wanted
 
     def judgment_counts(judgment: Judgment) -> bool:
         known = settings.get(judgment["judge"], set())
@@ -165,7 +178,16 @@ def read_run(folder: str | Path) -> Records:
 
     answers = read_answers(path, answer_counts) if (path / ANSWERS).is_file() else []
     judgments = read_judgments(path, judgment_counts) if (path / JUDGMENTS).is_file() else []
+    if kept is not None:
+        answers = [answer for answer in answers if answer["row"] in kept]
+        judgments = [judgment for judgment in judgments if judgment["row"] in kept]
+        run |= {"rows": min(run["rows"], len(kept)), "limit": limit}
     return Records(path, run, answers, judgments)
+
+
+def _kept(run: Run, limit: int, data: str | Path | None) -> set[str]:
+    """The rows that a limit leaves of a run's suite."""
+    return {row["id"] for row in sample(suite_of(run).rows(data), limit)}
 
 
 def summaries(records: Records) -> list[Summary]:
@@ -205,12 +227,13 @@ def _summary(records: Records, judge: str | None, judgments: Sequence[Judgment])
         prompt=judgments[0]["prompt"] if judgments else "",
         measure=measure,
         pairwise=pairwise,
-        headline=_headline(first, models[0], comparisons, best, measure),
+        headline=_headline(first, models[0], comparisons, measure),
         models=models,
         ceiling=_ceiling([scores[name] for name in members], measure),
         comparisons=comparisons,
         judged=(times[0], times[-1]) if times else None,
-        judge_usd=usd,
+        judge_usd=usd.whole,
+        judge_usd_known=usd.known,
         judge_tokens=tokens,
         failed_judgments=sum(judgment["read"] is None for judgment in judgments),
         how_read=_counts(judgments),
@@ -301,13 +324,14 @@ def _headline(
     first: str,
     model: ModelSummary,
     comparisons: Sequence[Against],
-    best: str | None,
     measure: Measure,
 ) -> str:
     """The comparison that matters most, in one sentence."""
     if comparisons:
-        text = comparisons[0].sentence
-        return text.replace(f'"{best}"', f'its best member "{best}"', 1) if best else text
+        against = comparisons[0]
+        other = f'"{against.other}"'
+        named = f"its best member {other}" if against.best_member else other
+        return against.sentence.replace(other, named)
     if model.score is None:
         return f'"{first}" has no scored row yet.'
     mean = f"{model.score.mean:.{measure.digits}f}"

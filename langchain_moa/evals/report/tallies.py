@@ -6,6 +6,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from langchain_moa.evals.types import Answer, Judgment
 
@@ -18,7 +19,8 @@ class Tally:
         answers: Answers that came.
         failed: Answers that did not.
         usd: Per answer; `None` where a price is not known.
-        usd_total: Of all answers with a known price, the failed ones' included.
+        usd_total: Of all answers, the failed ones' included; `None` where a price is not known.
+        usd_known: Of those whose price is known.
         seconds: Per answer.
         tokens: Per answer, of all members.
         length: Characters of an answer.
@@ -28,6 +30,7 @@ class Tally:
     failed: int
     usd: float | None
     usd_total: float | None
+    usd_known: float | None
     seconds: float | None
     tokens: float | None
     length: float | None
@@ -37,12 +40,13 @@ def tally(answers: Sequence[Answer]) -> Tally:
     """What the answers of one model took."""
     came = [answer for answer in answers if answer["output"] is not None]
     prices = [answer["usd"] for answer in came]
-    paid = [answer["usd"] for answer in answers if answer["usd"] is not None]
+    paid = total(answer["usd"] for answer in answers)
     return Tally(
         answers=len(came),
         failed=len(answers) - len(came),
         usd=_mean(price for price in prices if price is not None) if None not in prices else None,
-        usd_total=sum(paid) if paid else None,
+        usd_total=paid.whole,
+        usd_known=paid.known,
         # an answer from a file has no time of its own
         seconds=_mean(answer["seconds"] for answer in came if answer["seconds"]),
         tokens=_mean(answer["usage"]["total_tokens"] for answer in came if answer["usage"]),
@@ -50,16 +54,36 @@ def tally(answers: Sequence[Answer]) -> Tally:
     )
 
 
-def judge_cost(judgments: Iterable[Judgment]) -> tuple[float | None, int]:
-    """What the judge took: USD, where its prices are known, and tokens."""
-    usd: list[float] = []
-    tokens = 0
-    for judgment in judgments:
-        if judgment["usd"] is not None:
-            usd.append(judgment["usd"])
-        if judgment["usage"] is not None:
-            tokens += judgment["usage"]["total_tokens"]
-    return (sum(usd) if usd else None), tokens
+class Total(NamedTuple):
+    """Costs added up.
+
+    Attributes:
+        whole: All of them; `None` where one is not known, or there are none.
+        known: Those that are known; `None` where none is.
+    """
+
+    whole: float | None
+    known: float | None
+
+
+def total(costs: Iterable[float | None]) -> Total:
+    """Costs added up, with what is not known kept apart.
+
+    Example:
+        >>> total([1.0, 2.0]), total([1.0, None])
+        (Total(whole=3.0, known=3.0), Total(whole=None, known=1.0))
+    """
+    every = list(costs)
+    known = [usd for usd in every if usd is not None]
+    paid = sum(known) if known else None
+    return Total(paid if len(known) == len(every) else None, paid)
+
+
+def judge_cost(judgments: Sequence[Judgment]) -> tuple[Total, int]:
+    """What the judge took: USD and tokens."""
+    usages = [judgment["usage"] for judgment in judgments]
+    tokens = sum(usage["total_tokens"] for usage in usages if usage is not None)
+    return total(judgment["usd"] for judgment in judgments), tokens
 
 
 def lengths_of(answers: Iterable[Answer]) -> dict[str, dict[str, float]]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from langchain_moa.evals.manifest import versions
 from langchain_moa.evals.reading import DataFileError
 from langchain_moa.evals.records import write_text
 from langchain_moa.evals.report.markdown import report
@@ -22,20 +23,22 @@ from langchain_moa.types import AnyDict, AnyMapping
 
 
 def write_report(
-    runs: Sequence[str | Path],
+    runs: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     data: str | Path | None = None,
     lc_baselines: str | Path | None = None,
+    limit: int | None = None,
     pictures: bool = True,
 ) -> AnyDict:
     """Write a report of runs' folders.
 
     Args:
-        runs: The folders.
+        runs: The folders, or one.
         out: Where to write it; the folder is made if it is not there.
         data: A folder with the suites' files.
         lc_baselines: AlpacaEval: another file of gamed baselines than the official one.
+        limit: Report those rows alone that a run with this limit asks for.
         pictures: Whether to draw pictures.
 
     Returns:
@@ -45,7 +48,8 @@ def write_report(
         DataFileError: A run's folder is none or broken, a suite's file is not to be had, or the
             report cannot be written.
     """
-    read = [read_run(run) for run in runs]
+    given = [runs] if isinstance(runs, str | Path) else runs
+    read = [read_run(run, limit=limit, data=data) for run in given]
     found = [(records, summary) for records in read for summary in summaries(records)]
     official = [
         _in_order(
@@ -65,7 +69,8 @@ def write_report(
         _pictures(summary, scores, folder, stem) if pictures else []
         for summary, scores, stem in zip(sums, official, _stems(sums), strict=True)
     ]
-    whole = {"runs": [_plain(*parts) for parts in zip(sums, official, names, strict=True)]}
+    parts = zip(sums, official, names, strict=True)
+    whole = {"runs": [_plain(*each) for each in parts], "versions": versions()}
     text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False, default=str)
     write_text(folder / "report.json", f"{text}\n")
     write_text(folder / "report.md", report(sums, official, names))
@@ -92,6 +97,7 @@ def _stems(sums: Sequence[Summary]) -> list[str]:
 def _pictures(summary: Summary, scores: Sequence[AnyMapping], folder: Path, stem: str) -> list[str]:
     from langchain_moa.evals.report import plots  # noqa: PLC0415 - needs matplotlib
 
+    shown = _most_telling(summary, scores)
     drawn = {
         "scores": plots.bars(summary),
         "cost": plots.cost(summary),
@@ -100,7 +106,7 @@ def _pictures(summary: Summary, scores: Sequence[AnyMapping], folder: Path, stem
             SKILLS,
             {
                 score["model"]: {name: mean["mean"] for name, mean in score["skills"].items()}
-                for score in scores
+                for score in shown
                 if "skills" in score
             },
             (3, 5),
@@ -110,7 +116,7 @@ def _pictures(summary: Summary, scores: Sequence[AnyMapping], folder: Path, stem
             CATEGORIES,
             {
                 score["model"]: {k: v for k, v in score["categories"].items() if v is not None}
-                for score in scores
+                for score in shown
                 if "categories" in score
             },
             (5, 10),
@@ -126,6 +132,20 @@ def _pictures(summary: Summary, scores: Sequence[AnyMapping], folder: Path, stem
     except OSError as error:
         problem = f"a picture cannot be written: {error.strerror or error}."
         raise DataFileError(folder, problem) from error
+
+
+def _most_telling(summary: Summary, scores: Sequence[AnyMapping]) -> list[AnyMapping]:
+    """Models as a picture has room for them: the first, best member, Self-MoA, then the better."""
+    best = {against.other for against in summary.comparisons if against.best_member}
+    means = {model.name: model.score.mean for model in summary.models if model.score}
+    roles = {model.name: model.role for model in summary.models}
+
+    def rank(score: AnyMapping) -> tuple[bool, bool, bool, float]:
+        name = score["model"]
+        first, own = name == summary.first.name, roles.get(name) == "self-moa"
+        return (not first, name not in best, not own, -means.get(name, 0.0))
+
+    return sorted(scores, key=rank)
 
 
 def _plain(summary: Summary, scores: Sequence[AnyMapping], pictures: Sequence[str]) -> AnyDict:
@@ -157,6 +177,7 @@ def _model_rows(summary: Summary) -> list[AnyDict]:
             "failed": model.tally.failed,
             "usd_per_answer": model.tally.usd,
             "usd_total": model.tally.usd_total,
+            "usd_known": model.tally.usd_known,
             "seconds_per_answer": model.tally.seconds,
             "tokens_per_answer": model.tally.tokens,
             "characters": model.tally.length,

@@ -94,7 +94,7 @@ def score_alpaca_eval(
         "lc_reason": None,
     }
     if len(instructions) < size and not any_size:
-        scores["lc_reason"] = f"{len(instructions)} of {size} rows (--lc-any-size fits it anyway)"
+        scores["lc_reason"] = f"{len(instructions)} of {size} rows, and it is made for all of them"
     elif length_control is None:
         scores["lc_reason"] = no_length_control
     else:

@@ -65,6 +65,8 @@ def get_suite(source: str | Path) -> Suite:
 def sample(rows: Sequence[Row], limit: int | None, *, seed: int = 0) -> list[Row]:
     """So many rows, chosen by chance, with the categories' shares of the whole.
 
+    A larger sample holds every smaller one of the same seed, so that a run goes on from it.
+
     Args:
         rows: All rows.
         limit: How many to keep; `None` keeps all.
@@ -81,14 +83,22 @@ def sample(rows: Sequence[Row], limit: int | None, *, seed: int = 0) -> list[Row
     if limit < 1:
         msg = f"limit={limit} must be 1 or more."
         raise MoAConfigurationError(msg)
-    groups: dict[str, list[int]] = defaultdict(list)
-    for place, row in enumerate(rows):
-        groups[row["category"]].append(place)
-    chance = random.Random(f"{seed}")  # noqa: S311 - no secret
-    shares = {name: limit * len(places) / len(rows) for name, places in groups.items()}
-    counts = {name: int(share) for name, share in shares.items()}
-    left = limit - sum(counts.values())
-    for name in sorted(shares, key=lambda name: (counts[name] - shares[name], name))[:left]:
-        counts[name] += 1
-    kept = {place for name, n in counts.items() for place in chance.sample(groups[name], n)}
+    kept = set(_drawn(rows, seed)[:limit])
     return [row for place, row in enumerate(rows) if place in kept]
+
+
+def _drawn(rows: Sequence[Row], seed: int) -> list[int]:
+    """All rows' places in one order, each beginning of which has the categories' shares.
+
+    In each category rows are drawn by chance. Its row `k` of `n` stands at `(k - 1/2) / n` of the
+    order, so that the beginnings are those of the Webster/Sainte-Laguë method.
+    """
+    groups: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for place, row in enumerate(rows):
+        groups[row["category"]].append((row["id"], place))
+    order: list[tuple[float, str, int]] = []
+    for name, group in groups.items():
+        group.sort()  # by id, so that a file in another order gives the same sample
+        random.Random(f"{seed} {name}").shuffle(group)  # noqa: S311 - no secret
+        order += [((k + 0.5) / len(group), name, place) for k, (_, place) in enumerate(group)]
+    return [place for _, _, place in sorted(order)]

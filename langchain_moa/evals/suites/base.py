@@ -8,11 +8,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from langchain_moa.evals.data import SourceFile, cache_folder, located
 from langchain_moa.evals.types import GenerationSettings, Row
 
 Tell = Callable[[str], None]
+_PINNED: Final = re.compile(
+    r"//[^/]+/(?P<repository>(?:datasets/)?[^/]+/[^/]+)/(?:resolve/)?(?P<commit>[0-9a-f]{40})/"
+)
+"""What a pinned file's address holds, at GitHub and at Hugging Face."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,18 @@ class Suite(ABC):
     turns: int
     licence: str
     files: dict[str, SourceFile]
+
+    @property
+    def pins(self) -> dict[str, str]:
+        """The commits that its files are pinned to, by repository.
+
+        Example:
+            >>> from langchain_moa.evals.suites import get_suite
+            >>> get_suite("mt_bench").pins
+            {'lm-sys/FastChat': '0e6d3e4beaab66f4d3f93db72541a4abab8af28d'}
+        """
+        found = [_PINNED.search(file.url) for file in self.files.values()]
+        return {match["repository"]: match["commit"] for match in found if match}
 
     @abstractmethod
     def rows(self, data: str | Path | None = None, *, tell: Tell | None = None) -> list[Row]:

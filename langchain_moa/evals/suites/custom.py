@@ -14,6 +14,8 @@ from langchain_moa.evals.suites.base import Suite, Tell, row_id
 from langchain_moa.evals.types import JSON, ChatMessage, GenerationSettings, Row
 
 _FIELDS: Final = frozenset({"input", "id", "category", "reference"})
+NO_FILE: Final = "custom"
+"""The source of rows that were given without a file, from Python."""
 _ROLES: Final = ("system", "user", "assistant")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,30 @@ def test_without_a_terminal_and_without_yes_the_estimate_is_all(wire: Wire, comm
     assert not wire.server.requests
 
 
+def test_what_answers_from_a_file_took_nobody_knows(wire: Wire) -> None:
+    path = wire.folder / "m.jsonl"
+    path.write_text('{"question_id": 1, "text": "ours"}\n', "utf-8")
+    ran = wire.judge("flask", "--answers", str(path), "--yes", "--json")
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)
+    assert (found["answers"]["usd"], found["answers"]["tokens"]) == (None, None)
+    assert found["judgments"]["tokens"] > 0
+    # what reports it can be pasted as it is
+    words = shlex.split(ran.err.rpartition("to report: ")[2])
+    assert words[-2:] == ["--data", str(wire.data)]
+    assert wire.cli(*words[1:], "--no-plots").code == 0
+
+
+def test_the_demo_goes_on_though_its_port_is_another_one(cli: Cli, tmp_path: Path) -> None:
+    path, out = own_prompts(tmp_path, reference="scripted"), tmp_path / "run"
+    words = ["eval", "run", str(path), "--demo", "--limit", "1", "--out", str(out)]
+    words += ["--single", "demo/castro-32b", "--metric", "contains", "--json"]
+    assert cli(*words, "--yes").code == 0
+    again = cli(*words)  # asks for nothing, so it does not ask whether to begin
+    assert (again.code, json.loads(again.out)["answers"]["total"]) == (0, 1)
+    assert len(lines(out / "answers.jsonl")) == 1
+
+
 def test_prices_that_are_not_known_are_told(wire: Wire) -> None:
     config = {**CONFIG, "prices": {ALPHA: [1, 2]}, "base_url": wire.server.base_url}
     wire.config.write_text(json.dumps(config), "utf-8")
@@ -205,6 +230,7 @@ def test_own_prompts_by_a_metric_need_no_judge(wire: Wire) -> None:
         ("mt_bench", ["--metric", "exact"], "--judge and --metric contradict each other"),
         ("mt_bensh", [], "Did you mean 'mt_bench'?"),
         ("nothing.jsonl", [], "nothing.jsonl: there is no such file"),
+        ("by metric", ["--metric", "exact"], "prompts.jsonl: row 'q0' has no field 'reference'"),
         ("mt_bench", ["--against", "nosuch:model"], "'nosuch' is no provider"),
         ("mt_bench", ["--judge-api-key-env", "NO_SUCH_VARIABLE"], "NO_SUCH_VARIABLE is empty"),
         ("mt_bench", ["--judge", "openai:judge"], "is for a bare id"),
@@ -215,8 +241,8 @@ def test_own_prompts_by_a_metric_need_no_judge(wire: Wire) -> None:
 def test_wrong_set_ups_are_refused_before_anything_is_asked(
     wire: Wire, suite: str, words: list[str], says: str
 ) -> None:
-    source = own_prompts(wire.folder) if suite == "prompts" else suite
-    ran = wire.run(source, *words, "--yes")
+    source = own_prompts(wire.folder) if suite in ("prompts", "by metric") else suite
+    ran = wire.run(source, *words, "--yes", judge=suite != "by metric")
     assert ran.code == 2
     assert says in ran.err
     assert not wire.server.requests
@@ -279,14 +305,30 @@ def test_a_row_without_an_answer_is_a_counted_gap(wire: Wire) -> None:
     assert len(wire.server.requests_for(AGGREGATOR)) == before + 1
 
 
-def test_another_judge_judges_the_same_answers(wire: Wire) -> None:
-    assert wire.run("flask", "--yes").code == 0
+@pytest.mark.parametrize(
+    ("suite", "first", "second"),
+    [
+        ("alpaca_eval", "annotations.json", "other_judge/annotations.json"),
+        ("mt_bench", "acme_judge_single.jsonl", "other_judge_single.jsonl"),
+        ("flask", "mine_review.jsonl", "other_judge/mine_review.jsonl"),
+    ],
+)
+def test_each_judge_of_a_folder_has_files_of_its_own(
+    wire: Wire, suite: str, first: str, second: str
+) -> None:
+    assert wire.run(suite, "--yes", "--limit", "2").code == 0
     asked = len(wire.server.requests_for(ALPHA))
-    wire.server.models["acme/other"] = ModelBehavior(reply=judges)
-    ran = wire.run("flask", "--judge", "acme/other", "--yes")
+    before = (wire.folder / "run" / first).read_bytes()
+    wire.server.models["other/judge"] = ModelBehavior(reply=judges)
+    ran = wire.run(suite, "--judge", "other/judge", "--yes", "--limit", "2", "--json")
     assert ran.code == 0, ran.err
-    assert len(wire.server.requests_for(ALPHA)) == asked
-    assert {j["judge"] for j in wire.lines("judgments.jsonl")} == {JUDGE, "acme/other"}
+    assert len(wire.server.requests_for(ALPHA)) == asked  # the same answers
+    assert {j["judge"] for j in wire.lines("judgments.jsonl")} == {JUDGE, "other/judge"}
+    assert (wire.folder / "run" / first).read_bytes() == before
+    assert str(wire.folder / "run" / second) in json.loads(ran.out)["files"]
+    assert [row["judge"] for row in json.loads(ran.out)["results"]] == ["other/judge"]
+    assert wire.run(suite, "--yes", "--limit", "2").code == 0  # the first one again: its own files
+    assert (wire.folder / "run" / first).read_bytes() == before
 
 
 def test_a_judge_that_is_a_member_is_warned_of(wire: Wire) -> None:

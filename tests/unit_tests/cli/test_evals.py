@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from langchain_moa.evals.suites import get_suite, sample
 from tests.conftest import Cli
 from tests.evaluations import made_up, recorded
 from tests.unit_tests.evals.judged import annotated, as_lines, as_list, judgment, pair, review
@@ -143,6 +144,53 @@ def test_recorded_scores(cli: Cli) -> None:
     assert {row["lc_baselines"] for row in found} == {"derived_df_gamed_surrogate.csv"}
 
 
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return made_up(tmp_path / "data")
+
+
+@pytest.mark.parametrize("suite", ["alpaca_eval", "mt_bench", "flask"])
+def test_a_limit_scores_the_rows_of_such_a_run(
+    cli: Cli, tmp_path: Path, data: Path, suite: str
+) -> None:
+    rows = get_suite(suite).rows(data)
+    kept = {row["id"] for row in sample(rows, 3)}
+    good = [row["id"] in kept for row in rows]
+    if suite == "alpaca_eval":
+        texts = [{"instruction": row["messages"][0]["content"]} for row in rows]
+        found = [{**a, **t} for a, t in zip(annotated(*(1 + g for g in good)), texts, strict=True)]
+    elif suite == "mt_bench":
+        found = [judgment(int(r["id"]), 1, 9 if g else 1) for r, g in zip(rows, good, strict=True)]
+    else:
+        given = [{"readability": 5 if g else 1} for g in good]
+        found = [review(int(r["id"]), scores) for r, scores in zip(rows, given, strict=True)]
+    path = as_lines(tmp_path / "rows.jsonl", found)
+    words = (suite, path, "--limit", 3)
+    [result] = results(cli, *words, "--data", data, "--concurrency", 2, "--yes")
+    wanted = {
+        "alpaca_eval": {"n_total": 3, "n_missing": 0, "win_rate": 100},
+        "mt_bench": {"n": 3, "n_missing": 3, "average": 9},  # the second turns
+        "flask": {"n": 3, "n_missing": 0},
+    }[suite]
+    assert result.items() >= wanted.items()
+    without = cli("eval", "score", *map(str, words))
+    assert (without.code, f"needs the rows of {suite}" in without.err) == (2, True)
+
+
+def test_what_asks_nobody_takes_nothing(cli: Cli, tmp_path: Path) -> None:
+    for words in (["score", "flask", "no-file"], ["report", "no-run", "--out", str(tmp_path)]):
+        assert "all  0 calls" in cli("eval", *words, "--estimate").out
+        found = json.loads(cli("eval", *words, "--estimate", "--json").out)
+        assert (found["calls"], found["usd"]) == (0, 0)
+
+
+def test_a_part_is_length_controlled_where_that_is_wanted(cli: Cli, tmp_path: Path) -> None:
+    path = as_list(tmp_path / "a.json", annotated(2, 1))
+    assert "--lc-any-size fits it" in cli("eval", "score", "alpaca_eval", str(path)).err
+    [found] = results(cli, "alpaca_eval", path)
+    assert "--" not in found["lc_reason"]  # other commands have no such option
+
+
 def test_suites(cli: Cli, tmp_path: Path, own_cache: Path) -> None:
     ran = cli("eval", "suites")
     assert ran.code == 0
@@ -185,7 +233,7 @@ def test_recorded_data_are_the_pinned_files(cli: Cli) -> None:
     assert "without the length-controlled win rate: " in ran.err
 
 
-def metric_run(folder: Path, *, failed: bool) -> Path:
+def metric_run(folder: Path, *, failed: bool, **fields: Any) -> Path:
     rows = [str(n) for n in range(8)]
     answers = [answer(row, name) for row in rows for name, _ in ROLES]
     if failed:
@@ -195,7 +243,7 @@ def metric_run(folder: Path, *, failed: bool) -> Path:
         for row in rows
         for name, _ in ROLES
     ]
-    return run_folder(folder, answers, judgments, metric="metric:exact", judge=None)
+    return run_folder(folder, answers, judgments, metric="metric:exact", judge=None, **fields)
 
 
 def test_reports(cli: Cli, tmp_path: Path) -> None:
@@ -207,6 +255,13 @@ def test_reports(cli: Cli, tmp_path: Path) -> None:
     assert ran.err == f"Written to {out / 'report.md'}.\n"
     ran = cli("eval", "report", str(folder), "--out", str(out), "--no-plots", "--json")
     assert json.loads(ran.out) == json.loads((out / "report.json").read_text("utf-8"))
+    prompts = as_lines(
+        tmp_path / "prompts.jsonl", [{"id": f"{n}", "input": f"{n}?"} for n in range(20)]
+    )
+    folder = metric_run(tmp_path / "run", failed=False, source=str(prompts))
+    words = ("--out", str(out), "--no-plots", "--json", "--limit", "3")
+    [run] = json.loads(cli("eval", "report", str(folder), *words).out)["runs"]
+    assert (run["run"]["rows"], run["run"]["limit"], run["models"][0]["score"]["n"]) == (3, 3, 3)
     failed = metric_run(tmp_path / "failed", failed=True)
     assert cli("eval", "report", str(failed), "--out", str(out), "--no-plots").code == 3
     ran = cli("eval", "report", str(tmp_path), "--out", str(out))

@@ -11,9 +11,9 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableLambda
 
 from langchain_moa import MoAChatModel
-from langchain_moa.evals.answering import answer
 from langchain_moa.evals.contestants import alone
 from langchain_moa.evals.records import read_answers
+from langchain_moa.evals.steps import answer
 from langchain_moa.evals.types import Answer, GenerationSettings, Row
 from langchain_moa.testing import ScriptedChatModel
 from tests.evaluations import lines, row

@@ -26,7 +26,8 @@ from langchain_moa.evals.judges.alpaca_eval import (
 from langchain_moa.evals.judges.metrics import MetricJudging, get_metric
 from langchain_moa.evals.judges.model import Judge, judges_itself
 from langchain_moa.evals.judges.pairwise import PairwiseJudging
-from langchain_moa.evals.judging import judge, judging_of
+from langchain_moa.evals.judging import judging_of
+from langchain_moa.evals.steps import judge
 from langchain_moa.evals.suites import get_suite
 from langchain_moa.evals.types import Judgment
 from langchain_moa.testing import ScriptedChatModel

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import platform
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
@@ -194,7 +195,29 @@ def test_a_price_that_is_not_known_is_no_price(tmp_path: Path) -> None:
     answers = [answer("1", MIXTURE), answer("2", MIXTURE, usd=None), answer("3", MIXTURE, None)]
     tally = only(run_folder(tmp_path, answers, [], models=ROLES[:1])).first.tally
     assert (tally.usd, tally.answers, tally.failed) == (None, 2, 1)
-    assert tally.usd_total == pytest.approx(0.06)
+    assert tally.usd_total is None
+    assert tally.usd_known == pytest.approx(0.06)
+
+
+@pytest.mark.parametrize(
+    ("prices", "whole", "told"),
+    [
+        ([0.25, 0.5], 0.75, "Judging took 202 tokens, 0.7500 USD"),
+        ([0.25, None], None, "0.2500 USD and what judgments without a known price cost"),
+        ([None, None], None, "Judging took 202 tokens, cost not known"),
+    ],
+)
+def test_a_judges_cost_is_whole_or_told_to_be_a_part(
+    tmp_path: Path, prices: list[float | None], whole: float | None, told: str
+) -> None:
+    answers = [answer(row, MIXTURE) for row in ("1", "2")]
+    judgments = [
+        judged(row, MIXTURE, score=1.0, usd=usd) for row, usd in zip("12", prices, strict=True)
+    ]
+    folder = run_folder(tmp_path / "run", answers, judgments, models=ROLES[:1])
+    [run] = write_report(folder, tmp_path / "out", pictures=False)["runs"]
+    assert run["judge_usd"] == whole
+    assert told in (tmp_path / "out/report.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("suite", ["alpaca_eval", "mt_bench", "flask", "flask_hard"])
@@ -228,6 +251,49 @@ def test_reports_of_suites(tmp_path: Path, suite: str) -> None:
         assert theirs.startswith(published()[suite]["judge"])
     assert "GPT-4o" not in ours
     assert MIXTURE not in theirs.replace("arxiv", "")
+
+
+def test_a_radar_draws_the_models_that_matter_though_there_are_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [MIXTURE, *(f"acme/m{n}" for n in range(7)), SELF]
+    roles = [(name, {MIXTURE: "mixture", SELF: "self-moa"}.get(name, "member")) for name in names]
+    data = made_up(tmp_path / "data")
+    rows = [row["id"] for row in get_suite("flask").rows(data)]
+    answers = [answer(row, name, suite="flask") for row in rows for name in names]
+    ratings = dict(zip(names, (1, 2, 2, 3, 2, 3, 2, 5, 1), strict=True))
+    judgments = [
+        judged(row, name, suite="flask", scores={"readability": ratings[name]})
+        for row in rows
+        for name in names
+    ]
+    folder = run_folder(tmp_path / "run", answers, judgments, suite="flask", models=roles)
+    drawn: list[list[str]] = []
+
+    def radar(_: str, __: object, values: dict[str, object], ___: object) -> None:
+        drawn.append(list(values))
+
+    monkeypatch.setattr(plots, "radar", radar)
+    write_report(folder, tmp_path / "out", data=data)
+    assert drawn[0][:5] == [MIXTURE, "acme/m6", SELF, "acme/m2", "acme/m4"]
+
+
+def test_a_report_names_what_it_was_made_with(tmp_path: Path) -> None:
+    report = write_report(metric_run(tmp_path / "run"), tmp_path / "out", pictures=False)
+    assert report["versions"].keys() >= {"numpy", "scipy", "matplotlib", "scikit-learn", "python"}
+    text = (tmp_path / "out/report.md").read_text("utf-8")
+    assert f"- Versions of this report: python {platform.python_version()}, langchain-moa" in text
+
+
+def test_each_sentence_is_told_once(tmp_path: Path) -> None:
+    """With a best member, and without one."""
+    for place, models in enumerate((ROLES, [ROLES[0], ROLES[3]])):
+        folder = metric_run(tmp_path / f"{place}", models=models)
+        [run] = write_report(folder, tmp_path / "out", pictures=False)["runs"]
+        text = (tmp_path / "out/report.md").read_text("utf-8")
+        told = [run["headline"], *(a["sentence"] for a in run["comparisons"][1:])]
+        assert [text.count(sentence) for sentence in told] == [1] * len(told)
+        assert text.count("is better than") + text.count("told apart with") == len(told)
 
 
 def opened(path: Path) -> tuple[int, int]:
@@ -332,7 +398,10 @@ def test_radars() -> None:
     first, second = (np.asarray(line.get_ydata()).tolist() for line in axes.lines[:2])
     assert (first[0], first[-1], sum(map(math.isnan, first))) == (1.5, 1.5, 11)
     assert second == [3.5] * 13
-    assert [text.get_text() for text in axes.texts] == ["3 more in the table"]
+    assert [text.get_text() for text in axes.texts] == [
+        "1",  # the middle
+        "3 more in the table",
+    ]
 
 
 def test_labels_of_points_do_not_overlap(tmp_path: Path) -> None:

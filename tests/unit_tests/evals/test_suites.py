@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -215,6 +216,9 @@ def test_samples_keep_the_categories_shares() -> None:
     places = [rows.index(r) for r in kept]
     assert places == sorted(places)
     assert [len(sample(rows, n)) for n in (1, 7, 99, 100, 1000)] == [1, 7, 99, 100, 100]
+    samples = [{r["id"] for r in sample(rows, n)} for n in range(1, 101)]
+    assert all(one < other for one, other in pairwise(samples))  # a larger run goes on
+    assert {r["id"] for r in sample(rows[::-1], 10)} == {r["id"] for r in kept}
     assert sample(rows, None) == rows
     with pytest.raises(MoAConfigurationError, match="limit=0"):
         sample(rows, 0)

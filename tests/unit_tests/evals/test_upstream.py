@@ -18,6 +18,7 @@ from langchain_moa.evals.recorded import (
 from langchain_moa.evals.suites import get_suite
 from langchain_moa.evals.types import Answer, Judgment, Row
 from langchain_moa.evals.upstream import (
+    JudgeFiles,
     alpaca_eval_annotations,
     file_stems,
     flask_reviews,
@@ -145,7 +146,7 @@ def test_what_is_written_can_be_read_as_upstreams(name: str, data: Path, tmp_pat
     assert len(again) == len(answers) - suite.turns
     judgments = [judged(row, "a/m", preference=2.0, score=5.0, scores={"x": 1}) for row in rows]
     judgments += [judged(row, "a/m", baseline="a:m", verdict="tie") for row in rows]
-    for path in write_judgments(tmp_path, rows, answers, judgments, {}):
+    for path in write_judgments(JudgeFiles(tmp_path, ["acme/judge"]), rows, answers, judgments, {}):
         assert READERS[path.name](path)
 
 
@@ -178,5 +179,7 @@ def test_names_are_files_of_the_folder_and_never_each_others(
 def test_a_users_own_prompts_have_no_upstream(tmp_path: Path) -> None:
     own = Row(suite="custom", id="1", messages=[], follow_ups=[], category="", references=[])
     assert not write_answers(tmp_path, [own], [given(own, "m", "x")])
-    assert not write_judgments(tmp_path, [own], [], [judged(own, "m")], {})
+    assert not write_judgments(
+        JudgeFiles(tmp_path, ["acme/judge"]), [own], [], [judged(own, "m")], {}
+    )
     assert not list(tmp_path.glob("*.json*"))
