@@ -70,7 +70,9 @@ class Gate:
 
     def open(self, reason: str, grace: float = 0.0) -> None:
         """Go on, `grace` seconds from now; the earliest time and its reason count."""
-        at = monotonic() + grace
+        self._open_at(monotonic() + grace, reason)
+
+    def _open_at(self, at: float, reason: str) -> None:
         with self._lock:
             if at >= self.cut_at:
                 return
@@ -86,5 +88,6 @@ class Gate:
         if self.members - self._lost < self.needed:
             self.open(f"{self.needed} usable proposals could no longer be reached")
         if self._kept is not None and self._usable >= self.needed:
-            at, reason = self._kept
-            self.open(reason, max(0.0, at - monotonic()))
+            # not by way of seconds from now, which are never quite the same ones: each proposal
+            # would wake all that wait
+            self._open_at(*self._kept)

@@ -85,6 +85,18 @@ def test_time_is_kept_only_from_a_layer_with_enough_proposals() -> None:
     assert alone.cut_at <= monotonic()
 
 
+def test_who_waits_is_woken_once_for_a_time_that_stays() -> None:
+    """Each proposal would else wake all the others: work that grows with their square."""
+    gate = Gate(members=100, needed=1)
+    gate.keep_time(monotonic() + 60.0, "for others")
+    gate.count(usable=True)
+    at, signal = gate.cut_at, gate.signal
+    for _ in range(98):
+        gate.count(usable=True)
+    assert (gate.cut_at, gate.signal) == (at, signal)
+    assert not signal.done()
+
+
 def test_who_waits_is_told_each_time_that_the_end_comes_earlier() -> None:
     gate = Gate(3, quorum=2, grace=10.0, needed=1)
     gate.keep_time(monotonic() + 60.0, "for others")
