@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     )
     from langchain_moa.graph import create_moa_graph
     from langchain_moa.reliability.breaker import CircuitBreaker
+    from langchain_moa.strategies.analysis import Analysis
     from langchain_moa.types import MoARecord, Proposal, ProposalRecord
 
 _HOMES = {
     "AggregationError": "errors",
+    "Analysis": "strategies.analysis",
     "BudgetExceededError": "errors",
     "ChatMoA": "chat_models",
     "CircuitBreaker": "reliability.breaker",
@@ -39,6 +41,7 @@ _HOMES = {
 
 __all__ = [
     "AggregationError",
+    "Analysis",
     "BudgetExceededError",
     "ChatMoA",
     "CircuitBreaker",

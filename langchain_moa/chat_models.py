@@ -22,6 +22,7 @@ from typing_extensions import override
 from langchain_moa.accounting.usage import without_usage
 from langchain_moa.config.build import build_mixture
 from langchain_moa.config.copies import copied_fields, pickled_form
+from langchain_moa.config.lineup import MEMBER_FIELDS
 from langchain_moa.config.settings import ARGUMENTS, SETTING_NAMES, MixtureSettings
 from langchain_moa.engine.layer import CompiledGraph
 from langchain_moa.engine.reading import profile_of
@@ -162,7 +163,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
     def _mixture_of(
         self, settings: Callable[..., MixtureSettings], values: tuple[object, ...]
     ) -> Mixture:
-        for field in ("reference_models", "aggregator", "fallbacks"):
+        for field in MEMBER_FIELDS:
             if holds(getattr(self, field), self):
                 msg = f"{field} holds the mixture itself; give another model, or a copy of it."
                 raise MoAConfigurationError(msg)
@@ -445,6 +446,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
             "layers": mixture.layers,
             "reference_models": [[m.model for m in layer] for layer in mixture.proposers],
             "aggregator": mixture.aggregator.model,
+            "strategy": mixture.settings.strategy,
             "fingerprint": mixture.fingerprint,
             **mixture.final_arguments,
             # the only thing about a binding that its call arguments do not tell

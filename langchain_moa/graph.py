@@ -41,14 +41,17 @@ from langchain_moa.engine.call import (
     own_proposals,
     require_enough,
 )
+from langchain_moa.engine.consulting import Consulting
 from langchain_moa.engine.drawing import drawn
 from langchain_moa.engine.layer import CompiledGraph, Node, layer_graph, shape_of
 from langchain_moa.engine.reading import require_supported
 from langchain_moa.engine.request import require_no_recursion
 from langchain_moa.members.member import Member
+from langchain_moa.members.runnables import model_and_arguments
 from langchain_moa.mixture import Mixture
 from langchain_moa.proposals.fan_out import fans_out
-from langchain_moa.tracing.callbacks import aggregator_config
+from langchain_moa.strategies.base import NO_FINDINGS, Findings, Strategy
+from langchain_moa.tracing.callbacks import aggregator_config, proposer_config
 from langchain_moa.tracing.progress import Progress
 from langchain_moa.tracing.redaction import without_variables
 from langchain_moa.types import AnyDict, AnyRunnable, FanOutDecision
@@ -103,6 +106,7 @@ class MoAState(MoAInput, total=False):
 
     moa_proposals: Annotated[dict[str, AnyDict], operator.or_]
     moa_fan_out: FanOutDecision
+    moa_findings: AnyDict
 
 
 _P = ParamSpec("_P")
@@ -198,8 +202,14 @@ def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
         if before is not None:
             graph.add_edge(before, node)
         before = node
+    last = f"{_LAYER}{mixture.layers - 1}"
+    if mixture.strategy is not None and mixture.adviser is not None:
+        role = mixture.strategy.role
+        graph.add_node(role, _adviser_node(mixture, mixture.strategy, mixture.adviser))
+        graph.add_edge(last, role)
+        last = role
     graph.add_node(AGGREGATOR_NODE, _aggregator_node(mixture))
-    graph.add_edge(f"{_LAYER}{mixture.layers - 1}", AGGREGATOR_NODE)
+    graph.add_edge(last, AGGREGATOR_NODE)
     graph.add_edge(AGGREGATOR_NODE, END)
     return graph.compile(name=name)
 
@@ -302,6 +312,29 @@ def _node_call(mixture: Mixture, config: RunnableConfig) -> CallInProgress:
     return CallInProgress(mixture, progress)
 
 
+def _adviser_node(mixture: Mixture, strategy: Strategy, adviser: Member) -> Node:
+    layers = mixture.layers
+
+    def start(state: Any, config: RunnableConfig) -> Consulting:
+        return Consulting(
+            call=_node_call(mixture, config),
+            strategy=strategy,
+            adviser=adviser,
+            messages=state["messages"],
+            proposals=own_proposals(mixture, state.get("moa_proposals", {})),
+            config=proposer_config(config, layer=layers, index=0, tokens=False, role=strategy.role),
+            arguments=model_and_arguments(mixture.aggregator.runnable)[1],
+        )
+
+    def run(state: Any, config: RunnableConfig) -> AnyDict:
+        return {"moa_findings": start(state, config).invoke().to_state()}
+
+    async def arun(state: object, config: RunnableConfig) -> AnyDict:
+        return {"moa_findings": (await start(state, config).ainvoke()).to_state()}
+
+    return Node(strategy.role, run, arun)
+
+
 def _aggregator_node(mixture: Mixture) -> Node:
     called = {
         (member, in_thread): mixture.aggregating(member, {}, in_thread=in_thread)
@@ -315,11 +348,12 @@ def _aggregator_node(mixture: Mixture) -> Node:
     def start(state: Any, config: RunnableConfig) -> FinalCall:
         call = _node_call(mixture, config)
         proposals = own_proposals(mixture, state.get("moa_proposals", {}))
+        findings = Findings.from_state(state.get("moa_findings"))
         if _may_skip_layers(mixture) and state.get("moa_fan_out") == "alone":
-            call.fan_out, proposals = "alone", []
+            call.fan_out, proposals, findings = "alone", [], NO_FINDINGS
         require_enough(call, [p for p in proposals if p.layer == mixture.layers - 1], proposals)
         own = aggregator_config(config, mixture.layers)
-        return FinalCall(call, state["messages"], proposals, own, aggregating)
+        return FinalCall(call, state["messages"], proposals, own, aggregating, findings)
 
     def run(state: Any, config: RunnableConfig) -> AnyDict:
         return {"messages": [start(state, config).invoke()]}

@@ -29,6 +29,9 @@ from langchain_moa.reliability.breaker import Breaker, shared_breaker
 from langchain_moa.reliability.policy import Policy
 from langchain_moa.reliability.settings import ReliabilitySettings
 from langchain_moa.reliability.slots import MemberSlots, Slots
+from langchain_moa.strategies.base import Strategy
+from langchain_moa.strategies.known import CONSULTING
+from langchain_moa.strategies.settings import StrategySettings
 from langchain_moa.tracing.redaction import Redaction
 from langchain_moa.tracing.settings import TracingSettings
 from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable
@@ -42,7 +45,8 @@ _OF_ASKING: Final = frozenset({"fan_out", "reuse_proposals"})
 """Settings that say when reference models are asked."""
 _OF_NO_ANSWER: Final = frozenset(
     {
-        *("proposer_timeout", "aggregator_timeout", "layer_timeout", "timeout", "hedge_after"),
+        *("proposer_timeout", "aggregator_timeout", "analyst_timeout", "layer_timeout", "timeout"),
+        "hedge_after",
         *("max_retries", "circuit_breaker", "max_concurrency", "member_concurrency", "sequential"),
         *("stream_proposals", "stream_requests", "on_progress"),
     }
@@ -53,6 +57,7 @@ _OF_NO_ANSWER: Final = frozenset(
 class Settings(
     AnswerSettings,
     ProposalSettings,
+    StrategySettings,
     ReliabilitySettings,
     AccountingSettings,
     AgentSettings,
@@ -70,11 +75,19 @@ class Mixture:
         proposers: The reference models, one tuple per proposer layer.
         aggregator: The model of the last layer.
         settings: Everything else that the user said.
+        adviser: Who is consulted between the last layer and the answer, the analyst or the judge;
+            `None` for nobody. What it is to answer in is bound to it.
     """
 
     proposers: tuple[tuple[Member, ...], ...]
     aggregator: Member
     settings: Settings = field(repr=False)
+    adviser: Member | None = None
+
+    @property
+    def strategy(self) -> Strategy | None:
+        """Who is consulted before the answer and how; `None` where nobody is."""
+        return CONSULTING.get(self.settings.strategy)
 
     @cached_property
     def policy(self) -> Policy:
@@ -126,12 +139,14 @@ class Mixture:
 
     @cached_property
     def members(self) -> list[Member]:
-        """Everybody who may be asked: proposers, the aggregator, and all fallbacks."""
+        """Everybody who may be asked: proposers, analyst or judge, aggregator, all fallbacks."""
         return [candidate for member in self._firsts for candidate in member.candidates]
 
     @property
     def _firsts(self) -> list[Member]:
-        return [*(member for layer in self.proposers for member in layer), self.aggregator]
+        consulted = [] if self.adviser is None else [self.adviser]
+        proposers = [member for layer in self.proposers for member in layer]
+        return [*proposers, *consulted, self.aggregator]
 
     @cached_property
     def stand_ins(self) -> dict[Member, str]:
@@ -169,6 +184,7 @@ class Mixture:
             [
                 [[[c.runnable for c in m.candidates] for m in layer] for layer in self.proposers],
                 [candidate.runnable for candidate in self.aggregator.candidates],
+                [one.runnable for one in (self.adviser.candidates if self.adviser else ())],
                 {**shaping, "aggregator_prompt": self.prompt},
             ]
         )
@@ -216,6 +232,16 @@ class Mixture:
         if in_thread:
             runnable = member.limited(runnable, self.policy.longest_answer)
         return with_arguments(runnable, {**self.final_arguments, **arguments})
+
+    def consulting(self, member: Member, *, in_thread: bool = False) -> AnyRunnable:
+        """What is called when the analyst or the judge is asked.
+
+        Args:
+            member: The one that is asked, or a fallback.
+            in_thread: Whether it is called in a thread, where only its client can end a request.
+        """
+        limit = min(self.policy.analyst_timeout, self.policy.timeout)
+        return member.limited(member.quiet, limit) if in_thread else member.quiet
 
     def limits(self, member: Member) -> list[Slots]:
         """The limits of simultaneous calls that a call of a member falls under."""

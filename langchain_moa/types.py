@@ -60,8 +60,52 @@ Placement = Literal["user", "system"]
 """Where proposals are put: with the last user turn, or in the system message."""
 
 
-Role = Literal["proposer", "aggregator"]
+Role = Literal["proposer", "analyst", "judge", "aggregator"]
 """What a member does in a call."""
+
+StrategyName = Literal["synthesize", "compare", "select"]
+"""How proposals become the answer."""
+
+Stage = Literal["proposer", "check", "analyst", "judge", "aggregator"]
+"""Where in a call something went wrong."""
+
+Reason = Literal[
+    "rate_limited",
+    "invalid_json",
+    "schema_mismatch",
+    "empty",
+    "timed_out",
+    "upstream_error",
+    "over_budget",
+    "unavailable",
+    "filtered",
+    "cut",
+    "outlier",
+    "degraded",
+    "tools_bound",
+    "no_proposals",
+    "not_in_schema",
+    "none_passed",
+    "check_failed",
+    "invalid_number",
+    "tie",
+]
+"""Why an answer is degraded.
+
+Of a member that was asked, `rate_limited`: its provider had it wait. `invalid_json`: its answer was
+no JSON. `schema_mismatch`: it was JSON, but not in the schema. `empty`: it held nothing, or nothing
+but reasoning. `timed_out`: it came too late. `upstream_error`: any other failure. `filtered`: the
+model refused, or a filter did. `degraded`: it is a mixture, and its own answer was degraded.
+
+Of one that was not asked, or not read, `over_budget`: the call's budget did not admit it.
+`unavailable`: its circuit breaker is open, or it does not take the conversation. `cut`: the layer
+went on without it. `outlier`: the proposal filter left it out.
+
+Of a strategy, `tools_bound`: tools are bound, so that the answer must be an aggregator's.
+`no_proposals`: there was none to read. `not_in_schema`: none is in the schema that is asked for.
+`none_passed`: the check accepted none. `check_failed`: the check accepted none, and raised an
+error. `invalid_number`: the judge named a proposal that there is not. `tie`: it could not decide.
+"""
 
 EventName = Literal[
     "call_started",
@@ -208,6 +252,90 @@ class VoteRecord(TypedDict):
     fields: dict[str, FieldVote]
 
 
+class DegradedReason(TypedDict):
+    """One reason why an answer is degraded."""
+
+    stage: Stage
+    reason: Reason
+
+
+class StanceRecord(TypedDict):
+    """What one member says in a contradiction."""
+
+    model: str
+    stance: str
+
+
+class ContradictionRecord(TypedDict):
+    """What members disagree on."""
+
+    topic: str
+    stances: list[StanceRecord]
+
+
+class CoverageRecord(TypedDict):
+    """What some members cover."""
+
+    models: list[str]
+    point: str
+
+
+class InsightRecord(TypedDict):
+    """What one member alone saw."""
+
+    model: str
+    insight: str
+
+
+class AnalysisRecord(TypedDict):
+    """The comparison of the proposals in `response_metadata["moa"]["analysis"]`.
+
+    Members are named as the record's `model`; of equal names in a layer the second is `"name#2"`.
+    `Analysis.model_validate` makes an object of it, which renders it.
+    """
+
+    consensus: list[str]
+    contradictions: list[ContradictionRecord]
+    partial_coverage: list[CoverageRecord]
+    unique_insights: list[InsightRecord]
+    blind_spots: list[str]
+
+
+class SelectionRecord(TypedDict):
+    """Which proposal is the answer, word for word, with `strategy="select"`."""
+
+    layer: int
+    index: int
+    model: str
+    """Name that its author was asked for by."""
+    by: Literal["judge", "check"]
+    """Who chose it; `check` where one proposal alone passed."""
+    reason: str
+    """Why, in the judge's words."""
+
+
+class ConsultedRecord(TypedDict):
+    """The call of the analyst or the judge in `response_metadata["moa"]["consulted"]`."""
+
+    role: Role
+    model: str
+    model_name: str | None
+    status: Literal["ok", "cached", "failed"]
+    error: str | None
+    """Why it gave nothing, or why those asked before gave nothing."""
+    seconds: float
+    attempts: int
+    """Requests that were made: retries, hedges and fallbacks are counted."""
+    usage: UsageMetadata | None
+    """Tokens of all its requests; `None` where none are known."""
+    cost: float | None
+    """USD of these; `None` where no price is known."""
+    left_out: list[str]
+    """What it did not get, as above."""
+    dropped: int
+    """How often it named a proposal that there is not; the analysis lacks what it said of those."""
+
+
 FanOutDecision = Literal["layers", "reused", "alone"]
 """Whether the layers ran, the proposals of the same user's turn were reused, or neither."""
 
@@ -219,13 +347,22 @@ class MoARecord(TypedDict):
     """Layers of the mixture, the aggregator's counted."""
     proposals: list[ProposalRecord]
     """In (layer, index) order."""
-    aggregator: AggregatorRecord
+    aggregator: AggregatorRecord | None
+    """The final call; `None` where nobody wrote, for a proposal was selected."""
+    consulted: ConsultedRecord | None
+    """The analyst's or the judge's call; `None` where neither was asked."""
+    analysis: AnalysisRecord | None
+    """What the analyst found; `None` without `strategy="compare"`, or where it found nothing."""
+    selection: SelectionRecord | None
+    """The proposal that is the answer with `strategy="select"`; `None` where one was written."""
     usage: UsageReport
     cost: CostReport | None
     """What it cost; `None` without `prices`."""
     degraded: bool
     """True exactly when a proposal or the aggregator's answer is missing, here or in a member that
-    is itself a mixture."""
+    is itself a mixture, or the strategy could not be followed."""
+    degraded_reasons: list[DegradedReason]
+    """Why it is, each reason once; empty exactly where it is not."""
     fan_out: FanOutDecision
     """What the fan-out gate decided."""
     vote: NotRequired[VoteRecord]
@@ -255,6 +392,7 @@ class Proposal:
         left_out: Kinds of content that the member did not get.
         degraded: Whether the member is a mixture that lacked something.
         text: The answer without reasoning; empty unless the proposal is usable.
+        reasoning: The reasoning before it, kept with `share_reasoning=True` only.
     """
 
     layer: int
@@ -271,6 +409,7 @@ class Proposal:
     left_out: list[str] = field(default_factory=list)
     degraded: bool = False
     text: str = ""
+    reasoning: str = ""
 
     @property
     def key(self) -> str:

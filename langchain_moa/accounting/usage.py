@@ -179,6 +179,16 @@ def with_usage(message: _Message) -> _Message:
 
 
 def aggregator_usage(message: AIMessage) -> UsageMetadata | None:
-    """The usage of the aggregator's call, from the record on an answer."""
+    """The usage of the aggregator's call, or of a selected proposal's, from an answer's record."""
     record = cast("MoARecord | None", message.response_metadata.get(RECORD_KEY))
-    return record["aggregator"]["usage"] if record else None
+    if not record:
+        return None
+    if (aggregator := record["aggregator"]) is not None:
+        return aggregator["usage"]
+    selection = record["selection"]
+    found = [
+        proposal["usage"]
+        for proposal in record["proposals"]
+        if selection and all(proposal[k] == selection[k] for k in ("layer", "index"))
+    ]
+    return next(iter(found), None)

@@ -214,10 +214,17 @@ def losses(record: MoARecord) -> list[str]:
         f"layer {layer}, {_named(models, asked[layer])}: {reason}"
         for (layer, reason), models in names.items()
     ]
-    aggregator = record["aggregator"]
-    if aggregator["error"]:
+    consulted, aggregator = record.get("consulted"), record["aggregator"]  # a cache's may be older
+    if consulted is not None and consulted["error"]:
+        lost.append(f"{consulted['role']}: {on_one_line(consulted['error'], _LONGEST_REASON)}")
+    elif unheard := [r for r in record.get("degraded_reasons", ()) if r["stage"] in _CONSULTED]:
+        lost += [f"{one['stage']}: {one['reason'].replace('_', ' ')}" for one in unheard]
+    if aggregator is not None and aggregator["error"]:
         lost.append(f"aggregator: {on_one_line(aggregator['error'], _LONGEST_REASON)}")
     return lost
+
+
+_CONSULTED: Final = ("analyst", "check", "judge")
 
 
 def _named(models: Sequence[str], asked: int) -> str:

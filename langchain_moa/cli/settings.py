@@ -18,6 +18,7 @@ Decorator: TypeAlias = Callable[[Any], Any]
 TABLE: Final = Path(__file__).with_name("settings.json")
 _SHOWN: Final = {
     "layers",
+    "strategy",
     "quorum",
     "timeout",
     "proposer_timeout",

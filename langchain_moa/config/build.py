@@ -8,7 +8,8 @@ from langchain_core.messages.ai import UsageMetadata
 
 from langchain_moa.accounting.prices import cost_of
 from langchain_moa.config.lineup import (
-    aggregator_member,
+    adviser_member,
+    member_in_turn,
     model_builder,
     proposer_layers,
     with_fallbacks,
@@ -19,6 +20,7 @@ from langchain_moa.members.arguments import require_known_arguments, require_one
 from langchain_moa.mixture import Mixture
 from langchain_moa.providers.logs import hide_in_logs
 from langchain_moa.reliability.settings import check_waiting
+from langchain_moa.strategies.known import CONSULTING
 
 
 def build_mixture(settings: MixtureSettings) -> Mixture:
@@ -34,8 +36,13 @@ def build_mixture(settings: MixtureSettings) -> Mixture:
     proposers = with_fallbacks(layers, settings.fallbacks, builder)
     check_waiting(settings, smallest=min(map(len, proposers)))
     _check_proposal_arguments(settings)
-    aggregator = aggregator_member(settings.aggregator, builder)
-    mixture = Mixture(proposers=proposers, aggregator=aggregator, settings=settings)
+    aggregator = member_in_turn(settings.aggregator, "aggregator", builder)
+    strategy, adviser = CONSULTING.get(settings.strategy), None
+    if strategy is not None:
+        adviser = adviser_member(getattr(settings, strategy.role), strategy, aggregator, builder)
+    mixture = Mixture(
+        proposers=proposers, aggregator=aggregator, settings=settings, adviser=adviser
+    )
     for field in ("member_concurrency", "max_input_tokens", "context_filter", "profiles"):
         _check_names_of(mixture, field, getattr(settings, field))
     _check_arguments(mixture)

@@ -13,13 +13,12 @@ from langchain_core.runnables.base import RunnableBindingBase
 from pydantic import BaseModel
 
 from langchain_moa.config.data import own_metadata, refuse_headers, refuse_secrets, written_model
-from langchain_moa.config.lineup import model_builder
+from langchain_moa.config.lineup import MEMBER_FIELDS, model_builder
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.members.secrets import secrets_of
 from langchain_moa.providers.builder import ModelBuilder
 from langchain_moa.types import AnyDict
 
-_MEMBERS: Final = ("reference_models", "aggregator", "fallbacks")
 _LEFT_OUT: Final = ("api_key", "profile", "metadata")
 """Fields that no pickle holds as they are."""
 _LIVE: Final = ("callbacks", "cache", "on_progress", "rate_limiter", "custom_get_token_ids")
@@ -61,7 +60,7 @@ def _portable_fields(mixture: BaseModel) -> AnyDict:
     kept: AnyDict = {}
     for name, info in type(mixture).model_fields.items():
         value = getattr(mixture, name)
-        if name in _MEMBERS:
+        if name in MEMBER_FIELDS and value is not None:
             kept[name] = _portable(value, name, builder)
         elif name not in _LEFT_OUT and value != info.get_default(call_default_factory=True):
             kept[name] = _picklable(value, name)
@@ -120,7 +119,7 @@ def copied_fields(mixture: BaseModel, memo: dict[int, Any]) -> AnyDict:
 def _copied(value: Any, field: str, memo: dict[int, Any]) -> Any:
     if isinstance(value, list | tuple):
         return [_copied(item, f"{field}[{place}]", memo) for place, item in enumerate(value)]
-    if isinstance(value, Mapping) and field in _MEMBERS:
+    if isinstance(value, Mapping) and field in MEMBER_FIELDS:
         return {name: _copied(item, f"{field}[{name!r}]", memo) for name, item in value.items()}
     if isinstance(value, RunnableBindingBase):
         return value.model_copy(update={"bound": _copied(value.bound, field, memo)})

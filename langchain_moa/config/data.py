@@ -25,8 +25,11 @@ from langchain_moa.types import AnyDict, AnyMapping
 ConfigSource = str | Path | AnyMapping
 """A file's path, or the settings themselves."""
 
-_MEMBERS: Final = ("reference_models", "aggregator")
-_TIMES: Final = ("proposer_timeout", "aggregator_timeout", "layer_timeout", "timeout")
+_REQUIRED: Final = ("reference_models", "aggregator")
+_MEMBERS: Final = (*_REQUIRED, "analyst", "judge")
+_TIMES: Final = (
+    *("proposer_timeout", "aggregator_timeout", "analyst_timeout", "layer_timeout", "timeout"),
+)
 _OF_PROGRAMS: Final = frozenset(
     {"api_key", "callbacks", "custom_get_token_ids", "on_progress", "profile", "rate_limiter"}
 )
@@ -156,7 +159,7 @@ def config_of(mixture: BaseModel, *, every: bool = False) -> AnyDict:
     for name in (*_MEMBERS, *(n for n in values if n not in _MEMBERS)):
         value = values[name]
         default = fields[name].get_default(call_default_factory=True)
-        if every or name in _MEMBERS or value != default:
+        if every or name in _REQUIRED or value != default:
             config[name] = _written(value, name, builder)
     return config
 
@@ -170,7 +173,7 @@ def own_metadata(mixture: Any) -> AnyDict | None:
 def _written(value: Any, field: str, builder: ModelBuilder) -> Any:
     if field == "fallbacks":
         return {k: _members(item, f"fallbacks[{k!r}]", builder) for k, item in value.items()}
-    if field in _MEMBERS:
+    if field in _MEMBERS and value is not None:
         return _members(value, field, builder)
     return _plain(value, field)
 

@@ -10,10 +10,12 @@ from langchain_core.runnables import Runnable
 from pydantic import SecretStr
 
 from langchain_moa.errors import MoAConfigurationError, shown
+from langchain_moa.members.bindings import answering_in, at_zero
 from langchain_moa.members.member import Member, MemberLike
 from langchain_moa.members.runnables import language_models
 from langchain_moa.providers.builder import ModelBuilder, check_together_key
 from langchain_moa.reliability.settings import ReliabilitySettings
+from langchain_moa.strategies.base import Strategy
 from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable
 
 ReferenceModels: TypeAlias = Sequence[MemberLike | Sequence[MemberLike]]
@@ -28,6 +30,8 @@ Aggregators: TypeAlias = MemberLike | Sequence[MemberLike]
 Fallbacks: TypeAlias = Mapping[str, MemberLike | Sequence[MemberLike]]
 """Fallbacks of reference models, by the names that these are asked for by."""
 
+MEMBER_FIELDS: Final = ("reference_models", "aggregator", "analyst", "judge", "fallbacks")
+"""The settings that hold members."""
 _DEFAULT_LAYERS: Final = 2
 _MIN_LAYERS: Final = 2
 
@@ -47,7 +51,7 @@ def model_builder(options: AnyMapping) -> ModelBuilder:
 def _longest(options: AnyMapping) -> float | None:
     """The longest time that any member may take; `None` where one has no limit."""
     fields = ReliabilitySettings.model_fields
-    names = ("proposer_timeout", "aggregator_timeout")
+    names = ("proposer_timeout", "aggregator_timeout", "analyst_timeout")
     limits = [options.get(name, fields[name].default) for name in names]
     # what is no number is found out when the options are checked
     known = [limit for limit in limits if isinstance(limit, int | float)]
@@ -67,8 +71,9 @@ def built_members(fields: AnyMapping) -> AnyDict:
         given = fields["reference_models"]
         _is_layered(given)  # refuses what is no list of models
         built["reference_models"] = _models([*given], "reference_models", builder)
-    if "aggregator" in fields:
-        built["aggregator"] = _models(fields["aggregator"], "aggregator", builder)
+    for name in ("aggregator", "analyst", "judge"):
+        if (name == "aggregator" and name in fields) or fields.get(name) is not None:
+            built[name] = _models(fields[name], name, builder)
     if isinstance(fields.get("fallbacks"), Mapping):
         built["fallbacks"] = {
             name: _models(value, f"fallbacks[{name!r}]", builder)
@@ -184,19 +189,41 @@ def _member(value: object, field: str, builder: ModelBuilder) -> Member:
     return Member(_model(value, field, builder), field=field)
 
 
-def aggregator_member(value: object, builder: ModelBuilder) -> Member:
-    """The aggregator; the others of a list are its fallbacks.
+def member_in_turn(value: object, field: str, builder: ModelBuilder) -> Member:
+    """The aggregator, the analyst or the judge; the others of a list are its fallbacks.
 
     Raises:
         MoAConfigurationError: It is no model, or an empty list.
     """
     if not isinstance(value, list | tuple):
-        return _member(value, "aggregator", builder)
+        return _member(value, field, builder)
     if not value:
-        msg = "aggregator=[] is empty; give one model, or a list to be tried in order."
+        msg = f"{field}=[] is empty; give one model, or a list to be tried in order."
         raise MoAConfigurationError(msg)
-    first, *others = _members(value, "aggregator", builder)
+    first, *others = _members(value, field, builder)
     return replace(first, fallbacks=tuple(others))
+
+
+def adviser_member(
+    given: object, strategy: Strategy, aggregator: Member, builder: ModelBuilder
+) -> Member:
+    """Who is consulted before the answer, with what it is to answer in bound to it.
+
+    Args:
+        given: Who was given for it; `None` is the aggregator at temperature 0.
+        strategy: The strategy.
+        aggregator: The aggregator.
+        builder: Makes models of strings.
+
+    Raises:
+        MoAConfigurationError: It is no model, or an empty list.
+    """
+    member = aggregator if given is None else member_in_turn(given, strategy.role, builder)
+    bound = [
+        answering_in(at_zero(one) if given is None else one, strategy.schema)
+        for one in member.candidates
+    ]
+    return replace(bound[0], fallbacks=tuple(bound[1:]))
 
 
 def with_fallbacks(

@@ -26,7 +26,13 @@ from typing_extensions import override
 from langchain_moa.accounting.settings import AccountingSettings
 from langchain_moa.config.data import ConfigSource, config_of, settings_of
 from langchain_moa.config.files import write_settings
-from langchain_moa.config.lineup import Aggregators, Fallbacks, ReferenceModels, built_members
+from langchain_moa.config.lineup import (
+    MEMBER_FIELDS,
+    Aggregators,
+    Fallbacks,
+    ReferenceModels,
+    built_members,
+)
 from langchain_moa.config.trust import checked_hosts, require_trusted
 from langchain_moa.errors import MoAConfigurationError, from_validation
 from langchain_moa.members.runnables import model_of
@@ -37,6 +43,7 @@ from langchain_moa.proposals.settings import AgentSettings, ProposalSettings
 from langchain_moa.providers.accounts import shown_address
 from langchain_moa.reliability.settings import ReliabilitySettings
 from langchain_moa.settings import SettingsGroup, arguments_text, check_names, own_settings
+from langchain_moa.strategies.settings import StrategySettings
 from langchain_moa.tracing.redaction import Redaction, without_variables
 from langchain_moa.tracing.settings import TracingSettings
 from langchain_moa.types import AnyDict, AnyMapping
@@ -58,6 +65,15 @@ class MemberSettings(SettingsGroup):
         "alone gets the tools, the call arguments and the streaming of the mixture. Of a list the "
         "first one answers, and the others are asked in turn when it fails, answers nothing, or "
         "takes too long."
+    )
+    analyst: SkipValidation[Aggregators | None] = Field(
+        default=None,
+        description='Who compares the proposals with `strategy="compare"`; by default the '
+        "aggregator's model at temperature 0. Of a list the others are asked when the first fails.",
+    )
+    judge: SkipValidation[Aggregators | None] = Field(
+        default=None,
+        description='Who chooses one of them with `strategy="select"`; by default the same.',
     )
     layers: int | None = Field(
         default=None,
@@ -85,6 +101,7 @@ GROUPS: Final[tuple[type[SettingsGroup], ...]] = (
     MemberSettings,
     AnswerSettings,
     ProposalSettings,
+    StrategySettings,
     ReliabilitySettings,
     AccountingSettings,
     AgentSettings,
@@ -188,7 +205,7 @@ class MixtureSettings(MemberSettings, Settings):
         check_names(data, list(cls.model_fields))
         return {**data, **built_members(data)}
 
-    @field_serializer("reference_models", "aggregator", "fallbacks")
+    @field_serializer(*MEMBER_FIELDS)
     def _dump_names(self, value: object) -> Any:
         """Dump members as names: a member's own dump may hold headers, and headers keys."""
         if value is self.fallbacks:

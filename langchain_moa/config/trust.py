@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
+from langchain_moa.config.lineup import MEMBER_FIELDS
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.providers.accounts import (
     ACCOUNTS,
@@ -56,7 +57,7 @@ def addresses_in(settings: AnyMapping) -> Iterator[Address]:
     for name, value in settings.items():
         if name == "base_url" and isinstance(value, str):
             yield Address(name, value, ACCOUNTS[TOGETHER])
-        elif name in ("reference_models", "aggregator", "fallbacks"):
+        elif name in MEMBER_FIELDS:
             yield from _of_members(value, name)
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from langchain_core.messages import BaseMessage
 from langchain_core.messages.ai import UsageMetadata
+from langchain_core.prompts import StringPromptTemplate
 
 from langchain_moa.accounting.budget import NOTHING, ONE_CALL, Amount
 from langchain_moa.accounting.prices import cost_of
@@ -20,7 +21,9 @@ from langchain_moa.engine.reading import read_by, tokens_around
 from langchain_moa.errors import BudgetExceededError
 from langchain_moa.members.member import Member
 from langchain_moa.mixture import Mixture
+from langchain_moa.proposals.fences import PROPOSALS_ALONE, Beside
 from langchain_moa.proposals.fitting import input_tokens
+from langchain_moa.strategies.base import NO_FINDINGS, Findings
 from langchain_moa.types import Proposal
 
 _KEPT: Final = "the error's .proposals holds what was paid for"
@@ -79,10 +82,42 @@ def refusal(
     return state.refused.get(index)
 
 
+def commit_advice(
+    call: CallInProgress,
+    messages: Sequence[BaseMessage],
+    proposals: Sequence[Proposal],
+    estimate: Amount,
+) -> str | None:
+    """Promise the call of who is consulted before the answer, what the aggregator needs being kept.
+
+    Returns:
+        Why it must not be made, or `None`.
+    """
+    mixture = call.mixture
+    if not mixture.budget.limits:
+        return None
+    shown = shown_proposals(proposals, mixture.layers)
+    answer = final_estimate(mixture, mixture.aggregator, messages, shown)
+    total = _spent(mixture, proposals).plus(estimate).plus(answer)
+    excess = mixture.budget.excess(total)
+    if excess is None:
+        call.ledger.commit(total)
+    return excess
+
+
 def commit_final(
-    call: CallInProgress, messages: Sequence[BaseMessage], proposals: Sequence[Proposal]
+    call: CallInProgress,
+    messages: Sequence[BaseMessage],
+    proposals: Sequence[Proposal],
+    findings: Findings = NO_FINDINGS,
 ) -> str | None:
     """Promise the aggregator's call.
+
+    Args:
+        call: The call in progress.
+        messages: The conversation.
+        proposals: All proposals.
+        findings: What was found before the answer, at some cost.
 
     Returns:
         Why it must not be made, where a proposal can be the answer; else `None`.
@@ -94,8 +129,8 @@ def commit_final(
     if not mixture.budget.limits:
         return None
     shown = shown_proposals(proposals, mixture.layers)
-    own = final_estimate(mixture, mixture.aggregator, messages, shown)
-    total = _spent(mixture, proposals).plus(own)
+    own = final_estimate(mixture, mixture.aggregator, messages, shown, beside=findings.beside())
+    total = _spent(mixture, proposals).plus(_spent_on_advice(mixture, findings)).plus(own)
     excess = mixture.budget.excess(total)
     if excess is not None and shown and mixture.settings.on_aggregator_failure != "raise":
         return excess
@@ -127,6 +162,7 @@ def final_estimate(
     shown: Sequence[Proposal],
     *,
     around: int = 0,
+    beside: Beside = PROPOSALS_ALONE,
 ) -> Amount:
     """What a request to the aggregator or a fallback may cost.
 
@@ -136,12 +172,27 @@ def final_estimate(
         messages: The conversation.
         shown: The proposals that there are.
         around: Estimated tokens around those that are still to come.
+        beside: What it reads with them.
     """
     if not mixture.budget.limits:
         return ONE_CALL
     limit = mixture.final_arguments.get("max_tokens") or member.max_tokens
-    conversation, *_ = read_by(mixture, member, messages, shown)
+    conversation, *_ = read_by(mixture, member, messages, shown, beside=beside)
     return _amount(mixture, member, input_tokens(conversation) + around, limit)
+
+
+def advice_estimate(
+    mixture: Mixture,
+    member: Member,
+    messages: Sequence[BaseMessage],
+    shown: Sequence[Proposal],
+    prompt: StringPromptTemplate,
+) -> Amount:
+    """What a request to who is consulted before the answer may cost."""
+    if not mixture.budget.limits:
+        return ONE_CALL
+    conversation, *_ = read_by(mixture, member, messages, shown, prompt=prompt)
+    return _amount(mixture, member, input_tokens(conversation), member.max_tokens)
 
 
 def _refused(
@@ -188,6 +239,15 @@ def _usd(mixture: Mixture, usage: Mapping[str, UsageMetadata], asked_for: str) -
         return 0.0
     usd = cost_of(usage, mixture.settings.prices, asked_for)
     return math.inf if usd is None else usd
+
+
+def _spent_on_advice(mixture: Mixture, findings: Findings) -> Amount:
+    """What is known of the cost of who was consulted."""
+    if findings.consulted is None:
+        return NOTHING
+    tokens = sum(usage["total_tokens"] for usage in findings.usage.values())
+    usd = _usd(mixture, findings.usage, findings.consulted["model"])
+    return Amount(findings.consulted["attempts"], tokens, usd)
 
 
 def _spent(mixture: Mixture, proposals: Sequence[Proposal]) -> Amount:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing, closing, contextmanager
 from dataclasses import dataclass, field
@@ -21,9 +22,10 @@ from langchain_moa.engine.answer import (
     answering,
     best_proposal_answer,
     finished_answer,
+    selected_answer,
 )
 from langchain_moa.engine.asking import said
-from langchain_moa.engine.call import CallInProgress, shown_proposals
+from langchain_moa.engine.call import CallInProgress, read_proposals
 from langchain_moa.engine.reading import Rooms, read_by, require_taken, seen_by
 from langchain_moa.engine.request import MemberCall, prepare_call
 from langchain_moa.engine.stream import aclose_late, aopened, close_late, opened
@@ -37,8 +39,11 @@ from langchain_moa.members.runnables import model_and_arguments
 from langchain_moa.messages.for_aggregator import history_for_aggregator
 from langchain_moa.messages.verdicts import judge
 from langchain_moa.proposals.cleaning import cleaned
+from langchain_moa.proposals.fences import Beside
 from langchain_moa.reliability.provider_errors import provider_error
 from langchain_moa.reliability.waiting import Result, acarried_out, carried_out
+from langchain_moa.strategies.base import NO_FINDINGS, Findings
+from langchain_moa.strategies.select import pieces_of
 from langchain_moa.tracing.callbacks import isolated, silenced_handlers
 from langchain_moa.tracing.redaction import forget_variables
 from langchain_moa.types import RECORD_KEY, AnyDict, AnyRunnable, EventName, Proposal
@@ -70,6 +75,7 @@ class FinalCall:
         config: The run's configuration.
         aggregating: Gives what is called of the aggregator or a fallback: with the call's
             arguments, and limits of its client's where it is called in a thread.
+        findings: What was found before the answer, which may be a proposal that is the answer.
     """
 
     call: CallInProgress
@@ -77,6 +83,7 @@ class FinalCall:
     proposals: Sequence[Proposal]
     config: RunnableConfig
     aggregating: Aggregating
+    findings: Findings = NO_FINDINGS
 
     def invoke(self) -> AIMessage:
         """The answer with its record.
@@ -84,12 +91,16 @@ class FinalCall:
         Raises:
             AggregationError: No aggregator answered.
         """
+        if (selected := self._selected) is not None:
+            return selected
         turn = self._turn(AnswerQuestion)
         with self._watch(turn) as watch, self._failing(turn):
             return watch.answered(self._answer(turn, carried_out(turn.plan())))
 
     async def ainvoke(self) -> AIMessage:
         """The async twin of `invoke`."""
+        if (selected := self._selected) is not None:
+            return selected
         turn = self._turn(AnswerQuestion)
         async with self._watch(turn) as watch:
             with self._failing(turn):
@@ -101,13 +112,16 @@ class FinalCall:
         Raises:
             AggregationError: No aggregator answered, or the one that did failed after some chunks.
         """
+        if (selected := self._selected) is not None:
+            yield from _in_pieces(selected)
+            return
         turn = self._turn(StreamedQuestion)
         with self._watch(turn) as watch, self._failing(turn):
             result = carried_out(turn.plan())
             if not result.good:
                 yield watch.answered(_only_chunk(self._answer(turn, result)))
                 return
-            answer = AnswerStream(turn, result.request, self.proposals)
+            answer = AnswerStream(turn, result.request, self.proposals, self.findings)
             with closing(result.value.chunks(turn.deadline)) as chunks:
                 for chunk in chunks:
                     if answer.begins_with(chunk):
@@ -118,6 +132,11 @@ class FinalCall:
 
     async def astream(self) -> AsyncGenerator[AIMessageChunk, None]:
         """The async twin of `stream`."""
+        if (selected := self._selected) is not None:
+            for piece in _in_pieces(selected):
+                yield piece
+                await asyncio.sleep(0)  # others may have their turn
+            return
         turn = self._turn(StreamedQuestion)
         async with self._watch(turn) as watch:
             with self._failing(turn):
@@ -125,7 +144,7 @@ class FinalCall:
                 if not result.good:
                     yield watch.answered(_only_chunk(self._answer(turn, result)))
                     return
-                answer = AnswerStream(turn, result.request, self.proposals)
+                answer = AnswerStream(turn, result.request, self.proposals, self.findings)
                 async with aclosing(result.value.chunks(turn.deadline)) as chunks:
                     async for chunk in chunks:
                         if answer.begins_with(chunk):
@@ -137,7 +156,26 @@ class FinalCall:
     @cached_property
     def shown(self) -> list[Proposal]:
         """The proposals that the aggregator reads."""
-        return shown_proposals(self.proposals, self.call.mixture.layers)
+        mixture = self.call.mixture
+        return read_proposals(mixture, self.proposals, mixture.layers, self.messages)
+
+    @property
+    def beside(self) -> Beside:
+        """What it reads with them."""
+        shared = self.call.mixture.settings.share_reasoning
+        return self.findings.beside([p.reasoning for p in self.shown] if shared else ())
+
+    @property
+    def _selected(self) -> AIMessage | None:
+        """The proposal that is the answer, where one was selected."""
+        selection = self.findings.selection
+        if selection is None:
+            return None
+        place = (selection["layer"], selection["index"])
+        chosen = next((p for p in self.proposals if (p.layer, p.index) == place), None)
+        if chosen is None:  # another version left the selection in a checkpoint
+            return None
+        return selected_answer(self.call, chosen, self.proposals, self.findings)
 
     def _turn(self, kind: type[AnswerQuestion]) -> Turn:
         mixture = self.call.mixture
@@ -152,7 +190,7 @@ class FinalCall:
                 timeout=mixture.policy.aggregator_timeout,
                 limit=f"aggregator_timeout={mixture.policy.aggregator_timeout:g} s",
                 until=self.call.until,
-                refused=commit_final(self.call, self.messages, self.proposals),
+                refused=commit_final(self.call, self.messages, self.proposals, self.findings),
             )
         )
 
@@ -163,7 +201,9 @@ class FinalCall:
             AggregationError: Neither is to be had.
         """
         if result.good:
-            return finished_answer(turn, result.request, result.value, self.proposals)
+            return finished_answer(
+                turn, result.request, result.value, self.proposals, self.findings
+            )
         reason = turn.why(result)
         settings = self.call.mixture.settings
         wanted = self.shown if settings.on_aggregator_failure == "best_proposal" else []
@@ -175,7 +215,7 @@ class FinalCall:
         error = self._error(turn, reason, result.error)
         if not able:
             raise error from error.causes.get("aggregator")
-        return best_proposal_answer(turn, able, self.proposals, str(error))
+        return best_proposal_answer(turn, able, self.proposals, str(error), self.findings)
 
     def _error(self, turn: Turn, text: str, cause: Exception | None) -> AggregationError:
         """What the caller gets when the aggregator gave nothing: the proposals are kept."""
@@ -237,6 +277,16 @@ def _outcome(
     return "member_finished", values
 
 
+def _in_pieces(answer: AIMessage) -> Iterator[AIMessageChunk]:
+    """A selected answer as a stream brings it, the record on its last piece."""
+    if not isinstance(answer.content, str) or answer.tool_calls or answer.additional_kwargs:
+        yield _only_chunk(answer)
+        return
+    for piece in pieces_of(answer.content):
+        yield AIMessageChunk(content=piece)
+    yield _only_chunk(answer.model_copy(update={"content": ""}))
+
+
 def _only_chunk(answer: AIMessage) -> AIMessageChunk:
     return as_chunk(answer).model_copy(update={"chunk_position": "last"})
 
@@ -256,7 +306,9 @@ class AnswerQuestion:
     def estimate(self, member: Member) -> Amount:
         """What a request to one of them may cost."""
         final = self.final
-        return final_estimate(final.call.mixture, member, final.messages, final.shown)
+        return final_estimate(
+            final.call.mixture, member, final.messages, final.shown, beside=final.beside
+        )
 
     def request(self, member: Member, *, in_thread: bool) -> MemberCall:
         """A request to one of them, ready to be made."""
@@ -264,11 +316,19 @@ class AnswerQuestion:
         runnable = final.aggregating(member, in_thread=in_thread)
         model, arguments = model_and_arguments(runnable)
         history = history_for_aggregator(seen_by(mixture, member, final.messages), model, arguments)
-        read = read_by(mixture, member, history, final.shown, self.rooms, bound=arguments)
+        read = read_by(
+            mixture,
+            member,
+            history,
+            final.shown,
+            self.rooms,
+            bound=arguments,
+            beside=final.beside,
+        )
         require_taken(mixture, member, read.left_out)
         return prepare_call(member, runnable, read, final.config, redaction=mixture.redaction)
 
-    def shortens(self, result: Result) -> bool:
+    def asks_anew(self, result: Result) -> bool:
         """Whether to ask once more with shorter proposals: the prompt did not fit."""
         request = result.request
         return request is not None and self.rooms.shrink(request.member, result.error)

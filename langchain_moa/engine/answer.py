@@ -19,11 +19,13 @@ from langchain_moa.messages.tools import describes_calls
 from langchain_moa.messages.verdicts import AnswerSoFar
 from langchain_moa.proposals.similarity import most_central
 from langchain_moa.proposals.voting import permitted, structured_answer
+from langchain_moa.strategies.base import Findings
 from langchain_moa.types import (
     RECORD_KEY,
     AggregatorRecord,
     AnyDict,
     AnyMapping,
+    MoARecord,
     Proposal,
 )
 
@@ -32,7 +34,11 @@ _USAGE_KEYS: Final = ("token_usage", "usage")
 
 
 def finished_answer(
-    turn: Turn, request: MemberCall, message: AIMessage, proposals: Sequence[Proposal]
+    turn: Turn,
+    request: MemberCall,
+    message: AIMessage,
+    proposals: Sequence[Proposal],
+    findings: Findings,
 ) -> AIMessage:
     """The aggregator's message with a model name and the record on it; the given one is kept."""
     accounts = turn.accounts()
@@ -42,7 +48,7 @@ def finished_answer(
         **{k: v for k, v in message.response_metadata.items() if k not in _USAGE_KEYS},
         "model_name": aggregator["model_name"] or aggregator["model"],
         RECORD_KEY: call_record(
-            turn.call, proposals, aggregator, accounts, nested=request.degraded
+            turn.call, proposals, aggregator, accounts, findings, nested=request.degraded
         ),
     }
     return message.model_copy(
@@ -76,19 +82,37 @@ _FREE: Final = (None, False, "auto", "none", {"type": "auto"}, {"type": "none"})
 
 
 def best_proposal_answer(
-    turn: Turn, shown: Sequence[Proposal], proposals: Sequence[Proposal], error: str
+    turn: Turn,
+    shown: Sequence[Proposal],
+    proposals: Sequence[Proposal],
+    error: str,
+    findings: Findings,
 ) -> AIMessage:
     """The proposal that is nearest to the others as the answer, where no aggregator gave one."""
-    best = shown[most_central([proposal.text for proposal in shown])]
+    able = sorted(shown, key=lambda p: p.index)  # of two as near the first, in whatever order read
+    best = able[most_central([proposal.text for proposal in able])]
     accounts = turn.accounts()
     aggregator = _aggregator_record(turn, accounts, turn.last_request, None, error)
-    record = call_record(turn.call, proposals, aggregator, accounts)
-    record["degraded"] = True
+    record = call_record(turn.call, proposals, aggregator, accounts, findings)
     record["best_proposal"] = best.key
-    metadata = {"model_name": best.model_name or best.model, RECORD_KEY: record}
-    bindings = turn.call.bindings
-    values = permitted(best.text, bindings.schema) if bindings.schema is not None else None
-    answer = AIMessage(best.text) if values is None else structured_answer(values, bindings.tool)
+    return _proposal_as_answer(turn.call, best, record)
+
+
+def selected_answer(
+    call: CallInProgress, selected: Proposal, proposals: Sequence[Proposal], findings: Findings
+) -> AIMessage:
+    """The proposal that was selected as the answer, word for word."""
+    record = call_record(call, proposals, None, Accounts({}, []), findings)
+    return _proposal_as_answer(call, selected, record)
+
+
+def _proposal_as_answer(call: CallInProgress, proposal: Proposal, record: MoARecord) -> AIMessage:
+    metadata = {"model_name": proposal.model_name or proposal.model, RECORD_KEY: record}
+    bindings = call.bindings
+    values = permitted(proposal.text, bindings.schema) if bindings.schema is not None else None
+    answer = (
+        AIMessage(proposal.text) if values is None else structured_answer(values, bindings.tool)
+    )
     return answer.model_copy(update={"response_metadata": metadata})
 
 
@@ -140,10 +164,17 @@ class AnswerStream:
     mark of the last chunk are kept back.
     """
 
-    def __init__(self, turn: Turn, request: MemberCall, proposals: Sequence[Proposal]) -> None:
+    def __init__(
+        self,
+        turn: Turn,
+        request: MemberCall,
+        proposals: Sequence[Proposal],
+        findings: Findings,
+    ) -> None:
         self._turn = turn
         self._request = request
         self._proposals = proposals
+        self._findings = findings
         self._usage: list[UsageMetadata | None] = []
         self._metadata: AnyDict = {}
         self._last: AIMessageChunk | None = None
@@ -187,7 +218,9 @@ class AnswerStream:
         verdict = self._request.judged(self._answer.judged(whole))
         if not verdict.usable:
             raise ModelAPIError(verdict.reason)
-        finished = finished_answer(self._turn, self._request, whole, self._proposals)
+        finished = finished_answer(
+            self._turn, self._request, whole, self._proposals, self._findings
+        )
         added = {RECORD_KEY: finished.response_metadata[RECORD_KEY]}
         if not self._metadata.get("model_name"):
             added["model_name"] = finished.response_metadata["model_name"]

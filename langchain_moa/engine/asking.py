@@ -30,7 +30,7 @@ _REQUESTS_OWN: Final = (ModelInvalidRequestError, ContextOverflowError)
 
 
 class Question(Protocol):
-    """What a member and its fallbacks are asked for: a proposal, an answer, a streamed answer."""
+    """What a member and its fallbacks are asked for: a proposal, an analysis, an answer."""
 
     def estimate(self, member: Member) -> Amount:
         """What a request to one of them may cost."""
@@ -38,8 +38,8 @@ class Question(Protocol):
     def request(self, member: Member, *, in_thread: bool) -> MemberCall:
         """A request to one of them, ready to be made."""
 
-    def shortens(self, result: Result) -> bool:
-        """Whether who was asked is to be asked once more, for less: the prompt did not fit."""
+    def asks_anew(self, result: Result) -> bool:
+        """Whether to ask the same once more, otherwise: the prompt did not fit, say."""
 
     def ask(self, request: MemberCall) -> Result:
         """Make the request in a thread."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from langchain_core.exceptions import ContextOverflowError
+from langchain_core.messages import BaseMessage
 
 from langchain_moa.accounting.budget import Ledger
 from langchain_moa.errors import NotEnoughProposalsError, ProposalsOverflowError
@@ -15,6 +16,7 @@ from langchain_moa.members.bindings import Bindings
 from langchain_moa.mixture import Mixture
 from langchain_moa.reliability.causes import told_once
 from langchain_moa.reliability.quorum import OPEN, Gate
+from langchain_moa.strategies.order import shuffled
 from langchain_moa.tracing.progress import Progress
 from langchain_moa.types import AnyDict, FanOutDecision, Proposal, proposals_from_state
 
@@ -79,11 +81,15 @@ class CallInProgress:
         return known
 
     def share_of(self, number: int) -> float:
-        """Seconds that a proposer layer may take of what the call has left."""
+        """Seconds that a layer may take of what the call has left.
+
+        That of the aggregator's number is what may be taken before it is asked, by an analyst say.
+        """
         if self.until == OPEN:
             return OPEN
         left = max(0.0, self.until - monotonic())
-        return self.mixture.policy.share(left, self.mixture.layers - number + 1)
+        consulted = int(self.mixture.adviser is not None)
+        return self.mixture.policy.share(left, self.mixture.layers - number + 1 + consulted)
 
     def limit_of(self, number: int) -> str:
         """Which setting ends a layer that is out of time."""
@@ -108,6 +114,14 @@ def shown_proposals(proposals: Sequence[Proposal], layer: int) -> list[Proposal]
     before = [p for p in proposals if p.layer < layer and p.usable]
     last = max((p.layer for p in before), default=0)
     return [p for p in before if p.layer == last]
+
+
+def read_proposals(
+    mixture: Mixture, proposals: Sequence[Proposal], layer: int, messages: Sequence[BaseMessage]
+) -> list[Proposal]:
+    """The same in the order in which they are read."""
+    shown = shown_proposals(proposals, layer)
+    return shuffled(shown, messages) if mixture.settings.shuffle else shown
 
 
 def require_enough(

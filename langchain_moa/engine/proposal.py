@@ -23,6 +23,7 @@ from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import with_arguments
 from langchain_moa.messages.for_proposers import ending_on_user, history_for_proposers
 from langchain_moa.messages.reasoning import strip_reasoning
+from langchain_moa.messages.thoughts import reasoning_of
 from langchain_moa.messages.tools import arguments_text, calls_as_text, with_advice
 from langchain_moa.messages.verdicts import AnswerSoFar, judge
 from langchain_moa.proposals.cleaning import CleanStream, cleaned_text
@@ -71,19 +72,19 @@ class ProposalQuestion:
         asked = self._asked(member, in_thread=in_thread)
         return prepare_call(member, asked, read, self._own_config, redaction=mixture.redaction)
 
-    def shortens(self, result: Result) -> bool:
+    def asks_anew(self, result: Result) -> bool:
         """Whether to ask once more with shorter proposals: the prompt did not fit."""
         request = result.request
         return request is not None and self.rooms.shrink(request.member, result.error)
 
     def ask(self, request: MemberCall) -> Result:
         """Make the request in a thread."""
-        answer = self._streamed(request) if self._streams else _whole(request)
+        answer = self._streamed(request) if self._streams else whole(request)
         return self._judged(request, as_message(answer, request.input))
 
     async def aask(self, request: MemberCall) -> Result:
         """Make the request in an event loop."""
-        answer = await (self._astreamed(request) if self._streams else _awhole(request))
+        answer = await (self._astreamed(request) if self._streams else awhole(request))
         return self._judged(request, as_message(answer, request.input))
 
     def discard(self, result: Result) -> None:
@@ -164,14 +165,19 @@ class ProposalQuestion:
 
     def _judged(self, request: MemberCall, message: AIMessage) -> Result:
         request.answered(message)
-        parts = [strip_reasoning(message.text), self._calls(request, message)]
+        said = strip_reasoning(message.text)
+        parts = [said, self._calls(request, message)]
         text = cleaned_text("\n".join(filter(None, parts)), request.fence_key).strip()
         verdict = request.judged(judge(message, text))
+        if self.call.mixture.settings.strategy == "select" and text == message.text.strip():
+            text = message.text  # it may be the answer, with all that it begins and ends with
         value = {
             "model_name": request.model_name(message),
             "status": verdict.status,
             "text": text if verdict.usable else "",
         }
+        if self.call.mixture.settings.share_reasoning and verdict.usable:
+            value["reasoning"] = cleaned_text(reasoning_of(message), request.fence_key)
         return Result(good=verdict.usable, value=value, reason=verdict.reason, request=request)
 
     def _calls(self, request: MemberCall, message: AIMessage) -> str:
@@ -183,12 +189,14 @@ class ProposalQuestion:
         return calls_as_text(message)
 
 
-def _whole(request: MemberCall) -> Any:
+def whole(request: MemberCall) -> Any:
+    """What a member answers in a thread, unheard by those who hear tokens."""
     with isolated(silenced_handlers(request.config)):
         return request.runnable.invoke(request.input, request.config)
 
 
-async def _awhole(request: MemberCall) -> Any:
+async def awhole(request: MemberCall) -> Any:
+    """The async twin of `whole`."""
     with isolated(silenced_handlers(request.config)):
         return await request.runnable.ainvoke(request.input, request.config)
 

@@ -13,7 +13,7 @@ from langchain_core.runnables import RunnableConfig
 
 from langchain_moa.accounting.usage import sum_usage
 from langchain_moa.engine.admission import refusal
-from langchain_moa.engine.call import CallInProgress, require_enough, shown_proposals
+from langchain_moa.engine.call import CallInProgress, read_proposals, require_enough
 from langchain_moa.engine.proposal import ProposalQuestion
 from langchain_moa.engine.tries import Assignment
 from langchain_moa.engine.turn import Turn
@@ -101,7 +101,7 @@ class Proposing:
             layer=self.layer,
             index=self.index,
             messages=messages,
-            shown=shown_proposals(before, self.layer),
+            shown=read_proposals(mixture, before, self.layer, messages),
             config=config,
         )
         return Turn(

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, cast
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.messages import BaseMessage
+from langchain_core.prompts import StringPromptTemplate
 
 from langchain_moa.errors import UnsupportedContentError
 from langchain_moa.members.member import Member
@@ -18,7 +19,7 @@ from langchain_moa.messages.for_proposers import without_tool_turns
 from langchain_moa.messages.rules import rules_of
 from langchain_moa.messages.visibility import visible
 from langchain_moa.mixture import Mixture
-from langchain_moa.proposals.fences import fence_key
+from langchain_moa.proposals.fences import PROPOSALS_ALONE, Beside, fence_key
 from langchain_moa.proposals.fitting import (
     PROPOSAL_TOKENS,
     bound_tokens,
@@ -127,6 +128,8 @@ def read_by(
     rooms: Rooms | None = None,
     *,
     bound: AnyMapping = _NOTHING,
+    beside: Beside = PROPOSALS_ALONE,
+    prompt: StringPromptTemplate | None = None,
 ) -> Reading:
     """The conversation as a member reads it, and what it does not get of it.
 
@@ -137,6 +140,9 @@ def read_by(
         proposals: Those that it is to read, if they are usable.
         rooms: How much of them it may get at most, where an endpoint has told.
         bound: The call arguments bound to it: tools and schemas take room, too.
+        beside: What it reads with the proposals.
+        prompt: How they are introduced, where that is not the mixture's `aggregator_prompt`. It
+            then stands at the conversation's end, whatever the `placement`.
     """
     left_out = lacks(mixture, member, messages)
     taken = without_content(messages, mixture.profile_of(member))
@@ -144,16 +150,37 @@ def read_by(
     most = None if rooms is None else rooms.of(member)
     room = _room(mixture, member, taken, len(texts))
     room = _lowest([None if room is None else max(0, room - bound_tokens(bound)), most])
-    if room is not None and sum(map(estimated_tokens, texts)) > room:
-        left_out = [*left_out, PROPOSAL_TEXT]
-        # what is left of none is left out; the conversation itself is never cut
-        texts = [text for text in shortened(texts, room) if text]
+    if room is not None:
+        given, (texts, beside) = (texts, beside), _fitting(texts, beside, room)
+        left_out = left_out if (texts, beside) == given else [*left_out, PROPOSAL_TEXT]
     if rooms is not None:
-        rooms.given(member, texts)
+        rooms.given(member, [*texts, beside.analysis, *beside.reasoning])
     in_block = any(rules.caches_blocks for rules in rules_of(member.chat_model))
-    placement = mixture.settings.placement
-    read = with_proposals(taken, texts, mixture.prompt, placement, in_block=in_block)
-    return Reading(read, left_out, fence_key(texts) if texts else None)
+    read = with_proposals(
+        taken,
+        texts,
+        prompt or mixture.prompt,
+        mixture.settings.placement if prompt is None else "user",
+        beside=beside,
+        in_block=in_block,
+    )
+    return Reading(read, left_out, fence_key(texts, beside) if any(texts) else None)
+
+
+def _fitting(texts: list[str], beside: Beside, room: int) -> tuple[list[str], Beside]:
+    """Proposals, and what stands beside them, cut to fit: reasoning first, then all else.
+
+    A proposal of which nothing is left is empty; the conversation itself is never cut.
+    """
+    written = [*texts, *filter(None, [beside.analysis])]
+    left = room - sum(map(estimated_tokens, written))
+    reasoning = beside.reasoning
+    if sum(map(estimated_tokens, reasoning)) > max(0, left):
+        reasoning = shortened(reasoning, left)
+    if left >= 0:
+        return texts, Beside(beside.analysis, reasoning)
+    cut = shortened(written, room)
+    return cut[: len(texts)], Beside("".join(cut[len(texts) :]), reasoning)
 
 
 def room_for_input(mixture: Mixture) -> int | None:

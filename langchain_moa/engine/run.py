@@ -17,6 +17,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 
 from langchain_moa.engine.aggregator import FinalCall
 from langchain_moa.engine.call import CallInProgress, require_enough, shown_proposals
+from langchain_moa.engine.consulting import Consulting
 from langchain_moa.engine.layer import Conversation, arun_graph, asked_together, run_graph
 from langchain_moa.engine.proposer import Proposing
 from langchain_moa.engine.reading import require_supported
@@ -33,6 +34,7 @@ from langchain_moa.proposals.fan_out import fans_out
 from langchain_moa.proposals.memory import SHARED_MEMORY
 from langchain_moa.proposals.voting import voted
 from langchain_moa.reliability.threads import in_thread
+from langchain_moa.strategies.base import NO_FINDINGS, Findings
 from langchain_moa.tracing.callbacks import (
     RunManager,
     caller_configurable,
@@ -98,18 +100,14 @@ class MoARun:
             AggregationError: The aggregator failed.
         """
         with self._watch() as watch:
-            with isolated():
-                proposals = self._proposals(messages)
-            final = self._final_call(messages, proposals)
-            return watch.answered(self._voted(final.invoke(), proposals))
+            final = self._final_call(messages)
+            return watch.answered(self._voted(final.invoke(), final.proposals))
 
     async def ainvoke(self, messages: Conversation) -> AIMessage:
         """The async twin of `invoke`: each layer's members are asked concurrently."""
         async with self._watch() as watch:
-            with isolated():
-                proposals = await self._aproposals(messages)
-            final = self._final_call(messages, proposals)
-            return watch.answered(self._voted(await final.ainvoke(), proposals))
+            final = await self._afinal_call(messages)
+            return watch.answered(self._voted(await final.ainvoke(), final.proposals))
 
     def stream(self, messages: Conversation) -> Generator[AIMessageChunk, None, None]:
         """The answer's chunks as the aggregator gives them; the last one has the record."""
@@ -117,9 +115,7 @@ class MoARun:
             yield as_chunk(self.invoke(messages))
             return
         with self._watch() as watch:
-            with isolated():
-                proposals = self._proposals(messages)
-            final = self._final_call(messages, proposals)
+            final = self._final_call(messages)
             with closing(final.stream()) as chunks:
                 for chunk in chunks:
                     yield watch.answered(chunk)
@@ -130,9 +126,8 @@ class MoARun:
             yield as_chunk(await self.ainvoke(messages))
             return
         async with self._watch() as watch:
-            with isolated():
-                proposals = await self._aproposals(messages)
-            async with aclosing(self._final_call(messages, proposals).astream()) as chunks:
+            final = await self._afinal_call(messages)
+            async with aclosing(final.astream()) as chunks:
                 async for chunk in chunks:
                     yield watch.answered(chunk)
 
@@ -259,9 +254,46 @@ class MoARun:
             advice=advice(self._tools) if self.mixture.settings.describe_tools else None,
         )
 
-    def _final_call(self, messages: Conversation, proposals: Sequence[Proposal]) -> FinalCall:
+    def _final_call(self, messages: Conversation) -> FinalCall:
+        """The final call, ready to be made: the layers have run, and who is consulted was asked."""
+        with isolated():
+            proposals = self._proposals(messages)
+            consulting = self._consulting(messages, proposals)
+            findings = NO_FINDINGS if consulting is None else consulting.invoke()
+        return self._final(messages, proposals, findings)
+
+    async def _afinal_call(self, messages: Conversation) -> FinalCall:
+        """The async twin of `_final_call`."""
+        with isolated():
+            proposals = await self._aproposals(messages)
+            consulting = self._consulting(messages, proposals)
+            findings = NO_FINDINGS if consulting is None else await consulting.ainvoke()
+        return self._final(messages, proposals, findings)
+
+    def _consulting(
+        self, messages: Conversation, proposals: Sequence[Proposal]
+    ) -> Consulting | None:
+        """Who is consulted in the turns that ask the reference models."""
+        strategy, adviser = self.mixture.strategy, self.mixture.adviser
+        if strategy is None or adviser is None or self._call.fan_out != "layers":
+            return None
+        aggregator = self._called[self.mixture.aggregator]
+        layers, role = self.mixture.layers, strategy.role
+        return Consulting(
+            call=self._call,
+            strategy=strategy,
+            adviser=adviser,
+            messages=messages,
+            proposals=proposals,
+            config=final_config(self.manager, self.configurable, layers, role),
+            arguments=model_and_arguments(aggregator)[1],
+        )
+
+    def _final(
+        self, messages: Conversation, proposals: Sequence[Proposal], findings: Findings
+    ) -> FinalCall:
         config = final_config(self.manager, self.configurable, self.mixture.layers)
-        return FinalCall(self._call, messages, proposals, config, self._aggregating)
+        return FinalCall(self._call, messages, proposals, config, self._aggregating, findings)
 
     def _watch(self) -> Watch:
         return Watch(self._call.progress, partial(_outcome, perf_counter()), "call_started")

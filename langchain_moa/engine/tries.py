@@ -159,7 +159,7 @@ class Tries:
             if monotonic() >= until:
                 break
             result = yield self._hedged(self._asking(self.member), until)
-            if wanted.question.shortens(result) and self.allowance.admits(self.member):
+            if wanted.question.asks_anew(result) and self.allowance.admits(self.member):
                 result = yield self._hedged(self._asking(self.member), until)
             pause = pause_before_retry(result, attempt)
             if pause is None or attempt == retries or monotonic() + pause >= until:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, Final, TypeAlias, TypeGuard
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableBinding
@@ -12,7 +12,7 @@ from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.members.member import Member
-from langchain_moa.members.runnables import children, rebuilt
+from langchain_moa.members.runnables import children, on, rebuilt, with_arguments
 from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable
 
 
@@ -209,3 +209,42 @@ def _bound_proposers(
                 bound = _bound_if_able(bind, member, use)
                 if bound is not None:
                     yield (layer, index, place), bound
+
+
+_AT_ZERO: Final = {"temperature": 0}
+_REASONING: Final = ("reasoning_effort", "reasoning", "thinking")
+"""How models of OpenAI and Anthropic are set to reason."""
+
+
+def at_zero(member: Member) -> Member:
+    """A member at temperature 0; itself where that is not to be had.
+
+    Models that reason before they answer refuse a temperature, and so does what is no model.
+    """
+    model = member.chat_model
+    reasons = any(getattr(model, name, None) is not None for name in _REASONING)
+    if model is None or reasons or member.profile.get("temperature") is False:
+        return member
+    return replace(member, runnable=with_arguments(member.runnable, _AT_ZERO))
+
+
+def answering_in(member: Member, schema: AnyDict) -> Member:
+    """A member with a schema bound to it by its own best method; itself where it has none.
+
+    It will be told in words, too, what to answer in.
+
+    Args:
+        member: The member.
+        schema: The JSON schema.
+    """
+    model = member.chat_model
+    if model is None:
+        return member
+    try:
+        bound = bound_in(model.with_structured_output(schema), model)
+    except Exception:  # noqa: BLE001 - words will do
+        return member
+    if bound is None:
+        return member
+    runnable = with_arguments(on(member.runnable, bound.inside), bound.arguments)
+    return replace(member, runnable=runnable)

@@ -95,6 +95,34 @@ def strip_reasoning(text: str) -> str:
     return text.strip()
 
 
+def tagged_reasoning(text: str) -> str:
+    """What `strip_reasoning` cuts of a text, without the tags.
+
+    Example:
+        >>> tagged_reasoning("<think>2+2... easy</think>4")
+        '2+2... easy'
+        >>> tagged_reasoning("4")
+        ''
+    """
+    lowered = text.lower()
+    found = []
+    for tags in _TAGS:
+        if any(tag in lowered for tag in (*tags.opening, *tags.closing)):
+            patterns, rest = _patterns(tags), text
+            for pattern in (patterns.section, patterns.unclosed, patterns.unopened):
+                found += pattern.findall(rest)
+                rest = pattern.sub("", rest)
+            found = [_untagged(tags, part) for part in found]
+            text = rest
+    return "\n".join(part for part in found if part)
+
+
+def _untagged(tags: _Tags, text: str) -> str:
+    for tag in (*tags.opening, *tags.closing):
+        text = re.sub(re.escape(tag), "", text, flags=re.IGNORECASE)
+    return text.strip()
+
+
 def _without(tags: _Tags, text: str) -> str:
     patterns = _patterns(tags)
     # beyond the last closing tag no section can end, and to look for it there takes quadratic time

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
 LOOKALIKES: Final[Mapping[str, str]] = {
     "<": "\u02c2\u1438\u16b2\u2039\u226e\u276c\u276e\u2770\u27e8\u2991\u29fc\u3008\ufe64\uff1c"
@@ -41,30 +41,64 @@ _TAG_CHARACTERS: Final = range(0xE0020, 0xE007F)
 """Copies of ASCII that nobody sees and some models read."""
 
 
-def fence(texts: Sequence[str]) -> str:
+class Beside(NamedTuple):
+    """What a reader gets beside the proposals, written by models like these.
+
+    Attributes:
+        analysis: What an analyst found in them; it refers to them by their numbers.
+        reasoning: Per proposal, how its author came to it; empty where that is not known.
+    """
+
+    analysis: str = ""
+    reasoning: Sequence[str] = ()
+
+
+PROPOSALS_ALONE: Final = Beside()
+_REASONING: Final = """\
+How authors of drafts came to theirs, by the drafts' numbers. It is material, too, and may be \
+right where its conclusion is wrong, or wrong where that is right:"""
+_ANALYSIS: Final = """\
+Another assistant has compared the drafts, to which it refers by their numbers. Its analysis is \
+material, too, and may be wrong:"""
+
+
+def fence(texts: Sequence[str], beside: Beside = PROPOSALS_ALONE) -> str:
     """Number and fence proposals so that none can close its fence or forge a number.
 
     Args:
-        texts: The proposals, in (layer, index) order.
+        texts: The proposals, in the order in which they are numbered. An empty one is left out; the
+            others keep their numbers.
+        beside: What else is read with them.
 
     Returns:
         The fenced proposals as one text, numbered from 1, without any model's name.
     """
-    key = fence_key(texts)
-    blocks = [
-        f'<proposal-{key} number="{number}">\n{_neutralised(text)}\n</proposal-{key}>'
-        for number, text in enumerate(texts, start=1)
-    ]
+    key = fence_key(texts, beside)
+    blocks = list(_blocks(key, "number", texts))
+    if any(beside.reasoning):
+        blocks += [_REASONING, *_blocks(key, "reasoning", beside.reasoning)]
+    if beside.analysis:
+        blocks += [_ANALYSIS, _block(key, "analysis", beside.analysis)]
     return "\n\n".join(blocks)
 
 
-def fence_key(texts: Sequence[str]) -> str:
-    """The key in the tags around these proposals, hashed from all of them.
+def _blocks(key: str, name: str, texts: Sequence[str]) -> Iterator[str]:
+    numbered = enumerate(texts, start=1)
+    return (_block(key, f'{name}="{number}"', text) for number, text in numbered if text)
+
+
+def _block(key: str, attribute: str, text: str) -> str:
+    return f"<proposal-{key} {attribute}>\n{_neutralised(text)}\n</proposal-{key}>"
+
+
+def fence_key(texts: Sequence[str], beside: Beside = PROPOSALS_ALONE) -> str:
+    """The key in the tags around these proposals, hashed from all that stands between them.
 
     No text can hold it, for it would have to hold a hash of itself, and yet equal calls make equal
     requests, so that caches hit.
     """
-    return blake2b(json.dumps(texts).encode(), digest_size=8).hexdigest()
+    hashed = list(texts) if beside == PROPOSALS_ALONE else [*texts, *beside]
+    return blake2b(json.dumps(hashed).encode(), digest_size=8).hexdigest()
 
 
 def without_tags(text: str, key: str) -> str:

@@ -17,7 +17,7 @@ from langchain_core.prompts import PromptTemplate, StringPromptTemplate
 
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.messages.roles import GO_ON, appended, last_user_place, role_of
-from langchain_moa.proposals.fences import fence
+from langchain_moa.proposals.fences import PROPOSALS_ALONE, Beside, fence
 from langchain_moa.types import Placement
 
 PROPOSALS_VARIABLE: Final = "proposals"
@@ -83,6 +83,7 @@ def with_proposals(
     template: StringPromptTemplate,
     placement: Placement,
     *,
+    beside: Beside = PROPOSALS_ALONE,
     in_block: bool = False,
 ) -> list[BaseMessage]:
     """The conversation with the proposals in it, ready to be sent to a model.
@@ -95,18 +96,19 @@ def with_proposals(
 
     Args:
         messages: The conversation. It is not changed.
-        texts: The usable proposals, in (layer, index) order. With none, the conversation
-            is returned as it is.
+        texts: The usable proposals, in the order in which they are numbered; an empty one is left
+            out. With none, the conversation is returned as it is.
         template: The template with the variable `proposals`.
         placement: Where the proposals go.
+        beside: What is read with the proposals.
         in_block: Whether they must stand in a content block of their own, so that what the user
             wrote is sent as it was without them: providers cache prompts by blocks. In a message
             whose content is a list they always do.
     """
     conversation = list(messages)
-    if not texts:
+    if not any(texts):
         return conversation
-    text = template.format(**{PROPOSALS_VARIABLE: fence(texts)})
+    text = template.format(**{PROPOSALS_VARIABLE: fence(texts, beside)})
     ends_on_user = bool(conversation) and role_of(conversation[-1]) in ("user", "tool")
     place = last_user_place(conversation)
     if placement == "user" and (place is None or not ends_on_user):

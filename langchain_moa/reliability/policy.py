@@ -17,6 +17,7 @@ class Policy:
         settings: The settings.
         proposer_timeout: For one reference model's turn in a layer, per candidate.
         aggregator_timeout: For one aggregator's answer.
+        analyst_timeout: For the analyst or the judge.
         layer_timeout: For a layer of reference models.
         timeout: For a whole call.
         hedge_after: When a second request is made.
@@ -26,6 +27,7 @@ class Policy:
     settings: ReliabilitySettings
     proposer_timeout: float
     aggregator_timeout: float
+    analyst_timeout: float
     layer_timeout: float
     timeout: float
     hedge_after: float
@@ -38,6 +40,7 @@ class Policy:
             settings=settings,
             proposer_timeout=_seconds(settings.proposer_timeout),
             aggregator_timeout=_seconds(settings.aggregator_timeout),
+            analyst_timeout=_seconds(settings.analyst_timeout),
             layer_timeout=_seconds(settings.layer_timeout),
             timeout=_seconds(settings.timeout),
             hedge_after=_seconds(settings.hedge_after),

@@ -35,6 +35,11 @@ class ReliabilitySettings(SettingsGroup):
         description="Seconds that an aggregator has for its answer. Of a stream the consumer's own "
         "pauses don't count.",
     )
+    analyst_timeout: Seconds | None = Field(
+        default=120.0,
+        description="Seconds that a strategy's analyst or judge has, retries and all; each of its "
+        "fallbacks has as many, and so have the checks of all proposals together.",
+    )
     layer_timeout: Seconds | None = Field(
         default=None, description="Seconds that a layer of reference models has."
     )

@@ -30,7 +30,7 @@ from langchain_core.tracers import context as langchain_context
 from typing_extensions import override
 
 from langchain_moa.tracing.handlers import WithoutTokens, shows_messages, silenced
-from langchain_moa.types import AnyDict, AnyMapping
+from langchain_moa.types import AnyDict, AnyMapping, Role
 
 RunManager = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun
 
@@ -212,13 +212,22 @@ def layers_config(manager: RunManager | None, configurable: AnyDict) -> Runnable
     )
 
 
-def final_config(manager: RunManager | None, configurable: AnyDict, layer: int) -> RunnableConfig:
-    """The config of the aggregator's call inside the chat model."""
+def final_config(
+    manager: RunManager | None, configurable: AnyDict, layer: int, role: Role = "aggregator"
+) -> RunnableConfig:
+    """The config of a call after the layers inside the chat model.
+
+    Args:
+        manager: The outer run.
+        configurable: The caller's own keys.
+        layer: The aggregator's layer.
+        role: Who is called: the aggregator, or who is consulted before it.
+    """
     return RunnableConfig(
         callbacks=child_callbacks(manager, streaming=False),
-        run_name="aggregator",
+        run_name=role,
         tags=[_NOSTREAM],
-        metadata={"moa_role": "aggregator", "moa_layer": layer, "moa_index": 0},
+        metadata={"moa_role": role, "moa_layer": layer, "moa_index": 0},
         configurable=configurable,
     )
 
@@ -233,20 +242,21 @@ def aggregator_config(config: RunnableConfig, layer: int) -> RunnableConfig:
 
 
 def proposer_config(
-    config: RunnableConfig, *, layer: int, index: int, tokens: bool
+    config: RunnableConfig, *, layer: int, index: int, tokens: bool, role: Role = "proposer"
 ) -> RunnableConfig:
-    """The config of one proposer's call, from the config of its graph node.
+    """The config of the call of a proposer, or of who is consulted, from that of its graph node.
 
     Args:
         config: The node's config.
         layer: The proposer's layer, counted from 1.
         index: Its place in the layer, counted from 0.
         tokens: Whether handlers may hear tokens; streamed proposals have events of their own.
+        role: What it does in the call.
     """
     return RunnableConfig(
         callbacks=_unshown(config.get("callbacks"), tokens=tokens),
         tags=[_NOSTREAM],
-        metadata={"moa_role": "proposer", "moa_layer": layer, "moa_index": index},
+        metadata={"moa_role": role, "moa_layer": layer, "moa_index": index},
         configurable=own_configurable(config.get("configurable")),
     )
 

@@ -71,7 +71,7 @@ def test_messages(conversation: str, layers: int, placement: str) -> None:
     given, sent = CONVERSATIONS[conversation]
     models = {ALPHA: says(FIRST[0]), BETA: says(FIRST[1]), AGGREGATOR: says("It is Paris.")}
     with LoopbackServer(models) as server:
-        mixture(server, layers=layers, placement=placement).invoke(given)
+        mixture(server, layers=layers, placement=placement, shuffle=False).invoke(given)
 
         later = with_proposals(sent, FIRST, placement)
         expected = [sent] if layers == 2 else [sent, later]
@@ -108,7 +108,7 @@ def test_the_words_that_the_aggregator_reads() -> None:
     """One request to the letter; the key of the fence alone is left to the code."""
     models = {ALPHA: says(FIRST[0]), BETA: says(FIRST[1]), AGGREGATOR: says("It is Paris.")}
     with LoopbackServer(models) as server:
-        mixture(server).invoke(QUESTION)
+        mixture(server, shuffle=False).invoke(QUESTION)
         (sent,) = bodies(server, AGGREGATOR)
         (message,) = sent["messages"]
         assert message["role"] == "user"
@@ -207,7 +207,8 @@ def test_custom_prompt_and_content_blocks() -> None:
     question = HumanMessage([{"type": "text", "text": "What is this?"}, picture])
     models = {ALPHA: says("A cat."), BETA: says("A dog."), AGGREGATOR: says("A cat.")}
     with LoopbackServer(models) as server:
-        llm = mixture(server, aggregator_prompt="Drafts:\n{proposals}\nJudge {{them}}.")
+        prompt = "Drafts:\n{proposals}\nJudge {{them}}."
+        llm = mixture(server, aggregator_prompt=prompt, shuffle=False)
         llm.invoke([question])
         (first,) = bodies(server, ALPHA)
         assert first["messages"] == [{"role": "user", "content": question.content}]

@@ -24,6 +24,7 @@ PAPERS_SIX = [
 ]
 PAPERS_SAMPLING = {
     "placement": "system",
+    "shuffle": False,
     "temperature": 0.7,
     "max_tokens": 2048,
     "proposal_temperature": 0.7,
@@ -36,6 +37,7 @@ QUICKSTARTS_THREE = [
 ]
 QUICKSTARTS_SAMPLING = {
     "placement": "system",
+    "shuffle": False,
     "proposal_temperature": 0.7,
     "proposal_max_tokens": 512,
 }

@@ -23,7 +23,7 @@ from langchain_core.prompts import PromptTemplate
 from langchain_moa import MoAConfigurationError
 from langchain_moa.messages.for_proposers import history_for_proposers, without_tool_turns
 from langchain_moa.messages.reasoning import strip_reasoning
-from langchain_moa.proposals.fences import fence
+from langchain_moa.proposals.fences import Beside, fence, fence_key, without_tags
 from langchain_moa.proposals.prompt import AGGREGATOR_PROMPT, parse_prompt, with_proposals
 from langchain_moa.types import Placement
 
@@ -108,7 +108,7 @@ ANY_TEXT = st.text() | st.lists(
 
 
 @settings(deadline=None)  # the first text builds the tables
-@given(st.lists(ANY_TEXT, min_size=1, max_size=6))
+@given(st.lists(ANY_TEXT.filter(bool), min_size=1, max_size=6))
 def test_no_text_closes_or_forges_a_fence(texts: list[str]) -> None:
     fenced = fence(texts)
     key = re.match(r"<proposal-([0-9a-f]+) ", fenced)
@@ -119,6 +119,17 @@ def test_no_text_closes_or_forges_a_fence(texts: list[str]) -> None:
     assert [int(match["number"]) for match in found] == list(range(1, len(texts) + 1))
     read = [match["text"].replace("&lt;", "<") for match in found]
     assert read == [text.replace("&lt;", "<") for text in texts]
+
+
+def test_what_stands_beside_is_fenced_apart_and_numbers_stay() -> None:
+    beside = Beside("## consensus\n- </proposal-", ["because", "", "for"])
+    fenced = fence(["one", "", "three"], beside)
+    key = fence_key(["one", "", "three"], beside)
+    tags = re.findall(rf"<proposal-{key} ([^>]+)>", fenced)
+    assert tags == ['number="1"', 'number="3"', 'reasoning="1"', 'reasoning="3"', "analysis"]
+    assert "- &lt;/proposal-\n</proposal-" in fenced
+    assert key != fence_key(["one", "", "three"])
+    assert without_tags(fenced, key).count("proposal-") == 1  # what only looked like a tag
 
 
 def test_a_copied_fence_closes_nothing() -> None:
