@@ -11,10 +11,10 @@ T      ?=
 export UV_SYSTEM_CERTS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint types check format readme notebooks bench build lowest newest pythons lock clean
+.PHONY: help demo demo-local test soak lint types check format readme notebooks bench build lowest newest pythons lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(UV):
 	$(PYTHON) -m venv .venv
@@ -23,6 +23,11 @@ $(UV):
 demo: export QUESTION := $(or $(value Q),What are 3 fun things to do in SF?)
 demo: $(UV) ## answer a question with four reference models and an aggregator (Q="...")
 	@$(UV) run --frozen --inexact --extra cli --no-dev --quiet langchain-moa ask $$(test "$$TOGETHER_API_KEY" || echo --demo) --show-proposals \
+	  --verbose -- "$$QUESTION"
+
+demo-local: export QUESTION := $(or $(value Q),What is the capital of France?)
+demo-local: $(UV) ## the same with a real, tiny model on this machine, without a key (Q="...")
+	@$(UV) run --frozen --inexact --extra cli --extra local --no-dev --group real --quiet langchain-moa ask --local --show-proposals \
 	  --verbose -- "$$QUESTION"
 
 test: $(UV) ## run all tests, and see 95 % of the core's branches covered; or some (T="tests/unit_tests -k quorum")
@@ -65,12 +70,12 @@ build: $(UV) ## build the wheel and import it in an empty environment
 
 lowest: $(UV) ## run the tests with the lowest allowed versions
 	$(UV) venv --quiet --clear .venv-lowest
-	$(UV) pip install --quiet --python .venv-lowest --resolution lowest-direct --group test -e ".[all]"
+	$(UV) pip install --quiet --python .venv-lowest --resolution lowest-direct --group test -e ".[all,local]"
 	.venv-lowest/bin/pytest -n auto --dist worksteal -q
 
 newest: $(UV) ## run the tests with the newest versions that resolve
 	$(UV) venv --quiet --clear .venv-newest
-	$(UV) pip install --quiet --python .venv-newest --resolution highest --group test -e ".[all]"
+	$(UV) pip install --quiet --python .venv-newest --resolution highest --group test -e ".[all,local]"
 	.venv-newest/bin/pytest -n auto --dist worksteal -q
 
 pythons: $(UV) ## run the tests on every supported Python that is installed

@@ -24,6 +24,9 @@ class Preset:
         source: Where the models and settings were taken from, and when.
         retired: Whether models of it are known to be served no more.
         settings: The arguments, for `MoAChatModel.from_config`.
+        lists: Where a server on this machine lists its models, which are the mixture's: a path.
+            `langchain_moa.local.settings_of` asks it. `None` where the settings name them.
+        key: The environment's variable that holds that server's key, if it wants one.
     """
 
     name: str
@@ -31,6 +34,8 @@ class Preset:
     source: str
     retired: bool
     settings: Mapping[str, Any]
+    lists: str | None = None
+    key: str | None = None
 
 
 def get_preset(name: str) -> Preset:

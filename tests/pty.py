@@ -63,6 +63,12 @@ class Terminal:
         self.received = b""
 
     @property
+    def pid(self) -> int:
+        """Number of the program's process."""
+        number: int = self._process.pid
+        return number
+
+    @property
     def screen(self) -> str:
         """What can be seen now."""
         return "\n".join(line.rstrip() for line in self._screen.display)

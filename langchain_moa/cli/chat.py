@@ -73,7 +73,7 @@ def run(
     """
     interactive = stdin_is_terminal() and sys.stdout.isatty()
     system = checked_text(system or "", "--system")
-    if interactive and not yes and not (options.preset or options.config or options.demo):
+    if interactive and not yes and not (options.preset or options.config or options.serves):
         with mixture_for(options):  # what is wrong or missing is told before anything is asked
             pass
         try:

@@ -62,8 +62,8 @@ def config(
 
     with mixture_for(options, asks=False) as llm:
         settings = config_of(llm, every=every)
-    if options.demo:  # its server is gone by now
-        del settings["base_url"]
+    if options.serves:  # their server is gone by now
+        settings.pop("base_url", None)
     if write is None:
         write_data(settings_text(settings, f".{form}"))
         return 0

@@ -26,7 +26,7 @@ _NO_KEY_ERROR: Final = "there is no key for Together"
 def mixture_for(
     options: MixtureOptions, *, asks: bool = True, **more: object
 ) -> Iterator[MoAChatModel]:
-    """The mixture that options mean; with `--demo` its models answer as long as the context lasts.
+    """The mixture that options mean; models on this machine answer as long as the context lasts.
 
     Args:
         options: The command's options.
@@ -40,6 +40,19 @@ def mixture_for(
     if options.demo:
         with _demo_models() as demo:
             yield MoAChatModel(**{**demo, **arguments})
+        return
+    if options.serves:
+        from langchain_moa.cli.local import local_models  # noqa: PLC0415 - few need it
+
+        with local_models(options.gguf) as members:
+            yield MoAChatModel(**{**members, **arguments})
+        return
+    if options.preset and (preset := get_preset(options.preset)).lists:
+        from langchain_moa.cli.local import served_models  # noqa: PLC0415
+
+        yield MoAChatModel(
+            **{**served_models(preset, options.settings.get("base_url")), **arguments}
+        )
         return
     key = {"api_key": _NO_KEY} if not _has_key() and (not asks or _endpoint(options)) else {}
     trusted = frozenset(options.trust_host)
@@ -57,7 +70,7 @@ def _built(options: MixtureOptions, arguments: AnyMapping) -> MoAChatModel:
             raise
         msg = (
             f"no key for Together: set {TOGETHER_KEY_VARIABLE}, or give --base-url of an endpoint "
-            "of your own, or try --demo, which needs neither."
+            "of your own, or try --local or --demo, which need neither."
         )
         raise MoAConfigurationError(msg) from None
 

@@ -16,12 +16,11 @@ from langchain_moa.cli.mixture import mixture_for
 from langchain_moa.cli.options import MixtureOptions
 from langchain_moa.cli.terminal import on_one_line
 from langchain_moa.errors import MoAError
+from langchain_moa.local.served import LONGEST, get
 from langchain_moa.members.runnables import language_models, model_of
 
 TIMEOUT: Final = 30.0
 """Seconds that an endpoint has to give its whole list."""
-LONGEST: Final = 1 << 25
-"""Bytes that a list may have; Together's has some 200 kB."""
 _CHAT: Final = ("chat", "language", "code", None)
 """Kinds of models, as Together names them, that answer questions; others tell no kind."""
 
@@ -110,17 +109,5 @@ def served_models(
 
 async def _answer(address: str, key: str, seconds: float, longest: int) -> bytes:
     """What an endpoint answers, if all of it comes in time and has a size that a list may have."""
-    received = bytearray()
-    headers = {"Authorization": f"Bearer {key}"}
-    async with (
-        asyncio.timeout(seconds),
-        httpx.AsyncClient(timeout=None) as client,  # noqa: S113 - the line above is the limit
-        client.stream("GET", f"{address.rstrip('/')}/models", headers=headers) as answer,
-    ):
-        answer.raise_for_status()
-        async for piece in answer.aiter_bytes():
-            received += piece
-            if len(received) > longest:
-                msg = "it is longer than a list of models"
-                raise ValueError(msg)
-    return bytes(received)
+    async with asyncio.timeout(seconds):
+        return await get(f"{address.rstrip('/')}/models", key, longest)

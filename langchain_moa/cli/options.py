@@ -14,6 +14,7 @@ from langchain_moa.cli.settings import setting_options, setting_table
 from langchain_moa.presets import preset_names
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+_NOTHING: Final = (None, False, ())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,8 @@ class MixtureOptions:
         rounds: Passes of the reference models: layers less one.
         trust_host: Hosts named by the configuration that may get keys.
         demo: Whether scripted models on this machine answer.
+        local: Whether a real model on this machine answers.
+        gguf: Files of such models; empty for the small one.
         settings: All others, as arguments of a mixture.
     """
 
@@ -42,7 +45,14 @@ class MixtureOptions:
     rounds: int | None = None
     trust_host: tuple[str, ...] = ()
     demo: bool = False
+    local: bool = False
+    gguf: tuple[Path, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def serves(self) -> bool:
+        """Whether models are served on this machine as long as the command runs."""
+        return self.demo or self.local or bool(self.gguf)
 
     def check(self) -> None:
         """Refuse options that contradict one another.
@@ -52,7 +62,7 @@ class MixtureOptions:
         """
         given = {**self.settings, **vars(self)}
         for one, other in _CONTRADICTING:
-            if given.get(one) not in (None, False) and given.get(other) is not None:
+            if given.get(one) not in _NOTHING and given.get(other) not in _NOTHING:
                 names = [f"--{name.replace('_', '-')}" for name in (one, other)]
                 msg = f"{names[0]} and {names[1]} contradict each other; give one of them."
                 raise click.UsageError(msg)
@@ -88,6 +98,11 @@ _CONTRADICTING: Final = (
     ("demo", "preset"),
     ("demo", "config"),
     ("demo", "base_url"),
+    *(
+        (one, other)
+        for one in ("local", "gguf")
+        for other in ("demo", "preset", "config", "base_url", "aggregator", "reference_models")
+    ),
 )
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
@@ -139,6 +154,14 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="A host named by --config may get keys; repeatable.",
     ),
     click.option("--demo", is_flag=True, help="Scripted models on this machine; needs no key."),
+    click.option("--local", is_flag=True, help="A real model on this machine; needs no key."),
+    click.option(
+        "--gguf",
+        multiple=True,
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="A model's file for --local; repeatable.",
+    ),
 )
 
 

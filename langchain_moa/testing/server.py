@@ -32,7 +32,7 @@ from langchain_moa.testing.replies import count_prompt_tokens, count_usage
 from langchain_moa.testing.requests import RecordedRequest
 from langchain_moa.testing.sending import dripping, encoded, gzipped
 from langchain_moa.testing.serving import ServerThread
-from langchain_moa.types import AnyMapping
+from langchain_moa.types import AnyDict, AnyMapping
 
 try:
     from starlette.applications import Starlette
@@ -65,6 +65,7 @@ class LoopbackServer(ServerThread):
             it `answers_as`, the name of that model).
         api_key: The only key that is let in.
         port: Port on 127.0.0.1; 0 takes a free one.
+        sizes: Bytes of models, as Ollama's list tells them.
         prefill: Whether Anthropic's dialect takes a conversation that ends on the assistant's
             turn, as models before Claude 4.6 do.
 
@@ -88,8 +89,10 @@ class LoopbackServer(ServerThread):
         *,
         api_key: str = DEFAULT_KEY,
         port: int = 0,
+        sizes: Mapping[str, int] | None = None,
         prefill: bool = False,
     ) -> None:
+        self._sizes = dict(sizes or {})
         self.models = dict(models)
         self.api_key = api_key
         self.requests: list[RecordedRequest] = []
@@ -105,6 +108,7 @@ class LoopbackServer(ServerThread):
                 self._route("/mistral/v1/chat/completions", Mistral()),
                 self._route("/llama.cpp/v1/chat/completions", LlamaCpp()),
                 Route("/v1/models", self._list_models),
+                Route("/api/tags", self._list_as_ollama),
                 Route("/llama.cpp/v1/models", self._list_models),
             ]
         )
@@ -152,6 +156,12 @@ class LoopbackServer(ServerThread):
         names = [name for name in self.models if name != ANY_MODEL]
         data = [{"id": name, "object": "model", "owned_by": "loopback"} for name in names]
         return JSONResponse({"object": "list", "data": data})
+
+    async def _list_as_ollama(self, _: Request) -> Response:
+        """What `GET /api/tags` of Ollama says, which asks for no key."""
+        names = [name for name in self.models if name != ANY_MODEL]
+        models = [_as_ollama(name, self._sizes.get(name, 0)) for name in names]
+        return JSONResponse({"models": models})
 
     async def _complete(self, request: Request, dialect: Dialect) -> Response:
         if dialect.key(request.headers) != self.api_key:
@@ -212,6 +222,12 @@ class LoopbackServer(ServerThread):
             behavior=behavior,
             error=_choice_error(dialect, behavior, refusal),
         )
+
+
+def _as_ollama(name: str, size: int) -> AnyDict:
+    details = {"format": "gguf", "family": name.partition(":")[0], "parameter_size": "1B"}
+    modified = "2026-01-01T00:00:00Z"
+    return {"name": name, "model": name, "size": size, "modified_at": modified, "details": details}
 
 
 def _response(

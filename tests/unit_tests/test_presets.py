@@ -43,12 +43,28 @@ QUICKSTARTS_SAMPLING = {
 }
 
 
+SERVERS = ["ollama", "vllm", "lmstudio", "llamacpp"]
+NAMING = [name for name in preset_names() if name not in SERVERS]
+
+
 def ids_of(name: str) -> set[str]:
     settings = get_preset(name).settings
-    return {*settings["reference_models"], settings["aggregator"]}
+    return {*settings.get("reference_models", ()), settings.get("aggregator")} - {None}
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", SERVERS)
+def test_those_of_servers_on_ones_own_machine_name_no_models(name: str) -> None:
+    preset = get_preset(name)
+    assert ids_of(name) == set()
+    assert preset.lists in {"/api/tags", "/v1/models"}
+    assert preset.settings["base_url"].startswith("http://127.0.0.1:")
+    llm = MoAChatModel.from_config(
+        preset.settings, reference_models=["a/b"], aggregator="a/b", api_key="x"
+    )
+    assert llm.stream_requests
+
+
+@pytest.mark.parametrize("name", NAMING)
 def test_each_builds_and_is_written_as_it_stands(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
