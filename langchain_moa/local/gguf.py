@@ -36,7 +36,7 @@ _TOKENIZER: Final = "tokenizer."
 _CACHED_BYTES: Final = 2
 """Bytes of a number in the cache of keys and values (16-bit floats)."""
 
-Value = str | float | list["Value"]
+Value = str | int | float | list["Value"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,16 +108,21 @@ def _bytes_per_token(fields: Mapping[str, Value]) -> int:
         return 0
     each = _number(fields, "embedding_length") // heads
     numbers = sum(_number(fields, f"attention.{name}_length") or each for name in ("key", "value"))
-    of_layers = fields.get("attention.head_count_kv", heads)
-    total = of_layers if isinstance(of_layers, list) else [of_layers] * layers
-    return sum(int(count) for count in total if isinstance(count, int)) * numbers * _CACHED_BYTES
+    heads_of_layers = _numbers(fields.get("attention.head_count_kv", heads))
+    if len(heads_of_layers) == 1:  # all layers alike
+        heads_of_layers *= layers
+    return sum(heads_of_layers) * numbers * _CACHED_BYTES
 
 
 def _number(fields: Mapping[str, Value], name: str) -> int:
     """A whole number; of a list the largest; 0 where it is not told."""
-    value = fields.get(name)
-    numbers = value if isinstance(value, list) else [value]
-    return max((number for number in numbers if isinstance(number, int)), default=0)
+    return max(_numbers(fields.get(name)), default=0)
+
+
+def _numbers(value: Value | None) -> list[int]:
+    """The whole numbers of a field."""
+    values = value if isinstance(value, list) else [value]
+    return [number for number in values if isinstance(number, int)]
 
 
 def _fields(file: BinaryIO) -> dict[str, Value]:

@@ -43,9 +43,16 @@ class ServerProcess:
         self._owner = os.getpid()
         self._log: IO[bytes] = tempfile.TemporaryFile()
         words = [sys.executable, "-P", str(Path(__file__).with_name("serving.py"))]
-        pipe = subprocess.PIPE
         self._process = subprocess.Popen(
-            words, stdin=pipe, stdout=pipe, stderr=self._log, **_apart()
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            # Ctrl-C in the terminal is for this process alone, which ends that one
+            start_new_session=True,
+            creationflags=getattr(
+                subprocess, "CREATE_NEW_PROCESS_GROUP", 0
+            ),  # Windows' word for it
         )
         self._pipes = (self._process.stdin, self._process.stdout)
 
@@ -119,13 +126,6 @@ class ServerProcess:
             return MissingExtraError(f"llama.cpp's server cannot run here: {_last_line(log)}")
         reason = _first_error(log) or _last_line(log) or f"exit code {code}"
         return MoAConfigurationError(f"{path}: llama.cpp cannot load it: {reason}.")
-
-
-def _apart() -> dict[str, int]:
-    """Ctrl-C in the terminal is for this process alone, which ends that one."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-    return {"start_new_session": True}
 
 
 def _first_error(log: str) -> str:

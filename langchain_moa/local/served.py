@@ -15,6 +15,7 @@ from langchain_moa.errors import MoAConfigurationError, MoAError
 from langchain_moa.local.mixture import SAMPLES
 from langchain_moa.presets import Preset, get_preset
 from langchain_moa.providers.accounts import checked_address, shown_address, variable
+from langchain_moa.providers.clients import NO_PROXY
 from langchain_moa.types import AnyDict
 
 LONGEST: Final = 1 << 25
@@ -161,7 +162,8 @@ async def get(address: str, key: str, longest: int = LONGEST) -> bytes:
     received = bytearray()
     headers = {"Authorization": f"Bearer {key}"}
     async with (
-        httpx.AsyncClient(timeout=None) as client,  # noqa: S113 - callers have a limit for it all
+        # callers have a limit for it all
+        httpx.AsyncClient(timeout=None, mounts=NO_PROXY) as client,  # noqa: S113
         client.stream("GET", address, headers=headers) as answer,
     ):
         answer.raise_for_status()

@@ -20,6 +20,9 @@ _PROXIES: Final = tuple(
     for variable in (name, name.lower())
 )
 
+NO_PROXY: Final = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
+"""This machine, which is asked without the environment's proxy: that one could not reach it."""
+
 
 class Login(http.BasicAuth):
     """A user's name and password, as an address may hold them.
@@ -52,7 +55,7 @@ def http_clients(login: tuple[str, str] | None = None) -> AnyDict:
         named = ", ".join(f"{n}={os.environ[n]!r}" for n in _CERTIFICATES if os.environ.get(n))
         msg = f"{named or 'TLS'}: the certificates can't be read: {error}."
         raise MoAConfigurationError(msg) from None
-    settings: AnyDict = {"verify": tls, "auth": login and Login(*login)}
+    settings: AnyDict = {"verify": tls, "auth": login and Login(*login), "mounts": NO_PROXY}
     try:
         return {"http_client": Client(**settings), "http_async_client": AsyncClient(**settings)}
     except (ImportError, ValueError, http.InvalidURL) as error:  # the environment's proxies

@@ -43,6 +43,7 @@ OF_CLIENTS: Final = frozenset(
     {
         *("api_key", "together_api_key", "openai_api_key", "base_url", "together_api_base"),
         *("timeout", "request_timeout", "max_retries", "default_headers", "default_query"),
+        *("http_client", "http_async_client"),
     }
 )
 """Settings that the clients are made with, so that models that differ in them can't share them."""

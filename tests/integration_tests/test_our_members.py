@@ -334,6 +334,19 @@ async def test_the_proxy_of_the_environment(
     assert seen == [f"POST {ADDRESS}/chat/completions HTTP/1.1"]
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_this_machine_is_asked_without_a_proxy(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """Sync and async; the environment's proxy could not reach it."""
+    server = stage.plays({ALPHA: says("straight")})
+    for variable in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    member = ours(server, base_url=server.base_url.replace("127.0.0.1", host))
+    assert (await member.ainvoke("hi")).content == "straight"
+    assert (await asyncio.to_thread(member.invoke, "hi")).content == "straight"
+
+
 LEFT_OPEN = """
 import asyncio, sys
 from langchain_moa import MoAChatModel

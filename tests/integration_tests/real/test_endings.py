@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from langchain_together import ChatTogether
+from pydantic import SecretStr
 
 from langchain_moa import MoAChatModel
 from langchain_moa.local import LocalServer
@@ -130,7 +131,7 @@ def test_a_server_that_still_loads_its_model_is_waited_for(real_models: None) ->
 
 def _attempts_while_loading(base_url: str) -> int:
     member = ChatTogether(
-        model="any", api_key="a-key", base_url=base_url, max_retries=0, max_tokens=4
+        model="any", api_key=SecretStr("a-key"), base_url=base_url, max_retries=0, max_tokens=4
     )
     llm = MoAChatModel(
         reference_models=[member],
