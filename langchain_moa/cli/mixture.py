@@ -44,8 +44,8 @@ def mixture_for(
     if options.serves:
         from langchain_moa.cli.local import local_models  # noqa: PLC0415 - few need it
 
-        with local_models(options.gguf) as members:
-            yield MoAChatModel(**{**members, **arguments})
+        with local_models(options.gguf) as served:
+            yield MoAChatModel(**{**served, **arguments})
         return
     if options.preset and (preset := get_preset(options.preset)).lists:
         from langchain_moa.cli.local import served_models  # noqa: PLC0415
