@@ -285,7 +285,7 @@ def test_without_a_key_one_line_says_what_to_do(command: str, code: int, cli: Cl
         assert ran.out == ""
         assert ran.err == (
             "error: no key for Together: set TOGETHER_API_KEY, or give --base-url of an endpoint "
-            "of your own, or try --demo, which needs neither.\n"
+            "of your own, or try --local or --demo, which need neither.\n"
         )
 
 
