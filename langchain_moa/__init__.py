@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from langchain_moa.graph import create_moa_graph
     from langchain_moa.reliability.breaker import CircuitBreaker
     from langchain_moa.strategies.analysis import Analysis
+    from langchain_moa.tools import moa_tool
     from langchain_moa.types import MoARecord, Proposal, ProposalRecord
 
 _HOMES = {
@@ -37,6 +38,7 @@ _HOMES = {
     "ProposalRecord": "types",
     "UnsupportedContentError": "errors",
     "create_moa_graph": "graph",
+    "moa_tool": "tools",
 }
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "ProposalRecord",
     "UnsupportedContentError",
     "create_moa_graph",
+    "moa_tool",
 ]
 
 

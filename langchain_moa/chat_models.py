@@ -321,9 +321,10 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
 
         Raises:
             MoAConfigurationError: The aggregator is no chat model or takes no tools; or a
-                reference model refuses them with `tools_for="all"`. One that cannot have any
-                advises in text.
+                reference model refuses them with `tools_for="all"` (one that cannot have any
+                advises in text); or a tool is this mixture itself.
         """
+        self._refuse_itself(tools)
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
         return self._bound(
@@ -334,6 +335,16 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
             if self._mixture.settings.tools_for == "all"
             else None,
         )
+
+    def _refuse_itself(self, tools: Sequence[object]) -> None:
+        """Refuse a tool that asks this mixture: it would ask itself again and again."""
+        for tool in tools:
+            asked = getattr(tool, "mixture", None) if getattr(tool, "asks_mixture", 0) else None
+            if isinstance(asked, MoAChatModel) and asked._mixture is self._mixture:  # noqa: SLF001
+                msg = (
+                    f"tools: {getattr(tool, 'name', '')!r} asks this mixture itself; leave it out."
+                )
+                raise MoAConfigurationError(msg)
 
     @override
     def with_structured_output(

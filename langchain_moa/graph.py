@@ -51,6 +51,7 @@ from langchain_moa.members.runnables import model_and_arguments
 from langchain_moa.mixture import Mixture
 from langchain_moa.proposals.fan_out import fans_out
 from langchain_moa.strategies.base import NO_FINDINGS, Findings, Strategy
+from langchain_moa.strategies.known import CONSULTING
 from langchain_moa.tracing.callbacks import aggregator_config, proposer_config
 from langchain_moa.tracing.progress import Progress
 from langchain_moa.tracing.redaction import without_variables
@@ -60,6 +61,8 @@ _MOST_LAYERS: Final = 4096
 AGGREGATOR_NODE: Final = "aggregator"
 FAN_OUT_NODE: Final = "fan_out"
 _LAYER: Final = "layer_"
+_ROLES: Final = [strategy.role for strategy in CONSULTING.values()]
+"""Nodes between the last layer and the aggregator's."""
 
 
 def _add_copies(left: Any, right: Any) -> Any:
@@ -83,7 +86,9 @@ class MoAGraph(CompiledStateGraph[Any, Any, Any, Any]):
             for node, spec in self.builder.nodes.items()
             if node.startswith(_LAYER)
         ]
-        return {"text/plain": drawn([*layers, [AGGREGATOR_NODE]])}
+        found = [role for role in _ROLES if role in self.builder.nodes]
+        consulted = (found[0], found[0]) if found else None
+        return {"text/plain": drawn([*layers, [AGGREGATOR_NODE]], consulted)}
 
 
 class _MoAStateGraph(StateGraph[Any, Any, Any, Any]):

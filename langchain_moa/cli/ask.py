@@ -13,12 +13,13 @@ from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.board import console
 from langchain_moa.cli.exits import Exit, code_of, one_line, say
 from langchain_moa.cli.inputs import QUESTION, all_of_stdin
-from langchain_moa.cli.live import AnswerPrinter, Asked, ask, tell
+from langchain_moa.cli.live import AnswerPrinter, Asked, ask, require_reportable, show_report, tell
 from langchain_moa.cli.mixture import mixture_for
 from langchain_moa.cli.options import MixtureOptions
 from langchain_moa.cli.terminal import stdin_is_terminal, without_echo, write_data
 from langchain_moa.config.text_files import checked_text, escaped
 from langchain_moa.errors import MoAError
+from langchain_moa.strategies.analysis import Analysis
 from langchain_moa.types import AnyDict
 
 
@@ -29,6 +30,7 @@ def run(
     system: str | None,
     as_json: bool,
     show_proposals: bool,
+    report: bool,
     verbose: bool,
 ) -> int:
     """Answer one question on stdout.
@@ -39,6 +41,7 @@ def run(
         system: A system message before it.
         as_json: Whether to print the answer with its record, as JSON.
         show_proposals: Whether to print the proposals, on stderr.
+        report: Whether to print what the analyst found, below the answer.
         verbose: Whether to print a line of totals, on stderr.
 
     Raises:
@@ -51,6 +54,7 @@ def run(
     messages.append(HumanMessage(asked))
     stderr = console(stderr=True)
     with mixture_for(options, include_proposals=True) as llm, without_echo():
+        require_reportable(llm, report=report)
         try:
             answer = asyncio.run(_answered(llm, messages, stderr, as_json=as_json))
         except MoAError as error:
@@ -60,7 +64,9 @@ def run(
             say(f"error: {one_line(error)}")
             return code_of(error)
     if as_json:
-        _write_json(_as_json(asked, answer))
+        _write_json(_as_json(asked, answer, report=report))
+    elif report:
+        show_report(answer, console())
     tell(answer, stderr, proposals=show_proposals, totals=verbose)
     return Exit.ANSWER
 
@@ -89,8 +95,11 @@ def _question(given: str | None) -> str:
     return question.strip()
 
 
-def _as_json(question: str, asked: Asked) -> AnyDict:
+def _as_json(question: str, asked: Asked, *, report: bool) -> AnyDict:
+    analysis = Analysis.of(asked.message) if report else None
+    reported = {} if analysis is None else {"report": analysis.report(asked.message.text)}
     return {
+        **reported,
         "question": question,
         "answer": asked.message.text,
         "seconds": asked.seconds,

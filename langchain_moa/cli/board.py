@@ -99,18 +99,23 @@ class Board:
 
     Args:
         names: The members' names layer by layer, the aggregator's layer last.
+        consulted: Who is consulted before the aggregator: its role and its name.
     """
 
-    def __init__(self, names: Sequence[Sequence[str]]) -> None:
-        self._rows = {
-            (layer, index): _Row(model)
-            for layer, models in enumerate(names, start=1)
-            for index, model in enumerate(models)
-        }
+    def __init__(
+        self, names: Sequence[Sequence[str]], consulted: tuple[str, str] | None = None
+    ) -> None:
+        self._rows: dict[tuple[str, int], _Row] = {}
+        for layer, models in enumerate(names, start=1):
+            if layer == len(names) and consulted is not None:
+                self._rows[consulted[0], 0] = _Row(consulted[1])
+            for index, model in enumerate(models):
+                self._rows[f"layer {layer}", index] = _Row(model)
 
     def on_event(self, event: ProgressEvent) -> None:
         """Take one step into account; the mixture's `on_progress`."""
-        row = self._rows.get((event["layer"] or 0, event["index"] or 0))
+        consulted = event["role"] if event["role"] in _CONSULTED else None
+        row = self._rows.get((consulted or f"layer {event['layer']}", event["index"] or 0))
         if row is None:
             return
         match event["event"]:
@@ -137,23 +142,23 @@ class Board:
         # reasons leave the names at least half of what the other columns leave
         most = max(12, min(30, (options.max_width - _OTHER_COLUMNS) // 2))
         table.add_column(no_wrap=True, overflow="ellipsis", min_width=12, max_width=most)
-        layer_before = 0
+        layer_before = ""
         for layer, row in self._fitting(options.max_height - 1):
             style = _STYLES.get(row.state, "lost")
-            label = f"layer {layer}" if layer != layer_before else ""
+            label = layer if layer != layer_before else ""
             layer_before = layer
             texts = (label, row.model, row.state, row.time(), row.result())
             styles = ("note", "", style, "", "")
             table.add_row(*map(Text, map(on_one_line, texts), styles))
         yield table
 
-    def _fitting(self, height: int) -> Iterator[tuple[int, _Row]]:
+    def _fitting(self, height: int) -> Iterator[tuple[str, _Row]]:
         """The rows with their layers; where they are too many, layers are put into one row each.
 
         Those that are over go first, then those that wait, the last one first, so that the screen
         shows who works.
         """
-        layers: dict[int, list[_Row]] = {}
+        layers: dict[str, list[_Row]] = {}
         for (layer, _), row in self._rows.items():
             layers.setdefault(layer, []).append(row)
         over = [number for number, rows in layers.items() if not _open(rows)]

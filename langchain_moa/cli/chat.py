@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import WordCompleter
@@ -19,7 +19,15 @@ from langchain_moa.cli.board import console, usage_table, write
 from langchain_moa.cli.conversation import Conversation
 from langchain_moa.cli.exits import Exit, code_of, one_line
 from langchain_moa.cli.inputs import QUESTION, lines_of_stdin, may_be_written
-from langchain_moa.cli.live import AnswerPrinter, Asked, ask, show_proposals, tell
+from langchain_moa.cli.live import (
+    AnswerPrinter,
+    Asked,
+    ask,
+    require_reportable,
+    show_proposals,
+    show_report,
+    tell,
+)
 from langchain_moa.cli.mixture import member_names, mixture_for
 from langchain_moa.cli.options import MixtureOptions
 from langchain_moa.cli.terminal import on_one_line, stdin_is_terminal, without_echo
@@ -55,6 +63,7 @@ def run(
     system: str | None,
     multi_turn: bool,
     proposals: bool,
+    report: bool,
     yes: bool,
     verbose: bool,
 ) -> int:
@@ -65,6 +74,7 @@ def run(
         system: A system message before all turns.
         multi_turn: Whether the model is shown the turns before.
         proposals: Whether to show the proposals of each answer.
+        report: Whether to show the comparison below each answer.
         yes: Whether to ask no questions at the start.
         verbose: Whether the mixture's log is shown.
 
@@ -81,8 +91,10 @@ def run(
         except EOFError:
             return Exit.ANSWER
     with mixture_for(options, include_proposals=True) as llm, asyncio.Runner() as runner:
+        require_reportable(llm, report=report)
         conversation = Conversation(system, multi_turn=multi_turn)
-        chat = Chat(llm, conversation, runner, proposals=proposals, totals=interactive or verbose)
+        shows = Shows(proposals=proposals, report=report, totals=interactive or verbose)
+        chat = Chat(llm, conversation, runner, shows)
         return chat.talk(_typed()) if interactive else chat.answer(lines_of_stdin())
 
 
@@ -157,6 +169,20 @@ def _until_left(lines: Iterable[str | Unreadable]) -> Iterator[str | Unreadable]
             yield text
 
 
+class Shows(NamedTuple):
+    """What is shown beside each answer.
+
+    Attributes:
+        proposals: Its proposals.
+        report: What the analyst found in them.
+        totals: A line of totals.
+    """
+
+    proposals: bool = False
+    report: bool = False
+    totals: bool = False
+
+
 class Chat:
     """A conversation with one mixture.
 
@@ -164,8 +190,7 @@ class Chat:
         llm: The mixture.
         conversation: What was said.
         runner: The event loop of all calls, to which the clients' connections belong.
-        proposals: Whether to show the proposals of each answer.
-        totals: Whether to print a line of totals after each answer.
+        shows: What is shown beside each answer.
     """
 
     def __init__(
@@ -173,15 +198,12 @@ class Chat:
         llm: MoAChatModel,
         conversation: Conversation,
         runner: asyncio.Runner,
-        *,
-        proposals: bool,
-        totals: bool,
+        shows: Shows,
     ) -> None:
         self._llm = llm
         self._conversation = conversation
         self._runner = runner
-        self._proposals = proposals
-        self._totals = totals
+        self._shows = shows
         self._console = console()
         # in a pipe, stdout is for answers and for what commands show
         self._about = self._console if self._console.is_terminal else console(stderr=True)
@@ -245,7 +267,9 @@ class Chat:
         with without_echo():
             asked = self._runner.run(self._asked(question))
         self._conversation.answered(asked.message)
-        tell(asked, self._about, proposals=self._proposals, totals=self._totals)
+        if self._shows.report:
+            show_report(asked, self._console)
+        tell(asked, self._about, proposals=self._shows.proposals, totals=self._shows.totals)
         if self._console.is_terminal:
             self._console.print()
 

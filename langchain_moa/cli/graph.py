@@ -8,7 +8,7 @@ import click
 
 from langchain_moa.cli.exits import say
 from langchain_moa.cli.inputs import may_be_written
-from langchain_moa.cli.mixture import member_names, mixture_for
+from langchain_moa.cli.mixture import consulted_name, member_names, mixture_for
 from langchain_moa.cli.options import MixtureOptions
 from langchain_moa.cli.picture import draw_png
 from langchain_moa.cli.terminal import printable, write_data
@@ -39,5 +39,5 @@ def run(options: MixtureOptions, *, mermaid: bool, png: Path | None, force: bool
         elif mermaid:
             write_data(printable(llm.graph.get_graph(xray=1).draw_mermaid()))
         else:
-            click.echo(drawn(names))
+            click.echo(drawn(names, consulted_name(llm)))
     return 0

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
+import click
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -16,8 +17,9 @@ from rich.live import Live
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.board import Board, losses, summary, write
 from langchain_moa.cli.markdown import GrowingMarkdown, Paragraphs, Part
-from langchain_moa.cli.mixture import member_names
+from langchain_moa.cli.mixture import consulted_name, member_names
 from langchain_moa.cli.terminal import printable
+from langchain_moa.strategies.analysis import Analysis
 from langchain_moa.tracing.progress import OnProgress
 from langchain_moa.types import MoARecord, ProgressEvent
 
@@ -125,7 +127,7 @@ async def ask(
     Raises:
         MoAError: There is no answer.
     """
-    board = Board(member_names(llm))
+    board = Board(member_names(llm), consulted_name(llm))
     live = _live(progress, board) if progress else None
 
     def heard(event: ProgressEvent) -> None:
@@ -184,6 +186,28 @@ class _Asking:
         if self._live:
             self._live.stop()
             self._live = None
+
+
+def require_reportable(llm: MoAChatModel, *, report: bool) -> None:
+    """Refuse to promise a report where nobody compares.
+
+    Raises:
+        click.UsageError: Nobody does.
+    """
+    if report and llm.strategy != "compare":
+        msg = f"--report shows a comparison, and --strategy is {llm.strategy}; give compare."
+        raise click.UsageError(msg)
+
+
+def show_report(asked: Asked, console: Console) -> None:
+    """Print what the analyst found: on a terminal rendered, in a pipe as it is."""
+    analysis = Analysis.of(asked.message)
+    if analysis is None:  # why is told with what was lost
+        return
+    if console.is_terminal:
+        console.print(Paragraphs(printable(f"\n{analysis.report()}")))
+    else:
+        console.out(f"\n{analysis.report()}", highlight=False)
 
 
 def tell(asked: Asked, console: Console, *, proposals: bool, totals: bool) -> None:

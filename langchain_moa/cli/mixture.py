@@ -14,6 +14,7 @@ from langchain_moa.config.trust import hosts_in
 from langchain_moa.errors import MissingExtraError, MoAConfigurationError
 from langchain_moa.presets import DEFAULT_PRESET, get_preset
 from langchain_moa.providers.builder import TOGETHER_KEY_VARIABLE
+from langchain_moa.strategies.known import CONSULTING
 from langchain_moa.types import AnyDict, AnyMapping
 
 ADDRESS_VARIABLE: Final = "TOGETHER_API_BASE"
@@ -107,6 +108,16 @@ def _demo_models() -> Iterator[AnyDict]:
             "base_url": server.base_url,
             "api_key": server.api_key,
         }
+
+
+def consulted_name(llm: MoAChatModel) -> tuple[str, str] | None:
+    """Who is consulted before the aggregator, the analyst or the judge: its role and its name."""
+    strategy = CONSULTING.get(llm.strategy)
+    if strategy is None:
+        return None
+    given = llm.model_dump(include={"analyst", "judge"})[strategy.role]
+    first = given[0] if isinstance(given, list) else given
+    return strategy.role, first or member_names(llm)[-1][0]
 
 
 def member_names(llm: MoAChatModel) -> list[list[str]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def drawn(names: Sequence[Sequence[str]]) -> str:
+def drawn(names: Sequence[Sequence[str]], consulted: tuple[str, str] | None = None) -> str:
     """The mixture as text: one line a member, so that it fits into any terminal.
 
     LangChain's own drawing in ASCII puts a layer's members side by side, wider than terminals are.
 
     Args:
         names: The members' names layer by layer, the aggregator's layer last.
+        consulted: Who is consulted before the aggregator: its role and its name.
 
     Example:
         >>> print(drawn([["a", "b"], ["c"]]))
@@ -30,6 +31,9 @@ def drawn(names: Sequence[Sequence[str]]) -> str:
     lines = ["question", "   |"]
     for number, models in enumerate(layers, start=1):
         lines += [f"   +-- layer {number}", *(f"   |     +-- {name}" for name in models), "   |"]
+    if consulted is not None:
+        role, name = consulted
+        lines += [f"   +-- {role}", f"   |     +-- {_printable(name)}", "   |"]
     lines += ["   +-- aggregator", *(f"   |     +-- {name}" for name in aggregator)]
     return "\n".join([*lines, "   v", "answer"])
 

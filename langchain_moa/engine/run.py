@@ -156,10 +156,13 @@ class MoARun:
         require_supported(self.mixture, messages, fans_out=asked)
         return asked
 
-    def _kept(self, messages: Conversation, proposals: list[Proposal]) -> list[Proposal]:
-        """The proposals, remembered where tool turns may follow."""
+    def _kept(
+        self, messages: Conversation, proposals: list[Proposal], notes: str = ""
+    ) -> list[Proposal]:
+        """The proposals, remembered where tool turns may follow, with an analyst's notes."""
         if self.mixture.settings.reuse_proposals and self._tools:
-            SHARED_MEMORY.keep(self.mixture.drafts_fingerprint, messages, proposals, self._thread)
+            mixture, thread = self.mixture.drafts_fingerprint, self._thread
+            SHARED_MEMORY.keep(mixture, messages, proposals, thread, notes)
         return proposals
 
     def _recalled(self, messages: Conversation) -> list[Proposal]:
@@ -259,20 +262,18 @@ class MoARun:
         with isolated():
             proposals = self._proposals(messages)
             consulting = self._consulting(messages, proposals)
-            findings = NO_FINDINGS if consulting is None else consulting.invoke()
-        return self._final(messages, proposals, findings)
+            found = None if consulting is None else consulting.invoke()
+        return self._final(messages, proposals, found)
 
     async def _afinal_call(self, messages: Conversation) -> FinalCall:
         """The async twin of `_final_call`."""
         with isolated():
             proposals = await self._aproposals(messages)
             consulting = self._consulting(messages, proposals)
-            findings = NO_FINDINGS if consulting is None else await consulting.ainvoke()
-        return self._final(messages, proposals, findings)
+            found = None if consulting is None else await consulting.ainvoke()
+        return self._final(messages, proposals, found)
 
-    def _consulting(
-        self, messages: Conversation, proposals: Sequence[Proposal]
-    ) -> Consulting | None:
+    def _consulting(self, messages: Conversation, proposals: list[Proposal]) -> Consulting | None:
         """Who is consulted in the turns that ask the reference models."""
         strategy, adviser = self.mixture.strategy, self.mixture.adviser
         if strategy is None or adviser is None or self._call.fan_out != "layers":
@@ -290,10 +291,20 @@ class MoARun:
         )
 
     def _final(
-        self, messages: Conversation, proposals: Sequence[Proposal], findings: Findings
+        self, messages: Conversation, proposals: list[Proposal], found: Findings | None
     ) -> FinalCall:
+        if found is not None and found.notes:
+            self._kept(messages, proposals, found.notes)
+        findings = self._recalled_findings(messages) if found is None else found
         config = final_config(self.manager, self.configurable, self.mixture.layers)
         return FinalCall(self._call, messages, proposals, config, self._aggregating, findings)
+
+    def _recalled_findings(self, messages: Conversation) -> Findings:
+        """What an analyst found in the proposals that are read again."""
+        if self.mixture.strategy is None or self._call.fan_out != "reused":
+            return NO_FINDINGS
+        mixture, thread = self.mixture.drafts_fingerprint, self._thread
+        return Findings(notes=SHARED_MEMORY.recall_notes(mixture, messages, thread))
 
     def _watch(self) -> Watch:
         return Watch(self._call.progress, partial(_outcome, perf_counter()), "call_started")

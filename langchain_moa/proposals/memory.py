@@ -27,7 +27,7 @@ class ProposalMemory:
     """
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, list[Proposal]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[list[Proposal], str]] = OrderedDict()
         self._lock = threading.Lock()
 
     def keep(
@@ -36,6 +36,7 @@ class ProposalMemory:
         messages: Sequence[BaseMessage],
         proposals: Sequence[Proposal],
         thread: Sequence[str] = (),
+        notes: str = "",
     ) -> None:
         """Remember the proposals that were made for a conversation.
 
@@ -44,10 +45,11 @@ class ProposalMemory:
             messages: The conversation.
             proposals: All of them, those that are not usable too.
             thread: What identifies the conversation's thread; empty where there is none.
+            notes: What an analyst found in them, for the aggregator.
         """
         with self._lock:
             for key in _keys(mixture, messages, thread):
-                self._known[key] = list(proposals)
+                self._known[key] = (list(proposals), notes)
                 self._known.move_to_end(key)
             while len(self._known) > _MOST:
                 self._known.popitem(last=False)
@@ -60,12 +62,23 @@ class ProposalMemory:
         Nothing if that is unknown, or none of it usable. The usable ones are `reused` and cost
         nothing a second time.
         """
+        known, _ = self._recalled(mixture, messages, thread)
+        return [_unpaid(proposal) for proposal in known] if any(p.usable for p in known) else []
+
+    def recall_notes(
+        self, mixture: str, messages: Sequence[BaseMessage], thread: Sequence[str] = ()
+    ) -> str:
+        """What an analyst found in these; empty where nothing is known."""
+        return self._recalled(mixture, messages, thread)[1]
+
+    def _recalled(
+        self, mixture: str, messages: Sequence[BaseMessage], thread: Sequence[str]
+    ) -> tuple[list[Proposal], str]:
         with self._lock:
             found = [key for key in _keys(mixture, messages, thread) if key in self._known]
-            known = self._known[found[0]] if found else []
             for key in found:
                 self._known.move_to_end(key)
-        return [_unpaid(proposal) for proposal in known] if any(p.usable for p in known) else []
+            return self._known[found[0]] if found else ([], "")
 
 
 SHARED_MEMORY: Final = ProposalMemory()

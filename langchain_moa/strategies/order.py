@@ -29,9 +29,9 @@ def shuffled(proposals: Sequence[Proposal], messages: Sequence[BaseMessage]) -> 
         >>> from langchain_core.messages import HumanMessage
         >>> drafts = [Proposal(layer=1, index=i, model="m", text=t) for i, t in enumerate("abc")]
         >>> [p.index for p in shuffled(drafts, [HumanMessage("Why?")])]
-        [2, 0, 1]
+        [0, 2, 1]
         >>> [p.index for p in shuffled(drafts, [HumanMessage("How?")])]
-        [0, 1, 2]
+        [2, 1, 0]
     """
     if len(proposals) < 2:  # noqa: PLR2004 - there is nothing to mix
         return list(proposals)

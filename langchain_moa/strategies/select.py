@@ -104,8 +104,8 @@ def pieces_of(text: str) -> Iterator[str]:
     r"""A text in pieces as a stream brings them: some words each, no character torn.
 
     Example:
-        >>> list(pieces_of("It is four, as two and two have always been.\n"))
-        ['It is four, as two and two have always ', 'been.\n']
+        >>> list(pieces_of("It is four, as two and two have always been and will be.\n"))
+        ['It is four, as two and two have always been ', 'and will be.\n']
     """
     held = ""
     for word in _WORD.finditer(text):

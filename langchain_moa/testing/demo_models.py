@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
 from langchain_moa.testing.behavior import ModelBehavior
-from langchain_moa.testing.replies import Reply, assistant_reply, user_text
+from langchain_moa.testing.replies import Reply, ToolCall, assistant_reply, user_text
 from langchain_moa.types import AnyMapping
 
 DEMO_QUESTION: Final = "What are 3 fun things to do in SF?"
@@ -41,6 +42,10 @@ _ANSWER: Final = (
     "2. **Alcatraz.** The night tour is the best one; book it weeks ahead.\n"
     "3. **The Mission.** A burrito, the murals of Balmy Alley, and the view from Dolores Park."
 )
+_SHOWN: Final = re.compile(
+    r'<proposal-(?P<key>[0-9a-f]+) number="(?P<number>\d+)">\n(?P<text>.*?)\n</proposal-(?P=key)>',
+    re.DOTALL,
+)
 AGGREGATOR: Final = "demo/aggregator-405b"
 PROPOSERS: Final = tuple(_DRAFTS)
 
@@ -51,15 +56,56 @@ def _draft(model: str) -> Callable[[AnyMapping], str | Reply]:
 
 def _scripted(known: str, otherwise: str) -> Callable[[AnyMapping], str | Reply]:
     def reply(body: AnyMapping) -> str | Reply:
+        question = user_text(body)
+        if DEMO_QUESTION in question and (advice := _advice(body, question)) is not None:
+            return Reply(text=None, tool_calls=(advice,))
         if body.get("tools") or body.get("response_format"):
             return assistant_reply(body)
-        question = user_text(body)
         if DEMO_QUESTION in question:
             return known
         first_line = next(iter(question.strip().splitlines()), "")
         return f"{otherwise}: {' '.join(first_line.split()[:30])}"
 
     return reply
+
+
+def _advice(body: AnyMapping, question: str) -> ToolCall | None:
+    """What the scripted analyst or judge finds in the drafts that it is shown, by their numbers."""
+    asked = {tool["function"]["name"] for tool in body.get("tools") or ()}
+    shown = {int(found["number"]): found["text"] for found in _SHOWN.finditer(question)}
+
+    def numbers(words: str) -> list[int]:
+        return [number for number, text in shown.items() if words in text]
+
+    if "Choice" in asked:
+        chosen = next(iter(numbers("Lands End")), 0)
+        reason = "It leads to places that a visitor would not find alone."
+        return ToolCall(name="Choice", arguments={"number": chosen, "reason": reason})
+    if "Analysis" not in asked:
+        return None
+    stances = {"Night tour": "By night, booked weeks ahead.", "ferry to": "By ferry, at any time."}
+    found = {
+        "consensus": ["Most begin at the bay: the bridge, the ferries, the trails."],
+        "contradictions": [
+            {
+                "topic": "When to see Alcatraz",
+                "stances": [
+                    {"model": number, "stance": stance}
+                    for words, stance in stances.items()
+                    for number in numbers(words)
+                ],
+            }
+        ],
+        "partial_coverage": [
+            {"models": numbers("Golden Gate Bridge"), "point": "A walk across the bridge."}
+        ],
+        "unique_insights": [
+            {"model": number, "insight": "The Mission has the food and the murals."}
+            for number in numbers("burrito")
+        ],
+        "blind_spots": ["Nobody says what to do in the fog."],
+    }
+    return ToolCall(name="Analysis", arguments=found)
 
 
 def _proposer(model: str, latency: float) -> ModelBehavior:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from langchain_moa import MoAChatModel
-from langchain_moa.cli.chat import Chat
+from langchain_moa.cli.chat import Chat, Shows
 from langchain_moa.cli.conversation import Conversation
 from langchain_moa.testing import LoopbackServer, ModelBehavior
 from tests.commands import KEY, MIXTURE, MODELS, user_turns
@@ -106,7 +106,7 @@ def test_nothing_unexpected_ends_a_conversation(
             raise ZeroDivisionError(msg)
 
     with asyncio.Runner() as runner:
-        chat = Chat(llm, Broken(), runner, proposals=False, totals=False)
+        chat = Chat(llm, Broken(), runner, Shows())
         assert chat.talk(["/usage", "One?"]) == 0
     told = capsys.readouterr()
     assert told.out == "The **answer**.\n"

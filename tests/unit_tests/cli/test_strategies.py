@@ -1,0 +1,106 @@
+"""`--strategy` and `--report`: what is shown of a comparison and of a choice."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from langchain_moa import Analysis
+from langchain_moa.cli.board import Board, console, losses
+from langchain_moa.testing import LoopbackServer, ModelBehavior
+from langchain_moa.tracing.progress import progress_event
+from tests.commands import MIXTURE, asked_models
+from tests.conftest import Cli
+from tests.strategies import BLIND_SPOT, CONSENSUS, analyst, judge_of
+from tests.wire import AGGREGATOR, ALPHA, BETA, says
+
+pytestmark = pytest.mark.usefixtures("fresh")
+
+WORDS = ("What is the capital?", *MIXTURE, "--strategy")
+
+
+def reads_first(body: Any) -> str:
+    """An aggregator that is the analyst, too."""
+    return analyst(body) if body.get("tools") else "It is **Paris**."
+
+
+@pytest.fixture(autouse=True)
+def models(server: LoopbackServer, fresh: None) -> None:
+    del fresh
+    server.models[ALPHA] = says("Paris.")
+    server.models[BETA] = says("Lyon. It floods.")
+    server.models[AGGREGATOR] = ModelBehavior(reply=reads_first)
+
+
+def test_a_report_stands_below_the_answer(cli: Cli, server: LoopbackServer) -> None:
+    ran = cli("ask", *WORDS, "compare", "--report")
+    answer, *rest = ran.out.split("\n\n## ")
+    assert (ran.code, answer, ran.err) == (0, "It is **Paris**.", "")
+    assert [section.partition("\n")[0] for section in rest] == [
+        "Consensus",
+        "Disagreements",
+        "Minority view",
+        "Blind spots",
+    ]
+    assert f"- {CONSENSUS}" in ran.out
+    assert f"  - **{BETA}**: Lyon" in ran.out
+    assert f"- **{BETA}** alone: It floods." in ran.out
+    assert f"- {BLIND_SPOT}" in ran.out
+    assert asked_models(server).count(AGGREGATOR) == 2
+
+
+def test_json_has_the_report_and_a_chat_shows_it(cli: Cli) -> None:
+    told = json.loads(cli("ask", *WORDS, "compare", "--report", "--json").out)
+    assert told["report"] == Analysis(**told["record"]["analysis"]).report("It is **Paris**.")
+    ran = cli("chat", *WORDS[1:], "compare", "--report", stdin="What is the capital?\n")
+    assert f"It is **Paris**.\n\n## Consensus\n\n- {CONSENSUS}" in ran.out
+
+
+def test_a_report_of_nothing_is_refused_before_anything_is_asked(
+    cli: Cli, server: LoopbackServer
+) -> None:
+    ran = cli("ask", *WORDS, "select", "--report")
+    assert (ran.code, ran.out) == (2, "")
+    assert "--report shows a comparison, and --strategy is select" in ran.err
+    assert server.requests == []
+
+
+def test_a_selected_draft_is_all_there_is(cli: Cli, server: LoopbackServer) -> None:
+    server.models[AGGREGATOR] = judge_of(lambda text: "Lyon" in text)
+    ran = cli("ask", *WORDS, "select")
+    assert (ran.code, ran.out, ran.err) == (0, "Lyon. It floods.\n", "")
+
+
+def test_what_was_not_found_is_told(cli: Cli, server: LoopbackServer) -> None:
+    server.models[AGGREGATOR] = says("No JSON.")
+    ran = cli("ask", *WORDS, "compare", "--report")
+    assert (ran.code, ran.out) == (0, "No JSON.\n")
+    assert "analyst: the answer holds no JSON object" in ran.err
+
+
+def test_a_reason_without_a_request_is_told() -> None:
+    record: Any = {
+        "proposals": [],
+        "aggregator": None,
+        "consulted": None,
+        "degraded_reasons": [{"stage": "check", "reason": "none_passed"}],
+    }
+    assert losses(record) == ["check: none passed"]
+
+
+def test_the_board_has_a_row_for_who_is_consulted(capsys: pytest.CaptureFixture[str]) -> None:
+    board = Board([["a"], ["z"]], ("analyst", "y"))
+    about = {"layer": 2, "index": 0, "role": "analyst", "model": "y"}
+    board.on_event(progress_event("member_started", **about))
+    board.on_event(progress_event("member_failed", **about, seconds=0.5, error="no JSON"))
+    console().print(board)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[1][:3] == ["analyst", "y", "failed"]
+    assert rows[2] == ["layer", "2", "z", "waiting"]
+
+
+def test_a_drawing_has_it_too(cli: Cli) -> None:
+    drawn = cli("graph", *WORDS[1:], "compare").out
+    assert f"   +-- analyst\n   |     +-- {AGGREGATOR}\n   |\n   +-- aggregator" in drawn
