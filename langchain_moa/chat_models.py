@@ -38,7 +38,7 @@ from langchain_moa.messages.tools import first_name
 from langchain_moa.mixture import Mixture
 from langchain_moa.proposals.schemas import acceptance
 from langchain_moa.proposals.voting import votable_fields
-from langchain_moa.settings import check_names
+from langchain_moa.settings import SAMPLES, check_names
 from langchain_moa.tracing.callbacks import RunManager, get_current_run
 from langchain_moa.tracing.outer_run import CompositeChatModel
 from langchain_moa.tracing.redaction import Redaction, without_variables
@@ -121,15 +121,12 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
             >>> len(llm.invoke("Capital of France?").response_metadata["moa"]["proposals"])
             3
         """
-        given: Any = samples  # callers without a type checker give other things
-        if not isinstance(given, int) or given < 1:
-            msg = f"samples={samples!r} must be a whole number, 1 or more."
-            raise MoAConfigurationError(msg)
+        count = int(SAMPLES.checked(samples, "samples"))
         if "reference_models" in options:
             msg = "reference_models: in Self-MoA they are the model itself; leave them out."
             raise MoAConfigurationError(msg)
         return cls(
-            reference_models=[model] * samples,
+            reference_models=[model] * count,
             aggregator=model if aggregator is None else aggregator,
             **options,
         )

@@ -126,6 +126,10 @@ class AggregationOverflowError(AggregationError, ContextOverflowError):
     """The conversation is too long for the aggregator, whatever proposals are with it."""
 
 
+_LONG: Final = 500
+"""Characters of a text that an error shows."""
+_LARGE: Final = 256
+"""Bits of a whole number that it shows; Python writes none that has many thousands."""
 _MENDS: Final = {
     "missing": "it has no default",
     "list_type": "give a list",
@@ -157,7 +161,7 @@ def from_validation(error: ValidationError) -> MoAConfigurationError:
     field = ".".join(map(str, path)) or "MoAChatModel"
     value = detail["input"]
     plain = isinstance(value, str | int | float | bool) and not field.endswith("key")
-    given = f"={value!r}" if plain else ""
+    given = f"={shown(value)}" if plain else ""
     if detail["type"] == "literal_error":
         return MoAConfigurationError(f"{field}={shown(value)} is unknown; give {_choices(detail)}.")
     wanted = _MENDS.get(detail["type"])
@@ -170,7 +174,16 @@ def _choices(detail: ErrorDetails) -> str:
 
 
 def shown(value: object) -> str:
-    """A value for an error message: short, and never a model's own repr."""
+    """A value for an error message: short, and never a model's own repr.
+
+    Example:
+        >>> shown(0.5), shown(2**40000), shown([1])
+        ('0.5', '<a whole number of 40001 bits>', '<list>')
+    """
+    if isinstance(value, int) and value.bit_length() > _LARGE:
+        return f"<a whole number of {value.bit_length()} bits>"
+    if isinstance(value, str) and len(value) > _LONG:
+        return f"{value[:_LONG]!r}..."
     if isinstance(value, str | int | float | bool | None):
         return repr(value)
     return f"<{type(value).__name__}>"

@@ -8,34 +8,126 @@ Each room declares the settings that it owns as a group, in a file `settings.py`
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
 from difflib import get_close_matches
+from numbers import Real
 from textwrap import fill
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo
 
 from langchain_moa.errors import MoAConfigurationError, shown
 
 _WIDTH: Final = 92
 
 
-def _no_switch(value: object, info: ValidationInfo) -> Any:
-    """Refuse `True` and `False` where a number is meant; Python counts them as 1 and 0."""
-    if isinstance(value, bool):
-        msg = f"{info.field_name}={value!r} is no number; give a number."
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    """What a setting that is a number may be: the one check of all of them.
+
+    As a validator in a field's type it takes the field's name from pydantic.
+
+    Attributes:
+        least: The smallest value.
+        most: The largest value. There always is one: clocks, locks and lists refuse numbers
+            without end, and `None` is no limit at all where a setting takes it.
+        above: Whether the smallest value itself is too small.
+        whole: Whether it must be a whole number.
+        note: What to add about it in an error.
+
+    Example:
+        >>> share = Number(least=0, most=1, above=True)
+        >>> share.checked(0.5, "share")
+        0.5
+        >>> share.checked(True, "share")
+        Traceback (most recent call last):
+        ...
+        langchain_moa.errors.MoAConfigurationError: share=True must be a number above 0, up to 1.
+    """
+
+    least: float
+    most: float
+    above: bool = False
+    whole: bool = False
+    note: str = ""
+
+    def __call__(self, value: object, info: ValidationInfo) -> float:
+        """The number that the field which is validated holds."""
+        return self.checked(_read(value), str(info.field_name))
+
+    def checked(self, value: object, field: str) -> float:
+        """The number that a value means.
+
+        Args:
+            value: What was given.
+            field: Where it stands, for the error.
+
+        Raises:
+            MoAConfigurationError: It is none (`True` and `False` are none, nor is NaN), or out of
+                bounds.
+        """
+        number = _number(value, whole=self.whole)
+        fits = number is not None and self.least <= number <= self.most
+        if number is not None and fits and not (self.above and number == self.least):
+            return number + 0  # there is no negative zero
+        msg = f"{field}={shown(value)} must be {self}."
         raise MoAConfigurationError(msg)
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        least = f"above {self.least:,}, up to" if self.above else f"from {self.least:,} to"
+        return f"{kind} {least} {self.most:,}{self.note}"
+
+
+def _number(value: object, *, whole: bool) -> float | None:
+    """The number that a value means, or `None`."""
+    if isinstance(value, bool) or not isinstance(value, Real | Decimal):
+        return None
+    try:
+        number = math.trunc(value) if whole else float(value)
+    except (ValueError, OverflowError):  # there is no whole number for NaN, and no float so large
+        return None
+    return number if not whole or number == value else None
+
+
+def _read(value: object) -> object:
+    """The number that a text holds; anything else as it is."""
+    if not isinstance(value, str) or len(value) > _LONGEST_NUMBER:
+        return value
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(value)
     return value
 
 
+_LONGEST_NUMBER: Final = 40
+"""Characters of a text that can be a number."""
 LONGEST: Final = 31_536_000
-"""Seconds that a limit of time may be at most: a year. Clocks and locks refuse numbers without end,
-and `None` is no limit at all."""
-Seconds = Annotated[float, Field(gt=0, le=LONGEST, allow_inf_nan=False)]
-Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(gt=0), BeforeValidator(_no_switch)]
-Usd = Annotated[float, Field(gt=0), BeforeValidator(_no_switch)]
-Retries = Annotated[int, Field(ge=0)]
+"""Seconds that a limit of time may be at most: a year."""
+COUNT: Final = Number(least=1, most=10**12, whole=True)
+SAMPLES: Final = Number(least=1, most=1000, whole=True)
+SECONDS: Final = Number(least=0, most=LONGEST, above=True, note=" seconds")
+Seconds = Annotated[float, BeforeValidator(SECONDS)]
+Grace = Annotated[float, BeforeValidator(Number(least=0, most=LONGEST, note=" seconds"))]
+Temperature = Annotated[float, BeforeValidator(Number(least=0, most=100))]
+Count = Annotated[int, BeforeValidator(COUNT)]
+Usd = Annotated[float, BeforeValidator(Number(least=0, most=10**12, above=True, note=" USD"))]
+Retries = Annotated[int, BeforeValidator(Number(least=0, most=1000, whole=True))]
+Layers = Annotated[
+    int,
+    BeforeValidator(
+        Number(
+            least=2,
+            most=100,
+            whole=True,
+            note=" (the aggregator's layer counts, and one is for the reference models)",
+        )
+    ),
+]
 
 
 class SettingsGroup(BaseModel):
@@ -53,18 +145,17 @@ def checked_limits(value: object, info: ValidationInfo) -> Any:
     """A limit, or a dict of limits per model name, or `None`.
 
     Raises:
-        MoAConfigurationError: A limit is no whole number above 0.
+        MoAConfigurationError: A limit is no whole number above 0, or a very large one.
     """
     if value is None:
         return None
     named = {str(info.field_name): value}
     if isinstance(value, Mapping):
         named = {f"{info.field_name}[{model!r}]": limit for model, limit in value.items()}
-    for field, limit in named.items():
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            msg = f"{field}={shown(limit)} must be a whole number, 1 or more."
-            raise MoAConfigurationError(msg)
-    return dict(value) if isinstance(value, Mapping) else value
+    checked = {field: COUNT.checked(limit, field) for field, limit in named.items()}
+    if isinstance(value, Mapping):
+        return dict(zip(value, checked.values(), strict=True))
+    return checked[str(info.field_name)]
 
 
 def is_async(function: object) -> bool:

@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple, TypeGuard, cast
 
 from langchain_core.messages.ai import UsageMetadata
 
-from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.errors import MoAConfigurationError, shown
+from langchain_moa.settings import Number
 from langchain_moa.types import CostReport
 
 Price = tuple[float, float]
@@ -28,9 +29,10 @@ numbers can't: reads from a prompt cache, say, which `Price` counts as any other
 """
 
 _MILLION: Final = 1_000_000
-_MOST: Final = 1e15
+_MOST: Final = 10**15
 """USD. No price or cost is larger, and no sum of such costs overflows."""
 
+_USD: Final = Number(least=0, most=_MOST, note=" USD")
 _MEND: Final = (
     "give (USD per million input tokens, USD per million output tokens), "
     f"two numbers from 0 to {_MOST:g}."
@@ -77,14 +79,14 @@ def checked_prices(prices: object) -> Prices | None:
         >>> checked_prices({"acme/large": (2, -1)})
         Traceback (most recent call last):
         ...
-        langchain_moa.errors.MoAConfigurationError: prices['acme/large']=(2, -1) is not a price; ...
+        langchain_moa.errors.MoAConfigurationError: prices['acme/large'][1]=-1 must be ...
     """
     if prices is None:
         return None
     if isinstance(prices, Mapping):
         return {_checked_name(name): _checked_price(name, price) for name, price in prices.items()}
     if not callable(prices):
-        msg = f"prices={prices!r} is neither a mapping nor callable; {_SHAPE}"
+        msg = f"prices={shown(prices)} is neither a mapping nor callable; {_SHAPE}"
         raise MoAConfigurationError(msg)
     if inspect.iscoroutinefunction(prices):
         msg = f"prices={prices!r} is async; give a plain function, it is called between the calls."
@@ -197,9 +199,10 @@ def _checked_name(name: object) -> str:
 
 def _checked_price(name: str, price: object) -> Price:
     match price:  # lists match, too: JSON knows no tuples
-        case [read, written] if _is_amount(read) and _is_amount(written):
-            return float(read), float(written)
-    msg = f"prices[{name!r}]={price!r} is not a price; {_MEND}"
+        case [read, written]:
+            field = f"prices[{name!r}]"
+            return _USD.checked(read, f"{field}[0]"), _USD.checked(written, f"{field}[1]")
+    msg = f"prices[{name!r}]={shown(price)} is not a price; {_MEND}"
     raise MoAConfigurationError(msg)
 
 

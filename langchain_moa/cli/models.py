@@ -18,6 +18,7 @@ from langchain_moa.cli.terminal import on_one_line
 from langchain_moa.errors import MoAError
 from langchain_moa.local.served import LONGEST, get
 from langchain_moa.members.runnables import language_models, model_of
+from langchain_moa.providers.accounts import Endpoint, endpoint_of
 
 TIMEOUT: Final = 30.0
 """Seconds that an endpoint has to give its whole list."""
@@ -55,7 +56,8 @@ def _models(llm: MoAChatModel) -> Iterator[Any]:
 
 def _listed(address: str, models: list[Any]) -> list[str]:
     """Print what an endpoint serves; give the mixture's models that are not among it."""
-    served = served_models(address, models[0].together_api_key.get_secret_value())
+    endpoint = _endpoint(address, models[0])
+    served = served_models(endpoint, models[0].together_api_key.get_secret_value())
     ours = {model_of(model) for model in models}
     for name, kind in sorted(served.items()):
         if kind in _CHAT or name in ours:
@@ -64,24 +66,24 @@ def _listed(address: str, models: list[Any]) -> list[str]:
     for name in missing:
         click.echo(f"! {on_one_line(name)}")
     marks = "* in the mixture, ! in the mixture but not served"
-    say(f"{_shown(address)} serves {len(served)} models ({marks}).")
+    say(f"{endpoint.address} serves {len(served)} models ({marks}).")
     return missing
 
 
-def _shown(address: str) -> str:
-    """An address without a user's name and password."""
-    scheme, colon, rest = address.rpartition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{colon}{host.rpartition('@')[2]}{slash}{path}"
+def _endpoint(address: str, model: Any) -> Endpoint:
+    """Where a model's requests go, with the login and the query that its clients add."""
+    given = endpoint_of(address)
+    login = given.login or getattr(getattr(model.http_client, "auth", None), "pair", None)
+    return Endpoint(given.address, login, {**given.query, **(model.default_query or {})})
 
 
 def served_models(
-    address: str, key: str, *, timeout: float = TIMEOUT, longest: int = LONGEST
+    endpoint: Endpoint, key: str, *, timeout: float = TIMEOUT, longest: int = LONGEST
 ) -> Mapping[str, str | None]:
     """The models that an endpoint serves, with their kinds where it tells them.
 
     Args:
-        address: The base URL, to which `/models` is added.
+        endpoint: The base URL, to which `/models` is added; a login is sent in the key's place.
         key: The endpoint's key.
         timeout: Seconds that it has to give its whole list.
         longest: Bytes that the list may have.
@@ -89,9 +91,9 @@ def served_models(
     Raises:
         MoAError: It gives no list.
     """
-    shown = _shown(address)
+    shown = endpoint.address
     try:
-        found = json.loads(asyncio.run(_answer(address, key, timeout, longest)))
+        found = json.loads(asyncio.run(_answer(endpoint, key, timeout, longest)))
         # Together gives a list, others as OpenAI an object that holds one
         items = found["data"] if isinstance(found, dict) else found
         return {str(item["id"]): item.get("type") for item in items}
@@ -107,7 +109,13 @@ def served_models(
     raise MoAError(msg)
 
 
-async def _answer(address: str, key: str, seconds: float, longest: int) -> bytes:
+async def _answer(endpoint: Endpoint, key: str, seconds: float, longest: int) -> bytes:
     """What an endpoint answers, if all of it comes in time and has a size that a list may have."""
     async with asyncio.timeout(seconds):
-        return await get(f"{address.rstrip('/')}/models", key, longest)
+        return await get(
+            f"{endpoint.address.rstrip('/')}/models",
+            key,
+            longest,
+            login=endpoint.login,
+            query=endpoint.query,
+        )

@@ -33,7 +33,6 @@ Fallbacks: TypeAlias = Mapping[str, MemberLike | Sequence[MemberLike]]
 MEMBER_FIELDS: Final = ("reference_models", "aggregator", "analyst", "judge", "fallbacks")
 """The settings that hold members."""
 _DEFAULT_LAYERS: Final = 2
-_MIN_LAYERS: Final = 2
 
 
 def model_builder(options: AnyMapping) -> ModelBuilder:
@@ -159,12 +158,6 @@ def proposer_layers(
     Raises:
         MoAConfigurationError: They are no list, or contradict the number of layers.
     """
-    if layers is not None and layers < _MIN_LAYERS:
-        msg = (
-            f"layers={layers} leaves no layer for the reference models; give 2 or more "
-            "(the aggregator's layer counts), or call the aggregator on its own."
-        )
-        raise MoAConfigurationError(msg)
     if not _is_layered(reference_models):
         flat = cast("Sequence[MemberLike]", reference_models)
         members = _members(flat, "reference_models", builder)

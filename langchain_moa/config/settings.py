@@ -42,7 +42,7 @@ from langchain_moa.mixture import Settings
 from langchain_moa.proposals.settings import AgentSettings, ProposalSettings
 from langchain_moa.providers.accounts import shown_address
 from langchain_moa.reliability.settings import ReliabilitySettings
-from langchain_moa.settings import SettingsGroup, arguments_text, check_names, own_settings
+from langchain_moa.settings import Layers, SettingsGroup, arguments_text, check_names, own_settings
 from langchain_moa.strategies.settings import StrategySettings
 from langchain_moa.tracing.redaction import Redaction, without_variables
 from langchain_moa.tracing.settings import TracingSettings
@@ -75,7 +75,7 @@ class MemberSettings(SettingsGroup):
         default=None,
         description='Who chooses one of them with `strategy="select"`; by default the same.',
     )
-    layers: int | None = Field(
+    layers: Layers | None = Field(
         default=None,
         description="Number of layers, the aggregator's counted: 2 is one pass of the reference "
         "models and the aggregator. By default 2, or as one list per proposer layer makes it; "

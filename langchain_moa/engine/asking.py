@@ -18,8 +18,9 @@ from langchain_moa.engine.request import MemberCall, asking, is_given_up
 from langchain_moa.errors import UnsupportedContentError
 from langchain_moa.members.member import Member
 from langchain_moa.mixture import Mixture
+from langchain_moa.providers.accounts import key_source
 from langchain_moa.reliability.breaker import Breaker
-from langchain_moa.reliability.causes import key_variables, reason_of
+from langchain_moa.reliability.causes import reason_of
 from langchain_moa.reliability.provider_errors import provider_error
 from langchain_moa.reliability.slots import Places
 from langchain_moa.reliability.waiting import Result
@@ -186,4 +187,4 @@ def said(error: Exception, member: Member) -> str:
     """What an error says of why a member gave no answer; it may quote the member's key."""
     if isinstance(error, KeyError) and "__pregel" in str(error):
         return "the member called interrupt() or another function of LangGraph's context"
-    return reason_of(error, model=member.model, variables=key_variables(member.chat_model))
+    return reason_of(error, model=member.model, key_from=key_source(member.chat_model))

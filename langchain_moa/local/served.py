@@ -147,24 +147,33 @@ def _chats(name: str, model: Mapping[str, Any]) -> bool:
     return not any(kind in words for kind in ("embed", "bert", "rerank"))
 
 
-async def get(address: str, key: str, longest: int = LONGEST) -> bytes:
+async def get(
+    address: str,
+    key: str,
+    longest: int = LONGEST,
+    *,
+    login: tuple[str, str] | None = None,
+    query: Mapping[str, str] | None = None,
+) -> bytes:
     """What an address answers, if it has a size that a list of models may have.
 
     Args:
         address: The whole address.
         key: The endpoint's key.
         longest: Bytes that the answer may have.
+        login: A user's name and password, which are sent in the key's place.
+        query: Parameters that go with the request.
 
     Raises:
         httpx.HTTPError: There is no answer, or it is an error.
         ValueError: It is longer.
     """
     received = bytearray()
-    headers = {"Authorization": f"Bearer {key}"}
+    asked: AnyDict = {"params": query or None, "headers": {"Authorization": f"Bearer {key}"}}
     async with (
         # callers have a limit for it all
         httpx.AsyncClient(timeout=None, mounts=NO_PROXY) as client,  # noqa: S113
-        client.stream("GET", address, headers=headers) as answer,
+        client.stream("GET", address, auth=login, **asked) as answer,
     ):
         answer.raise_for_status()
         async for piece in answer.aiter_bytes():

@@ -9,7 +9,7 @@ from langchain_core.language_models.model_profile import ModelProfile
 from pydantic import AfterValidator, Field, SkipValidation
 
 from langchain_moa.errors import MoAConfigurationError, shown
-from langchain_moa.settings import Count, SettingsGroup, Temperature, did_you_mean
+from langchain_moa.settings import COUNT, Count, SettingsGroup, Temperature, did_you_mean
 from langchain_moa.types import AnyMapping
 
 
@@ -32,6 +32,8 @@ def _check_profile(name: str, profile: AnyMapping) -> None:
             hint = did_you_mean(key, known, f"give some of: {', '.join(known)}.")
             msg = f"profiles[{name!r}]: {shown(key)} is not known of any model; {hint}"
             raise MoAConfigurationError(msg)
+        if key.startswith("max_"):
+            COUNT.checked(profile[key], f"profiles[{name!r}].{key}")
 
 
 class AnswerSettings(SettingsGroup):

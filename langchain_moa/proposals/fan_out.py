@@ -20,7 +20,7 @@ from langchain_moa.settings import is_async
 FanOut: TypeAlias = str | Callable[[list[BaseMessage]], bool]
 """`"always"`, `"user_turns"`, `"every_<n>"`, `"never"`, or a function of the conversation."""
 
-_EVERY: Final = re.compile(r"every_([1-9]\d*)")
+_EVERY: Final = re.compile(r"every_([1-9]\d{0,5})")
 
 
 def fans_out(

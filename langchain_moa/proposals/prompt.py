@@ -6,6 +6,7 @@ Nothing here mutates a message that it is given.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from string import Formatter
 from typing import Any, Final
 
 from langchain_core.messages import (
@@ -61,10 +62,13 @@ def parse_prompt(prompt: str | StringPromptTemplate) -> StringPromptTemplate:
         kind = type(prompt).__name__
         msg = f"aggregator_prompt is a {kind}; give a string or a PromptTemplate: {correction}."
         raise MoAConfigurationError(msg)
+    text = prompt if isinstance(prompt, str) else getattr(prompt, "template", None)
+    if getattr(prompt, "template_format", "f-string") == "f-string" and isinstance(text, str):
+        _refuse_widths(text, correction)
     try:
         template = PromptTemplate.from_template(prompt) if isinstance(prompt, str) else prompt
         shown = template.format(**dict.fromkeys(template.input_variables, _PROBE))
-    except (ValueError, IndexError, KeyError) as error:
+    except (ValueError, IndexError, KeyError, MemoryError, OverflowError) as error:
         msg = f"aggregator_prompt={prompt!r} is not a template ({error}); {correction}."
         raise MoAConfigurationError(msg) from error
     if template.input_variables != [PROPOSALS_VARIABLE]:
@@ -75,6 +79,19 @@ def parse_prompt(prompt: str | StringPromptTemplate) -> StringPromptTemplate:
         msg = f"aggregator_prompt={prompt!r} escapes the proposals; use an f-string template."
         raise MoAConfigurationError(msg)
     return template
+
+
+def _refuse_widths(text: str, correction: str) -> None:
+    """Refuse `{proposals:99999999999}`, which would be filled up with so many blanks."""
+    try:
+        fields = [(name, width, way) for _, name, width, way in Formatter().parse(text) if name]
+    except ValueError:  # it is no template, which is found out below
+        return
+    for name, width, way in fields:
+        if width or way:
+            shown = name + (f"!{way}" if way else "") + (f":{width}" if width else "")
+            msg = f"aggregator_prompt has {{{shown}}}, with a width or a form; {correction}."
+            raise MoAConfigurationError(msg)
 
 
 def with_proposals(

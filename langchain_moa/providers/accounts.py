@@ -303,3 +303,17 @@ def key_fields(model: object) -> dict[str, SecretStr]:
         for name, value in vars(model).items()
         if isinstance(value, SecretStr) and value.get_secret_value()
     }
+
+
+def key_source(model: object) -> str:
+    """Where a chat model's key comes from, as an error names it; empty where that is not known.
+
+    That is the environment's variable or the argument that the key was read from, or, for a model
+    that the user constructed, the variables that its class reads.
+    """
+    found = [v for n, v in key_fields(model).items() if KEY_OPTION.fullmatch(n)] if model else []
+    sources = [key.source for key in found if isinstance(key, Key)]
+    read = getattr(model, "lc_secrets", None)
+    if not sources and isinstance(read, Mapping):
+        sources = [str(name) for field, name in read.items() if "key" in str(field)]
+    return " or ".join(dict.fromkeys(sources))

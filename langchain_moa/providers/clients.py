@@ -35,6 +35,7 @@ class Login(http.BasicAuth):
     def __init__(self, name: str, password: str) -> None:
         super().__init__(name, password)
         encoded = b64encode(f"{name}:{password}".encode()).decode()
+        self.pair = (name, password)
         self.secrets = frozenset({password, encoded})
 
 

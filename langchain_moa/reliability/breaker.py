@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Final
 
 from langchain_moa.errors import MoAConfigurationError, shown
-from langchain_moa.settings import LONGEST
+from langchain_moa.settings import COUNT, SECONDS
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,9 @@ class CircuitBreaker:
     reset_after: float = 30.0
 
     def __post_init__(self) -> None:
-        for name in ("failures", "reset_after"):
-            value = getattr(self, name)
-            kinds = int if name == "failures" else int | float
-            if isinstance(value, bool) or not isinstance(value, kinds) or not value > 0:
-                kind = "whole number" if name == "failures" else "number of seconds"
-                msg = f"circuit_breaker.{name}={value!r} must be a {kind} above 0."
-                raise MoAConfigurationError(msg)
-        if self.reset_after > LONGEST:
-            msg = f"circuit_breaker.reset_after={self.reset_after!r} must be at most {LONGEST} s."
-            raise MoAConfigurationError(msg)
+        for name, number in (("failures", COUNT), ("reset_after", SECONDS)):
+            checked = number.checked(getattr(self, name), f"circuit_breaker.{name}")
+            object.__setattr__(self, name, checked)  # it is frozen once it is made
 
 
 def checked_breaker(given: object) -> CircuitBreaker | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -29,21 +29,20 @@ _CONNECTING: Final = frozenset(
 _NO_SCHEME: Final = frozenset({"UnsupportedProtocol", "InvalidURL", "InvalidUrlClientError"})
 
 
-def reason_of(error: BaseException, *, model: str, variables: Iterable[str] = ()) -> str:
+def reason_of(error: BaseException, *, model: str, key_from: str = "") -> str:
     """Why a request failed, in one text: the client's own words, and what they leave out.
 
     Args:
         error: What the client raised.
         model: The model that was asked.
-        variables: The environment's variables that hold the model's key.
+        key_from: Where the model's key comes from: the environment's variables, or an argument.
     """
     said = f"{type(error).__name__}: {text_of(error)}"
     response = _first(error, "response")
     status = getattr(response, "status_code", None)
     where = _address(error)
     if status == _UNAUTHORIZED:
-        names = " or ".join(variables)
-        mend = f"; set {names}" if names else ""
+        mend = f"; set {key_from} anew" if key_from else ""
         return f"{KEY_REFUSED}{_at(where)}{mend} ({said})"
     if status == _NOT_FOUND:
         return f"no model {model!r}{_at(where)}; is the address right, and the name? ({said})"
@@ -171,11 +170,3 @@ def _about_tls(error: ssl.SSLError) -> str:
         return f"the server's certificate is not trusted: {untrusted}"
     reason = str(getattr(error, "reason", None) or "no TLS").replace("_", " ").lower()
     return f"TLS failed ({reason}); a server without it has an address that begins with http://"
-
-
-def key_variables(model: object) -> list[str]:
-    """The environment's variables that a chat model takes its key from, as it says itself."""
-    secrets = getattr(model, "lc_secrets", None)
-    if not isinstance(secrets, Mapping):
-        return []
-    return [str(name) for field, name in secrets.items() if "key" in str(field)]

@@ -9,7 +9,14 @@ from pydantic import AfterValidator, Field, SkipValidation
 
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.reliability.breaker import CircuitBreaker, checked_breaker
-from langchain_moa.settings import LONGEST, Count, Retries, Seconds, SettingsGroup, checked_limits
+from langchain_moa.settings import (
+    Count,
+    Grace,
+    Retries,
+    Seconds,
+    SettingsGroup,
+    checked_limits,
+)
 
 OnNoProposals: TypeAlias = Literal["raise", "aggregate_alone"]
 """What to do when a layer gives fewer than `min_proposals`."""
@@ -17,7 +24,6 @@ OnAggregatorFailure: TypeAlias = Literal["raise", "best_proposal"]
 """What to do when no aggregator answers."""
 Quorum: TypeAlias = int | float | None
 """A count of proposals, or a share of a layer's reference models."""
-Grace = Annotated[float, Field(ge=0, le=LONGEST, allow_inf_nan=False)]
 MemberConcurrency: TypeAlias = int | dict[str, int] | None
 """A limit for each member, or one per model name."""
 
@@ -71,7 +77,7 @@ class ReliabilitySettings(SettingsGroup):
         "(429, 5xx, a lost connection), with jitter, and not before `Retry-After`. Members whose "
         "own client repeats requests (its `max_retries` is not 0) are left to it.",
     )
-    min_proposals: int = Field(
+    min_proposals: Count = Field(
         default=1,
         description="How many usable proposals each layer must give; with fewer, "
         "`on_no_proposals` decides. Of a layer that the call's budget makes smaller, no more is "
@@ -129,7 +135,7 @@ def check_waiting(settings: ReliabilitySettings, smallest: int) -> None:
             "them out."
         )
         raise MoAConfigurationError(msg)
-    if not 1 <= settings.min_proposals <= smallest:
+    if settings.min_proposals > smallest:
         msg = (
             f"min_proposals={settings.min_proposals} must be from 1 to {smallest}, "
             "the number of reference models in the smallest layer."

@@ -595,7 +595,10 @@ async def test_a_handler_of_tokens_hears_each_token_once() -> None:
         ({"timeout": -1}, "timeout=-1"),
         ({"max_retries": -1}, "max_retries=-1"),
         ({"stop": "END"}, "stop='END'.*give a list"),
-        ({"aggregator_prompt": "{proposals!x}"}, "aggregator_prompt='{proposals!x}' is not"),
+        (
+            {"aggregator_prompt": "{proposals!x}"},
+            "aggregator_prompt has {proposals!x}, with a width or a form; write",
+        ),
         ({"aggregator": ScriptedChatModel}, "that is a class, so construct it"),
         ({"aggregator": "llama3:8b"}, "'llama3' is no provider .* 'ollama:llama3:8b'"),
         ({"aggregator": "Together:m", "api_key": "  "}, "no key for Together"),

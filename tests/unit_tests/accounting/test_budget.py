@@ -108,13 +108,13 @@ def test_threads_do_not_take_the_same_place() -> None:
 @pytest.mark.parametrize("wrong", [{"max_calls": 0}, {"max_total_tokens": -1}, {"max_cost": nan}])
 def test_a_limit_is_above_zero(wrong: dict[str, Any]) -> None:
     name, value = next(iter(wrong.items()))
-    with pytest.raises(MoAConfigurationError, match=rf"{name}={value}: .*; give a larger number"):
+    with pytest.raises(MoAConfigurationError, match=rf"{name}={value} must be a .*number"):
         mixture(**wrong)
 
 
 @pytest.mark.parametrize("name", ["max_calls", "max_total_tokens", "max_cost"])
 def test_a_limit_is_no_switch(name: str) -> None:
-    with pytest.raises(MoAConfigurationError, match=f"{name}=True is no number"):
+    with pytest.raises(MoAConfigurationError, match=f"{name}=True must be a .*number"):
         mixture(**{name: True})
 
 

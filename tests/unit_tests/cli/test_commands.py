@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 import tomllib
+from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from starlette.routing import Route
 from langchain_moa import MoAChatModel, MoAError
 from langchain_moa.cli.models import served_models
 from langchain_moa.presets import get_preset, preset_names
+from langchain_moa.providers.accounts import endpoint_of
 from langchain_moa.testing import LoopbackServer
 from langchain_moa.testing.serving import ServerThread
 from tests.commands import KEY, MIXTURE, MODELS
@@ -31,9 +33,14 @@ from tests.wire import AGGREGATOR, ALPHA, BETA, GAMMA
 
 @contextmanager
 def lists(body: Any) -> Iterator[str]:
-    """The address of an endpoint that answers with a text, with pieces, or not for a while."""
+    """The address of an endpoint that answers with a text, with pieces, or not for a while.
 
-    async def answer(_: Request) -> Response:
+    A function gives the text, and is told what came: `authorization` and the query.
+    """
+
+    async def answer(request: Request) -> Response:
+        if callable(body):
+            return Response(body(f"{request.headers['authorization']} {request.url.query}"))
         if isinstance(body, str):
             return Response(body)
         if hasattr(body, "__aiter__"):
@@ -77,6 +84,27 @@ def test_models_of_each_endpoint_are_its_own(
     assert ran.err.count(" serves ") == 2
 
 
+@pytest.mark.parametrize("where", ["me:DISTINCTIVE@", "?api-key=DISTINCTIVE"])
+def test_a_login_or_a_key_in_the_address_is_sent_and_not_shown(where: str, cli: Cli) -> None:
+    seen: list[str] = []
+
+    def listing(came: str) -> str:
+        seen.append(came)
+        return json.dumps([{"id": ALPHA}])
+
+    with lists(listing) as address:
+        login, query = (where, "") if where.endswith("@") else ("", where)
+        given = address.replace("://", f"://{login}") + query
+        ran = cli("models", "--reference-models", ALPHA, "--model", ALPHA, "--base-url", given)
+        gone = cli("models", "--base-url", given.replace("/v1", "/v2"))
+    assert (ran.code, ran.out.splitlines()) == (0, [f"* {ALPHA}"])
+    assert ran.err.startswith(f"{address} serves 1 models")
+    assert gone.code == 3
+    assert "DISTINCTIVE" not in ran.err + ran.out + gone.err + gone.out
+    expected = "Basic " + b64encode(b"me:DISTINCTIVE").decode() if login else "api-key=DISTINCTIVE"
+    assert expected in seen[0]
+
+
 def test_models_of_other_providers_are_not_looked_for(cli: Cli, server: LoopbackServer) -> None:
     cli.asks(server)
     cli.environment.setenv("OPENAI_API_KEY", KEY)
@@ -118,7 +146,7 @@ def test_a_list_of_models_has_a_limit_of_time() -> None:
 
     for body in (drips(), asyncio.sleep(3600)):
         with lists(body) as address, pytest.raises(MoAError, match=r"within 0\.5 s\."):
-            served_models(address, KEY, timeout=0.5)
+            served_models(endpoint_of(address), KEY, timeout=0.5)
 
 
 def test_a_list_of_models_has_a_limit_of_size() -> None:
@@ -127,7 +155,7 @@ def test_a_list_of_models_has_a_limit_of_size() -> None:
             yield b" " * 1000
 
     with lists(pours()) as address, pytest.raises(MoAError, match="no list of models that can be"):
-        served_models(address, KEY, longest=100_000)
+        served_models(endpoint_of(address), KEY, longest=100_000)
 
 
 def test_models_without_an_endpoint(cli: Cli, server: LoopbackServer) -> None:

@@ -143,7 +143,7 @@ def test_only_the_latest_members_are_remembered() -> None:
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"failures": 0}, "circuit_breaker.failures=0 must be a whole number above 0"),
+        ({"failures": 0}, "circuit_breaker.failures=0 must be a whole number from 1"),
         ({"failures": -1}, "circuit_breaker.failures=-1"),
         ({"failures": True}, "circuit_breaker.failures=True"),
         ({"failures": "3"}, "circuit_breaker.failures='3'"),

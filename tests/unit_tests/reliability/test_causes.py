@@ -117,7 +117,38 @@ def test_a_refused_key_names_its_variable() -> None:
             with pytest.raises(NotEnoughProposalsError) as caught:
                 llm.invoke("Hi")
             assert f"the key was refused at {server.url}/v1/" in str(caught.value)
-            assert f"; set {variable} (" in str(caught.value)
+            assert f"; set {variable} anew (" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        ({"api_key_env": "ACME_API_KEY"}, "set ACME_API_KEY anew"),
+        ({"api_key": "wrong-key"}, "set reference_models[0].api_key anew"),
+        ({}, "set TOGETHER_API_KEY anew"),
+    ],
+)
+@pytest.mark.parametrize("provider", ["together:", "openai:"])
+def test_a_refused_key_names_where_it_comes_from(
+    own: dict[str, str], told: str, provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ACME_API_KEY", "TOGETHER_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.setenv(name, f"wrong-{name}")
+    if provider == "openai:":
+        told = told.replace("TOGETHER", "OPENAI")
+    with LoopbackServer({ALPHA: says("ok")}, api_key="right-key") as server:
+        address = server.base_url
+        member = {"model": f"{provider}{ALPHA}", "base_url": address, **own}
+        llm = MoAChatModel(reference_models=[member], aggregator=[{**member}])
+        with pytest.raises(NotEnoughProposalsError) as caught:
+            llm.invoke("Hi")
+        alone = llm.replace(on_no_proposals="aggregate_alone")
+        with pytest.raises(AggregationError) as ended:
+            alone.invoke("Hi")
+    assert f"the key was refused at {address}/" in str(caught.value)
+    assert f"; {told} (" in str(caught.value)
+    assert f"; {told.replace('reference_models[0]', 'aggregator[0]')} (" in str(ended.value)
+    assert "wrong-" not in str(caught.value) + str(ended.value)
 
 
 def test_a_lost_connection_is_told_as_lost() -> None:
