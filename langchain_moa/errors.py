@@ -8,8 +8,10 @@
     ├── BudgetExceededError(ModelError)       what would break the budget was not started
     └── AggregationError(ModelError)          the aggregator failed; the proposals are kept
 
-Where a conversation was too long for who was asked, the first and the last are
-`langchain_core.exceptions.ContextOverflowError`s, too, as those of plain chat models are.
+Where a conversation was too long for who was asked, `NotEnoughProposalsError` and
+`AggregationError` are `langchain_core.exceptions.ContextOverflowError`s, too, as those of plain
+chat models are; where it was refused, they are `ModelRefusalError`s, which are core's own where
+core has them.
 
 The last three are also `langchain_core.exceptions.ModelError`s, so `except` clauses and
 retry middleware written for plain chat models treat them alike: `is_retryable` is true
@@ -21,10 +23,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from langchain_core import exceptions
 from langchain_core.exceptions import ContextOverflowError, ModelError
 from pydantic import ValidationError
 
 if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
     from pydantic_core import ErrorDetails
 
     from langchain_moa.types import Proposal
@@ -116,6 +120,38 @@ class BudgetExceededError(_PaidForError):
 
 class AggregationError(_PaidForError):
     """The aggregator failed. `proposals` holds what the reference models had answered."""
+
+
+class ModelRefusalError(ModelError):
+    """A model, or its provider's filter, declined to answer.
+
+    It is `langchain_core.exceptions.ModelRefusalError` where core has that (from 1.7.5 on), so
+    that whoever catches core's catches this one, and this class with older versions of core.
+
+    Attributes:
+        raw_message: The message that held the refusal, if there was one.
+    """
+
+    def __init__(
+        self,
+        message: str = "the model refused to answer",
+        *,
+        raw_message: BaseMessage | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.raw_message = raw_message
+
+
+if not TYPE_CHECKING:
+    ModelRefusalError = getattr(exceptions, "ModelRefusalError", ModelRefusalError)
+
+
+class ProposalsRefusedError(NotEnoughProposalsError, ModelRefusalError):
+    """Every reference model that gave no proposal refused to answer."""
+
+
+class AggregationRefusedError(AggregationError, ModelRefusalError):
+    """The aggregator refused to answer. `raw_message` holds what it said instead."""
 
 
 class ProposalsOverflowError(NotEnoughProposalsError, ContextOverflowError):

@@ -16,7 +16,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from numbers import Real
 from textwrap import fill
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo
 
@@ -88,10 +88,10 @@ def _number(value: object, *, whole: bool) -> float | None:
     if isinstance(value, bool) or not isinstance(value, Real | Decimal):
         return None
     try:
-        number = math.trunc(value) if whole else float(value)
+        number: Any = math.trunc(value) if whole else float(value)
     except (ValueError, OverflowError):  # there is no whole number for NaN, and no float so large
         return None
-    return number if not whole or number == value else None
+    return cast("float", number) if not whole or number == value else None
 
 
 def _read(value: object) -> object:

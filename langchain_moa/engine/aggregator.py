@@ -32,7 +32,13 @@ from langchain_moa.engine.stream import aclose_late, aopened, close_late, opened
 from langchain_moa.engine.tries import Assignment
 from langchain_moa.engine.turn import Turn
 from langchain_moa.engine.watch import Watch
-from langchain_moa.errors import AggregationError, AggregationOverflowError, UnsupportedContentError
+from langchain_moa.errors import (
+    AggregationError,
+    AggregationOverflowError,
+    AggregationRefusedError,
+    ModelRefusalError,
+    UnsupportedContentError,
+)
 from langchain_moa.members.adapters import as_chunk, as_message
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import model_and_arguments
@@ -232,9 +238,13 @@ class FinalCall:
             f"the aggregator {asked.model if asked else turn.member.model} failed ({reason}); "
             f"the error's .proposals holds the {usable} proposals that were usable"
         )
-        overflows = isinstance(cause, ContextOverflowError)
-        kind = AggregationOverflowError if overflows else AggregationError
-        return kind(msg, proposals=self.proposals, causes=causes)
+        if isinstance(cause, ContextOverflowError):
+            return AggregationOverflowError(msg, proposals=self.proposals, causes=causes)
+        if isinstance(cause, ModelRefusalError):
+            refused = AggregationRefusedError(msg, proposals=self.proposals, causes=causes)
+            refused.raw_message = cause.raw_message if causes else None
+            return refused
+        return AggregationError(msg, proposals=self.proposals, causes=causes)
 
     @contextmanager
     def _failing(self, turn: Turn) -> Iterator[None]:
@@ -378,5 +388,4 @@ def _scope(request: MemberCall) -> AbstractContextManager[None]:
 def _judged(request: MemberCall, output: object) -> Result:
     message = cleaned(as_message(output, request.input), request.fence_key)
     request.answered(message)
-    verdict = request.judged(judge(message, for_caller=True))
-    return Result(good=verdict.usable, value=message, reason=verdict.reason, request=request)
+    return request.result(message, judge(message, for_caller=True), message)

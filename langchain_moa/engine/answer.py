@@ -16,7 +16,7 @@ from langchain_moa.engine.record import call_record
 from langchain_moa.engine.request import Accounts, MemberCall
 from langchain_moa.engine.turn import Turn
 from langchain_moa.messages.tools import describes_calls
-from langchain_moa.messages.verdicts import AnswerSoFar
+from langchain_moa.messages.verdicts import AnswerSoFar, refusal_of
 from langchain_moa.proposals.similarity import most_central
 from langchain_moa.proposals.voting import permitted, structured_answer
 from langchain_moa.strategies.base import Findings
@@ -217,7 +217,7 @@ class AnswerStream:
         self._request.answered(whole)
         verdict = self._request.judged(self._answer.judged(whole))
         if not verdict.usable:
-            raise ModelAPIError(verdict.reason)
+            raise refusal_of(verdict, whole) or ModelAPIError(verdict.reason)
         finished = finished_answer(
             self._turn, self._request, whole, self._proposals, self._findings
         )

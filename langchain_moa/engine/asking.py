@@ -15,7 +15,7 @@ from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.accounting.budget import Amount
 from langchain_moa.engine.request import MemberCall, asking, is_given_up
-from langchain_moa.errors import UnsupportedContentError
+from langchain_moa.errors import ModelRefusalError, UnsupportedContentError
 from langchain_moa.members.member import Member
 from langchain_moa.mixture import Mixture
 from langchain_moa.providers.accounts import key_source
@@ -129,6 +129,10 @@ class Asking:
             request.of_errors().error(error)
             forget_variables(error)
             error = provider_error(error)
+            if isinstance(error, ModelRefusalError):  # an answer, though a client raised it
+                refused = {"status": "filtered"}
+                reason = said(error, self.member)
+                return Result(value=refused, error=error, reason=reason, request=request)
             timed_out = isinstance(error, TimeoutError | ModelTimeoutError)
             return Result(
                 ended="timed_out" if timed_out else "raised",

@@ -11,7 +11,12 @@ from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import BaseMessage
 
 from langchain_moa.accounting.budget import Ledger
-from langchain_moa.errors import NotEnoughProposalsError, ProposalsOverflowError
+from langchain_moa.errors import (
+    ModelRefusalError,
+    NotEnoughProposalsError,
+    ProposalsOverflowError,
+    ProposalsRefusedError,
+)
 from langchain_moa.members.bindings import Bindings
 from langchain_moa.mixture import Mixture
 from langchain_moa.reliability.causes import told_once
@@ -150,6 +155,15 @@ def require_enough(
         f"min_proposals={needed} ({failures})"
     )
     causes = [call.causes.get(p.key) for p in proposals if not p.usable]
-    overflow = bool(causes) and all(isinstance(one, ContextOverflowError) for one in causes)
-    kind = ProposalsOverflowError if overflow else NotEnoughProposalsError
-    raise kind(msg, proposals=paid_for or proposals, causes=call.causes)
+    raise _kind_of(causes)(msg, proposals=paid_for or proposals, causes=call.causes)
+
+
+def _kind_of(causes: Sequence[Exception | None]) -> type[NotEnoughProposalsError]:
+    """The error that says what all failures of a layer have in common."""
+    for kind, error in (
+        (ContextOverflowError, ProposalsOverflowError),
+        (ModelRefusalError, ProposalsRefusedError),
+    ):
+        if causes and all(isinstance(cause, kind) for cause in causes):
+            return error
+    return NotEnoughProposalsError

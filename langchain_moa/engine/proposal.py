@@ -168,7 +168,7 @@ class ProposalQuestion:
         said = strip_reasoning(message.text)
         parts = [said, self._calls(request, message)]
         text = cleaned_text("\n".join(filter(None, parts)), request.fence_key).strip()
-        verdict = request.judged(judge(message, text))
+        verdict = judge(message, text)
         if self.call.mixture.settings.strategy == "select" and text == message.text.strip():
             text = message.text  # it may be the answer, with all that it begins and ends with
         value = {
@@ -178,7 +178,7 @@ class ProposalQuestion:
         }
         if self.call.mixture.settings.share_reasoning and verdict.usable:
             value["reasoning"] = cleaned_text(reasoning_of(message), request.fence_key)
-        return Result(good=verdict.usable, value=value, reason=verdict.reason, request=request)
+        return request.result(message, verdict, value)
 
     def _calls(self, request: MemberCall, message: AIMessage) -> str:
         """The calls of a reference model that tools or a schema were bound to, as text."""

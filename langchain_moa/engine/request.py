@@ -26,7 +26,8 @@ from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import model_of
 from langchain_moa.members.secrets import secrets_of
-from langchain_moa.messages.verdicts import AnswerSoFar, Verdict
+from langchain_moa.messages.verdicts import AnswerSoFar, Verdict, refusal_of
+from langchain_moa.reliability.waiting import Result
 from langchain_moa.tracing.callbacks import (
     Setting,
     has_handlers,
@@ -138,6 +139,26 @@ class MemberCall:
         if verdict.status == "failed":
             raise ModelAPIError(verdict.reason)
         return verdict
+
+    def result(self, message: AIMessage, verdict: Verdict, value: object) -> Result:
+        """What the answer comes to; a refusal has its error, which no one else knows.
+
+        Args:
+            message: The answer.
+            verdict: What it is worth.
+            value: What is made of it.
+
+        Raises:
+            ModelAPIError: The provider could not finish the answer.
+        """
+        verdict = self.judged(verdict)
+        return Result(
+            good=verdict.usable,
+            value=value,
+            error=refusal_of(verdict, message),
+            reason=verdict.reason,
+            request=self,
+        )
 
     async def cancelled(self, error: BaseException) -> None:
         """Close what the cancelled call leaves open in traces."""

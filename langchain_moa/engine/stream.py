@@ -210,8 +210,7 @@ def _all(
     message = cast("AIMessage", message_chunk_to_message(add_ai_message_chunks(first, *others)))
     request.require_end(answer, message)
     request.answered(message)
-    verdict = request.judged(judge(message, for_caller=True))
-    return Result(good=verdict.usable, value=opened, reason=verdict.reason, request=request)
+    return request.result(message, judge(message, for_caller=True), opened)
 
 
 def _pieces(call: MemberCall) -> Iterator[Any]:

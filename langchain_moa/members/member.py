@@ -20,6 +20,7 @@ from langchain_moa.members.arguments import require_one_answer
 from langchain_moa.members.discreet import discreet
 from langchain_moa.members.identity import fingerprint
 from langchain_moa.members.prompts import Conversation, adapter_of
+from langchain_moa.members.refusals import telling_refusals
 from langchain_moa.members.runnables import (
     counting,
     holds_graph,
@@ -161,10 +162,12 @@ class Member:
         """The runnable; a model that was built from a string knows a faster way to be called."""
         model = self.chat_model
         as_called = getattr(getattr(model, "async_client", None), "as_called", None)
-        runnable = self.runnable if as_called is None else on(self.runnable, as_called(model))
-        if model is not None and HEADER_NAMES & model_and_arguments(runnable)[1].keys():
-            return on(runnable, discreet(model if as_called is None else as_called(model)))
-        return runnable
+        called = model if as_called is None else as_called(model)
+        if called is not None and is_openai(called):
+            called = telling_refusals(called)
+        if called is not None and HEADER_NAMES & model_and_arguments(self.runnable)[1].keys():
+            called = discreet(called)
+        return self.runnable if called is None else on(self.runnable, called)
 
     def limited(self, runnable: AnyRunnable, seconds: float) -> AnyRunnable:
         """The runnable with a timeout for the client, where that is known and was left open.

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 from langchain_core.messages import AIMessage, AIMessageChunk
 
 from langchain_moa.accounting.usage import is_cached
+from langchain_moa.errors import ModelRefusalError
 from langchain_moa.messages.blocks import REASONING_TYPES, kind_of
 from langchain_moa.messages.finish_reasons import ending_of
 from langchain_moa.messages.reasoning import ReasoningAhead, strip_reasoning
@@ -115,10 +116,23 @@ def finish_reason_of(message: AIMessage) -> Any:
 
 
 def _status_of(metadata: AnyMapping) -> Any:
-    """How an answer of OpenAI's Responses API ended."""
+    """How an answer of OpenAI's Responses API ended, or that Gemini refused the question."""
     details = metadata.get("incomplete_details")
     reason = details.get("reason") if isinstance(details, dict) else None
-    return reason or metadata.get("status")
+    return reason or metadata.get("status") or _blocked(metadata.get("prompt_feedback"))
+
+
+def _blocked(feedback: object) -> Any:
+    """Why Gemini refused the question itself, of which there is no answer."""
+    reason = feedback.get("block_reason") if isinstance(feedback, dict) else None
+    return "prohibited_content" if reason and "UNSPECIFIED" not in str(reason) else None
+
+
+def refusal_of(verdict: Verdict, message: AIMessage) -> ModelRefusalError | None:
+    """The error that a refusal is, for those who look at errors alone; `None` for other answers."""
+    if verdict.status != "filtered":
+        return None
+    return ModelRefusalError(str(verdict.reason), raw_message=message)
 
 
 class AnswerSoFar:

@@ -28,6 +28,8 @@ from langchain_core.exceptions import (
     ModelTimeoutError,
 )
 
+from langchain_moa.errors import ModelRefusalError
+
 _CLASSES: Final[Mapping[int, type[ModelError]]] = {
     400: ModelInvalidRequestError,
     401: ModelAuthenticationError,
@@ -125,6 +127,18 @@ _OVERFLOW: Final = re.compile(
 )
 """The words in which providers say that a prompt does not fit."""
 
+_REFUSED: Final = re.compile(
+    r"""
+    \bcontent_filter\b | ResponsibleAIPolicyViolation    # Azure OpenAI
+    | \bcontent_policy_violation\b                       # OpenAI
+    | \bdata_inspection_failed\b                         # Alibaba Cloud
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+"""The codes by which providers say that their filter refused the question."""
+_REFUSAL_CODES: Final = (None, 400, 403)
+"""The statuses that come with them."""
+
 _NO_CHUNKS: Final = "No generation chunks were returned"
 """What LangChain says of a stream in which there was not even an end."""
 _OVERFLOW_CODES: Final = (None, 400, 413, 422, 500)
@@ -154,15 +168,24 @@ def provider_error(error: Exception) -> Exception:
         >>> provider_error(ValueError({"code": 429, "message": "slow down"}))
         ModelRateLimitError("{'code': 429, 'message': 'slow down'}")
     """
-    if isinstance(error, ContextOverflowError):
+    if isinstance(error, ContextOverflowError | ModelRefusalError):
         return error
     code = _code_of(error)
+    if code in _REFUSAL_CODES and _refuses(error):
+        return _as(ModelRefusalError, error)
     if code in _OVERFLOW_CODES and _OVERFLOW.search(text_of(error)[:_READ]):
         return _as(ContextOverflowError, error)
     if isinstance(error, ModelError | TimeoutError):
         return error
     kind = _class_of_code(code) if code is not None else _class_of_name(error)
     return error if kind is None else _as(kind, error)
+
+
+def _refuses(error: Exception) -> bool:
+    """Whether it says, in its text or as its code, that a filter refused the question."""
+    codes = [one.get(name) for one in _error_objects(error) for name in ("code", "type")]
+    said = [text_of(error)[:_READ], *(code for code in codes if isinstance(code, str))]
+    return any(_REFUSED.search(text) for text in said)
 
 
 def text_of(error: BaseException) -> str:

@@ -44,6 +44,9 @@ class Reply:
         text: The text; `None` is a null content.
         reasoning: The model's reasoning, which comes before the text where the dialect has a
             place for it: `reasoning_content`, blocks of thinking, parts that are thoughts.
+        refusal: What it says in refusing, where the dialect has a field for that beside the
+            content, which is null then (chat completions); a filter of any dialect is the finish
+            reason `"content_filter"`.
         tool_calls: Tool calls, in order.
         finish_reason: By default `"tool_calls"` with tool calls, else `"stop"`.
         logprobs: A choice's `logprobs` as the wire is to carry them, in OpenAI's shape or in
@@ -53,6 +56,7 @@ class Reply:
 
     text: str | None = ""
     reasoning: str | None = None
+    refusal: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str | None = None
     logprobs: AnyMapping | None = None

@@ -103,6 +103,8 @@ class OpenAI:
                 yield self._chunk(turn, choice, self.reasoning(piece))._replace(token=True)
             for piece in turn.pieces():
                 yield self._chunk(turn, choice, {"content": piece})._replace(token=True)
+            for piece in tokens(turn.reply.refusal or ""):
+                yield self._chunk(turn, choice, {"refusal": piece})._replace(token=True)
             for place, call in enumerate(turn.reply.tool_calls):
                 for delta in self.call_deltas(turn, place, call):
                     yield self._chunk(turn, choice, {"tool_calls": [{"index": place, **delta}]})
@@ -140,7 +142,9 @@ class OpenAI:
     def said(self, turn: Turn) -> AnyDict:
         """The content of a message, and the reasoning before it."""
         reasoning = turn.reply.reasoning
-        return {"content": turn.text, **({} if reasoning is None else self.reasoning(reasoning))}
+        refused = {} if turn.reply.refusal is None else {"refusal": turn.reply.refusal}
+        told = {} if reasoning is None else self.reasoning(reasoning)
+        return {"content": None if refused else turn.text, **refused, **told}
 
     def reasoning(self, text: str) -> AnyDict:
         """Reasoning, or a piece of it, as a field of a message or of a delta."""
