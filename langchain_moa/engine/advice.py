@@ -30,6 +30,7 @@ from langchain_moa.types import Reason
 
 _REASONS: Final[dict[Ending, Reason]] = {
     "answered": "empty",
+    "declined": "filtered",
     "raised": "upstream_error",
     "timed_out": "timed_out",
     "cut": "cut",

@@ -130,9 +130,8 @@ class Asking:
             forget_variables(error)
             error = provider_error(error)
             if isinstance(error, ModelRefusalError):  # an answer, though a client raised it
-                refused = {"status": "filtered"}
                 reason = said(error, self.member)
-                return Result(value=refused, error=error, reason=reason, request=request)
+                return Result(ended="declined", error=error, reason=reason, request=request)
             timed_out = isinstance(error, TimeoutError | ModelTimeoutError)
             return Result(
                 ended="timed_out" if timed_out else "raised",

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 _STATUS: Final[dict[Ending, ProposalStatus]] = {
     "answered": "empty",
+    "declined": "filtered",
     "raised": "failed",
     "timed_out": "timed_out",
     "cut": "cut",

@@ -51,7 +51,7 @@ _PROVIDERS: Final[Mapping[str, Mapping[Ending, str]]] = {
         "cut_short": "max_tokens continuation",
         "filtered": (
             "safety recitation language blocklist prohibited_content spii image_safety "
-            "image_prohibited_content image_recitation"
+            "image_prohibited_content image_recitation escalation pup_limited_disabled model_armor"
         ),
         "failed": (
             "malformed_function_call unexpected_tool_call too_many_tool_calls "

@@ -21,8 +21,11 @@ from langchain_moa.reliability.threads import in_thread, woken_by
 
 logger = logging.getLogger(__name__)
 
-Ending: TypeAlias = Literal["answered", "raised", "timed_out", "cut", "refused", "over_budget"]
-"""How a wait ended; `refused`: no request was made; `over_budget`: it was not even begun."""
+Ending: TypeAlias = Literal[
+    "answered", "declined", "raised", "timed_out", "cut", "refused", "over_budget"
+]
+"""How a wait ended; `declined`: the model's client raised its refusal; `refused`: no request was
+made; `over_budget`: it was not even begun."""
 
 _LEAVE_SECONDS: Final = 1.0
 """How long a cancelled request may take to let go of its connection."""

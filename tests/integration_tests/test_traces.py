@@ -327,7 +327,7 @@ def run_program(server: LoopbackServer, ingest: IngestServer, **environment: str
     }
     command = [sys.executable, "-c", PROGRAM]
     root = Path(__file__).parents[2]
-    subprocess.run(command, env={**kept, **settings}, cwd=root, check=True, timeout=60)  # noqa: S603 - ours
+    subprocess.run(command, env={**kept, **settings}, cwd=root, check=True, timeout=240)  # noqa: S603 - ours
 
 
 def test_tracing_by_environment() -> None:

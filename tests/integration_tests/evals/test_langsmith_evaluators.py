@@ -27,7 +27,7 @@ def target(inputs: dict[str, Any]) -> dict[str, Any]:
     return {"output": f"re {inputs['question']}"}
 
 
-@pytest.mark.filterwarnings("ignore:'upload_results' parameter is in beta")
+@pytest.mark.filterwarnings("ignore:'upload_.*' parameter is in beta")
 def test_a_judge_gives_feedback_in_langsmiths_own_evaluation() -> None:
     data = [
         Example(
