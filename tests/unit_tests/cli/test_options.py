@@ -214,7 +214,7 @@ def test_contradictions_are_refused(words: tuple[str, ...], command: str, cli: C
         (("--temperature", "nan"), "temperature"),
         (("--max-tokens", "0"), "--max-tokens"),
         (("--rounds", "0"), "--rounds"),
-        (("--layers", "1"), "layers=1 leaves no layer"),
+        (("--layers", "1"), "layers=1 must be a whole number from 2"),
         (("--num-proc", "many"), "--num-proc"),
         (("--quorum", "0"), "quorum=0"),
         (("--quorum", "9"), "quorum=9"),
