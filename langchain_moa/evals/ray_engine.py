@@ -134,7 +134,8 @@ class RayEngine:
         wire.send((json.dumps(setup), [json.dumps(task) for task in tasks]))
         while (result := await asyncio.to_thread(_received, wire)) is not None:
             if "refused" in result:
-                raise MoAConfigurationError(result["refused"])
+                msg = f"{result['refused']} (Ray's workers take keys from their own environment.)"
+                raise MoAConfigurationError(msg)
             yield result
 
     def _started(self) -> Connection:

@@ -1,4 +1,4 @@
-"""The scripted models of the demo: four that propose and one that aggregates."""
+"""The scripted models of the demo: four that propose, one that aggregates, and one that judges."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from langchain_moa.testing.behavior import ModelBehavior
+from langchain_moa.testing.demo_judge import JUDGE, judged
 from langchain_moa.testing.replies import Reply, ToolCall, assistant_reply, user_text
 from langchain_moa.types import AnyMapping
 
@@ -121,5 +122,6 @@ DEMO_MODELS: Final[dict[str, ModelBehavior]] = {
         latency=0.3,
         token_delay=0.02,
     ),
+    JUDGE: ModelBehavior(reply=judged),
 }
 """Behavior of each demo model on the loopback server."""

@@ -349,17 +349,25 @@ def radar(
         low -= 1
     axes.set_ylim(low, high)
     step = 0.5 if high - low <= _SHORT_SCALE else 1
-    axes.set_yticks([low + step * n for n in range(1, 1 + round((high - low) / step))])
-    # matplotlib has no label for the middle
-    axes.text(0, low, f"{low:g}", ha="center", va="center", fontsize="small", color=_FAINT)
+    rings = [low + step * n for n in range(1 + round((high - low) / step))]
+    axes.set_yticks(rings[1:], ["" for _ in rings[1:]])
+    for ring in rings:  # the middle has a label, too, and no line crosses one
+        axes.text(
+            math.pi / len(names),
+            ring,
+            f"{ring:g}",
+            ha="center",
+            va="center",
+            fontsize="small",
+            color=_FAINT,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
+        )
     axes.set_xticks(angles, names)
     for angle, label in zip(angles, axes.get_xticklabels(), strict=True):
         side = math.sin(angle)  # beside the rim, never on it
         label.set_horizontalalignment(
             "center" if abs(side) < _UPRIGHT else "left" if side > 0 else "right"
         )
-    axes.tick_params(axis="y", labelsize="small", colors=_FAINT)
-    axes.set_rlabel_position(180 / len(names))
     axes.grid(linewidth=0.5, color="#cccccc")
     axes.set_title(title, loc="left", fontsize="medium", color=_INK, pad=18)
     left = len(shown) - _MOST
