@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -104,7 +104,7 @@ _CONTRADICTING: Final = (
         for other in ("demo", "preset", "config", "base_url", "aggregator", "reference_models")
     ),
 )
-_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+_BEFORE: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--preset",
         metavar="NAME",
@@ -145,7 +145,9 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         metavar="NUMBER",
         help="Passes of the reference models: layers - 1.",
     ),
-    *setting_options(),
+)
+"""What stands before the settings in a command's help."""
+_AFTER: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--trust-host",
         metavar="HOST,...",
@@ -167,10 +169,18 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 
 def mixture_options(command: Command) -> Command:
     """Give a command the options that say which mixture is meant, as its argument `options`."""
+    return _with_mixture(command, frozenset())
 
+
+def mixture_options_but(*names: str) -> Callable[[Command], Command]:
+    """The same without some settings, where the command has options of those names itself."""
+    return partial(_with_mixture, without=frozenset(names))
+
+
+def _with_mixture(command: Command, without: frozenset[str]) -> Command:
     @wraps(command)
     def with_options(**values: Any) -> Any:
-        settings = {name: values.pop(name) for name in setting_table()}
+        settings = {name: values.pop(name) for name in setting_table() if name not in without}
         own = [name for name in MixtureOptions.__dataclass_fields__ if name != "settings"]
         given = {name: value for name, value in settings.items() if value is not None}
         options = MixtureOptions(**{name: values.pop(name) for name in own}, settings=given)
@@ -178,6 +188,6 @@ def mixture_options(command: Command) -> Command:
         return command(options=options, **values)
 
     decorated: Any = with_options
-    for option in reversed(_OPTIONS):
+    for option in reversed((*_BEFORE, *setting_options(without), *_AFTER)):
         decorated = option(decorated)
     return cast("Command", decorated)

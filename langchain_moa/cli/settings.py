@@ -8,7 +8,7 @@ it to `settings.json`. The settings check their own values, when the mixture is 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -43,9 +43,15 @@ def _number(text: str) -> float:
     return int(number) if number.is_integer() else number
 
 
-def setting_options() -> Iterator[Decorator]:
-    """The options, as decorators of a command, in the order of the reference."""
+def setting_options(without: Collection[str] = ()) -> Iterator[Decorator]:
+    """The options, as decorators of a command, in the order of the reference.
+
+    Args:
+        without: The settings that are left out.
+    """
     for name, (kind, text) in setting_table().items():
+        if name in without:
+            continue
         words = [name, f"--{name.replace('_', '-')}", *_ALSO.get(name, ())]
         if kind == "switch":
             words[1] += f"/--no-{words[1][2:]}"

@@ -81,7 +81,7 @@ def _check_pairs(chosen: RunOptions, suite: Suite) -> None:
 @contextmanager
 def _who(options: MixtureOptions, chosen: RunOptions) -> Iterator[list[Contestant]]:
     """Who answers, the one first that the run is about."""
-    named = options.config or options.preset or options.settings.get("base_url") or options.demo
+    named = options.config or options.preset or options.settings.get("base_url") or options.serves
     if chosen.single is not None and not named:
         yield contestants(alone(chosen.single, chosen.name or ""), chosen.against)
         return

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from langchain_moa.cli.evals.commands import evals
 from langchain_moa.evals.suites import get_suite, sample
 from tests.conftest import Cli
 from tests.evaluations import made_up, recorded
@@ -266,6 +267,18 @@ def test_reports(cli: Cli, tmp_path: Path) -> None:
     assert cli("eval", "report", str(failed), "--out", str(out), "--no-plots").code == 3
     ran = cli("eval", "report", str(tmp_path), "--out", str(out))
     assert (ran.code, f"{tmp_path}/run.json: there is no such file" in ran.err) == (2, True)
+
+
+def test_no_option_of_a_command_is_there_twice() -> None:
+    """A setting of mixtures may have the name of a command's own option."""
+    names = {
+        command.name: [word for option in command.params for word in (*option.opts, option.name)]
+        for command in evals.commands.values()
+    }
+    assert {"run", "judge", "score", "report"} <= names.keys()
+    for command, words in names.items():
+        options = [word for word in words if word and word.startswith("-")]
+        assert len(options) == len(set(options)), command
 
 
 def test_help_loads_nothing_heavy() -> None:
