@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from langchain_moa.chat_models import ChatMoA, MoAChatModel
     from langchain_moa.errors import (
         AggregationError,
+        AnswerTooLargeError,
         BudgetExceededError,
         MissingExtraError,
         MoAConfigurationError,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AggregationError": "errors",
     "Analysis": "strategies.analysis",
+    "AnswerTooLargeError": "errors",
     "BudgetExceededError": "errors",
     "ChatMoA": "chat_models",
     "CircuitBreaker": "reliability.breaker",
@@ -44,6 +46,7 @@ _HOMES = {
 __all__ = [
     "AggregationError",
     "Analysis",
+    "AnswerTooLargeError",
     "BudgetExceededError",
     "ChatMoA",
     "CircuitBreaker",

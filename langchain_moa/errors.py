@@ -4,6 +4,7 @@
     ├── MoAConfigurationError(ValueError)     bad arguments; raised at construction
     ├── UnsupportedContentError(ValueError)   a member cannot take a picture, say
     ├── MissingExtraError(ImportError)        an optional package is not installed
+    ├── AnswerTooLargeError(ModelError)       a member's answer is longer than max_answer_bytes
     ├── NotEnoughProposalsError(ModelError)   too few reference models gave a usable proposal
     ├── BudgetExceededError(ModelError)       what would break the budget was not started
     └── AggregationError(ModelError)          the aggregator failed; the proposals are kept
@@ -13,7 +14,7 @@ Where a conversation was too long for who was asked, `NotEnoughProposalsError` a
 chat models are; where it was refused, they are `ModelRefusalError`s, which are core's own where
 core has them.
 
-The last three are also `langchain_core.exceptions.ModelError`s, so `except` clauses and
+The last four are also `langchain_core.exceptions.ModelError`s, so `except` clauses and
 retry middleware written for plain chat models treat them alike: `is_retryable` is true
 when a cause says so of itself.
 """
@@ -56,6 +57,23 @@ class UnsupportedContentError(MoAError, ValueError):
 
 class MissingExtraError(MoAError, ImportError):
     """A package that this use needs is not installed; the message says what to install."""
+
+
+class AnswerTooLargeError(MoAError, ModelError):
+    """A member's answer is longer than `max_answer_bytes`, and was not read to its end.
+
+    The member has failed with it; a call ends with it only as the cause of another error.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"max_answer_bytes={limit}: the answer is longer, and was not read any further; give a "
+            "larger limit, or None for none"
+        )
+        self.limit = limit
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.limit,)
 
 
 class _PaidForError(MoAError, ModelError):

@@ -42,14 +42,14 @@ from langchain_moa.engine.call import (
     require_enough,
 )
 from langchain_moa.engine.consulting import Consulting
+from langchain_moa.engine.deciding import deciding
 from langchain_moa.engine.drawing import drawn
 from langchain_moa.engine.layer import CompiledGraph, Node, layer_graph, shape_of
-from langchain_moa.engine.reading import require_supported
 from langchain_moa.engine.request import require_no_recursion
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import model_and_arguments
 from langchain_moa.mixture import Mixture
-from langchain_moa.proposals.fan_out import fans_out
+from langchain_moa.reliability.waiting import Plan, acarried_out, carried_out
 from langchain_moa.strategies.base import NO_FINDINGS, Findings, Strategy
 from langchain_moa.strategies.known import CONSULTING
 from langchain_moa.tracing.callbacks import aggregator_config, proposer_config
@@ -233,15 +233,19 @@ def _entrance(graph: StateGraph[Any, Any, Any, Any], mixture: Mixture) -> str | 
     if not _may_skip_layers(mixture) and mixture.settings.on_unsupported == "drop_content":
         return START
 
-    def run(state: Any, _: RunnableConfig) -> Command[str]:
-        asked = fans_out(mixture.settings.fan_out, state["messages"], ())
-        require_supported(mixture, state["messages"], fans_out=asked)
+    def plan(state: Any, config: RunnableConfig) -> Plan[bool]:
+        return deciding(_node_call(mixture, config), state["messages"], ())
+
+    def run(state: Any, config: RunnableConfig) -> Command[str]:
+        return decided(asked=carried_out(plan(state, config)))
+
+    async def arun(state: Any, config: RunnableConfig) -> Command[str]:
+        return decided(asked=await acarried_out(plan(state, config)))
+
+    def decided(*, asked: bool) -> Command[str]:
         decision: FanOutDecision = "layers" if asked else "alone"
         goto = "layer_1" if asked else AGGREGATOR_NODE
         return Command(update={"moa_fan_out": decision}, goto=goto)
-
-    async def arun(state: object, config: RunnableConfig) -> Command[str]:
-        return run(state, config)
 
     node = Node(FAN_OUT_NODE, run, arun)
     ways = ("layer_1", AGGREGATOR_NODE) if _may_skip_layers(mixture) else ("layer_1",)
@@ -313,7 +317,8 @@ def _node_call(mixture: Mixture, config: RunnableConfig) -> CallInProgress:
     callbacks = config.get("callbacks")
     manager = callbacks if isinstance(callbacks, BaseCallbackManager) else None
     run_id = manager.parent_run_id if manager else None
-    progress = Progress(run_id, manager, mixture.settings.on_progress)
+    patience = mixture.policy.patience
+    progress = Progress(run_id, manager, mixture.settings.on_progress, patience)
     return CallInProgress(mixture, progress)
 
 

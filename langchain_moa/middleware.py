@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -11,6 +12,8 @@ from typing_extensions import override
 from langchain_moa.errors import MissingExtraError, MoAConfigurationError, shown
 from langchain_moa.messages.tools import tool_names
 from langchain_moa.proposals.fan_out import FanOut, checked_fan_out, fans_out
+from langchain_moa.reliability.threads import off_loop
+from langchain_moa.types import LARGE
 
 try:
     from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
@@ -61,7 +64,8 @@ class MoAMiddleware(AgentMiddleware[Any, Any]):
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any]:
-        return await handler(self._routed(request))
+        size = LARGE if callable(self.fan_out) else 0
+        return await handler(await off_loop(partial(self._routed, request), size))
 
     def _routed(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         # the tool that a response format may make is not among the tools, so then all may be own

@@ -14,6 +14,7 @@ from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.prompts import StringPromptTemplate
 
 from langchain_moa.accounting.budget import Budget
+from langchain_moa.accounting.prices import Prices
 from langchain_moa.accounting.settings import AccountingSettings
 from langchain_moa.members.identity import fingerprint
 from langchain_moa.members.member import Member
@@ -29,6 +30,7 @@ from langchain_moa.reliability.breaker import Breaker, shared_breaker
 from langchain_moa.reliability.policy import Policy
 from langchain_moa.reliability.settings import ReliabilitySettings
 from langchain_moa.reliability.slots import MemberSlots, Slots
+from langchain_moa.reliability.users_code import Bounded
 from langchain_moa.strategies.base import Strategy
 from langchain_moa.strategies.known import CONSULTING
 from langchain_moa.strategies.settings import StrategySettings
@@ -49,6 +51,7 @@ _OF_NO_ANSWER: Final = frozenset(
         "hedge_after",
         *("max_retries", "circuit_breaker", "max_concurrency", "member_concurrency", "sequential"),
         *("stream_proposals", "stream_requests", "on_progress"),
+        *("max_answer_bytes",),
     }
 )
 """Settings that say how long an answer may take and who is told, and not what it is."""
@@ -113,6 +116,17 @@ class Mixture:
     def keep(self) -> FilterFunction | None:
         """The filter of proposals, or `None`."""
         return checked_filter(self.settings.proposal_filter)
+
+    @cached_property
+    def prices(self) -> Prices | None:
+        """The prices; a function of them may take a while, and no longer."""
+        given = self.settings.prices
+        return Bounded(given, self.policy.patience) if callable(given) else given
+
+    @property
+    def asks_prices(self) -> bool:
+        """Whether prices are a function of the user's that a budget or a record asks."""
+        return callable(self.settings.prices)
 
     @cached_property
     def proposal_arguments(self) -> AnyMapping:

@@ -25,6 +25,26 @@ AnyDict: TypeAlias = dict[str, Any]
 AnyMapping: TypeAlias = Mapping[str, Any]
 """The same, only read."""
 
+LARGE: Final = 2**18
+"""Characters or bytes from which on a text is worked on in a thread, and not in an event loop."""
+_MOST: Final = 2**53
+"""No count is larger: nobody has read so many tokens, and JSON readers would round it."""
+
+
+def whole_number(value: object) -> int | None:
+    """A count in foreign data, such as one of tokens; `None` where it is none.
+
+    JSON tells 12 and 12.0 not apart.
+
+    Example:
+        >>> whole_number(12.0), whole_number(1.5), whole_number("12"), whole_number(True)
+        (12, None, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST:
+        return None
+    return int(value) if value == int(value) else None
+
+
 RECORD_KEY: Final = "moa"
 """Key of the record in an answer's `response_metadata`."""
 

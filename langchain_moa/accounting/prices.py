@@ -10,6 +10,7 @@ import inspect
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from typing import Any, Final, NamedTuple, TypeGuard, cast
 
 from langchain_core.messages.ai import UsageMetadata
@@ -178,7 +179,7 @@ def _asked(
 ) -> float | None:
     """USD as the user's function says, `None` where it says nothing of use."""
     try:
-        usd: Any = prices(name, usage)
+        usd: Any = prices(name, deepcopy(usage))  # which it may change
     except Exception:  # the answer that it is about has been paid for
         logger.warning("prices(%r, ...) failed; the cost is not known", name, exc_info=True)
         return None

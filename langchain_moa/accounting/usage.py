@@ -10,7 +10,15 @@ from langchain_core.messages.ai import AIMessage, UsageMetadata, add_usage
 from langchain_core.outputs import LLMResult
 from typing_extensions import override
 
-from langchain_moa.types import RECORD_KEY, AnyDict, AnyMapping, MoARecord, Proposal, UsageReport
+from langchain_moa.types import (
+    RECORD_KEY,
+    AnyDict,
+    AnyMapping,
+    MoARecord,
+    Proposal,
+    UsageReport,
+    whole_number,
+)
 
 
 def sum_usage(usages: Iterable[UsageMetadata | None]) -> UsageMetadata | None:
@@ -22,9 +30,8 @@ def sum_usage(usages: Iterable[UsageMetadata | None]) -> UsageMetadata | None:
     return total
 
 
+_CAUSES: Final = 8
 _COUNTS: Final = ("input_tokens", "output_tokens", "total_tokens")
-_MOST: Final = 2**53
-"""A count above is none: nobody has read so many tokens, and JSON readers would round it."""
 
 
 def known_usage(usage: AnyMapping | None) -> UsageMetadata | None:
@@ -41,24 +48,33 @@ def known_usage(usage: AnyMapping | None) -> UsageMetadata | None:
         return None
     if usage.get("total_cost") == 0 and not any(name in usage for name in _COUNTS):
         return cast("UsageMetadata", usage)
-    counts = {name: _count(usage.get(name)) for name in _COUNTS}
+    counts = {name: whole_number(usage.get(name)) for name in _COUNTS}
     if None in counts.values():
         return None
     known: AnyDict = {**usage, **counts}
     for name, value in usage.items():
         if isinstance(value, Mapping):
-            counted = {key: _count(number) for key, number in value.items()}
+            counted = {key: whole_number(number) for key, number in value.items()}
             known[name] = {key: n for key, n in counted.items() if n is not None}
-        elif name != "total_cost" and _count(value) is None:
+        elif name != "total_cost" and whole_number(value) is None:
             known.pop(name)
     return cast("UsageMetadata", known)
 
 
-def _count(value: object) -> int | None:
-    """A number of tokens; JSON tells 12 and 12.0 not apart."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST:
-        return None
-    return int(value) if value == int(value) else None
+def usage_of_error(error: BaseException | None) -> UsageMetadata | None:
+    """The tokens that an error, or what it was raised from, has with it; `None` where it has none.
+
+    Some providers count an answer in which they then say that they failed.
+    """
+    for _ in range(_CAUSES):
+        told = getattr(error, "usage", None)
+        if isinstance(told, Mapping):
+            read, written = told.get("prompt_tokens"), told.get("completion_tokens")
+            total = told.get("total_tokens")
+            counts = {"input_tokens": read, "output_tokens": written, "total_tokens": total}
+            return known_usage(counts)
+        error = error.__cause__ if error is not None else None
+    return None
 
 
 class UsageMeter(UsageMetadataCallbackHandler):

@@ -91,7 +91,7 @@ def _check_prices(mixture: Mixture) -> None:
     for member in mixture.members:
         if not member.reports_own_usage:  # a chain or a mixture has no price of its own
             continue
-        if cost_of({member.model: probe}, mixture.settings.prices, member.model) is None:
+        if cost_of({member.model: probe}, mixture.prices, member.model) is None:
             msg = (
                 f"max_cost={mixture.settings.max_cost:g} needs the price of every member, and "
                 f"{member.model!r} has none; give prices={{{member.model!r}: (in, out)}}, in USD "

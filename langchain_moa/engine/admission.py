@@ -237,7 +237,7 @@ def _usd(mixture: Mixture, usage: Mapping[str, UsageMetadata], asked_for: str) -
     """What tokens cost where there is a limit of that; without a price no limit would hold."""
     if mixture.settings.max_cost is None or not usage:
         return 0.0
-    usd = cost_of(usage, mixture.settings.prices, asked_for)
+    usd = cost_of(usage, mixture.prices, asked_for)
     return math.inf if usd is None else usd
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, NamedTuple
 
 from langchain_core.exceptions import ModelRateLimitError
@@ -14,15 +15,15 @@ from langchain_moa.accounting.budget import Amount
 from langchain_moa.engine.admission import advice_estimate
 from langchain_moa.engine.call import CallInProgress
 from langchain_moa.engine.proposal import awhole, whole
-from langchain_moa.engine.reading import Rooms, read_by, seen_by
+from langchain_moa.engine.reading import Rooms, read_by, seen_by, weight_of
 from langchain_moa.engine.request import MemberCall, prepare_call
-from langchain_moa.members.adapters import as_message
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import model_and_arguments
 from langchain_moa.messages.for_proposers import ending_on_user, history_for_proposers
 from langchain_moa.messages.roles import appended
 from langchain_moa.messages.verdicts import judge
 from langchain_moa.proposals.cleaning import cleaned
+from langchain_moa.reliability.threads import off_loop
 from langchain_moa.reliability.waiting import Ending, Result
 from langchain_moa.strategies.answers import values_of
 from langchain_moa.strategies.base import Findings, Numbered, Strategy, UnusableAnswerError
@@ -95,7 +96,14 @@ class AdviceQuestion:
             *before, last = read.messages
             again = appended(last, _AGAIN.format(reason=self.unread[member]))
             read = read._replace(messages=[*before, again])
-        return prepare_call(member, runnable, read, self.config, redaction=mixture.redaction)
+        limit, redaction = mixture.settings.max_answer_bytes, mixture.redaction
+        return prepare_call(member, runnable, read, self.config, redaction=redaction, limit=limit)
+
+    @property
+    def weight(self) -> int:
+        """How much there is to be read and written for a request, in characters."""
+        shown = [one.proposal for one in self.numbered]
+        return weight_of(self.call.mixture, self.messages, shown)
 
     def asks_anew(self, result: Result) -> bool:
         """Whether to ask once more: the prompt did not fit, or the answer could not be read."""
@@ -109,11 +117,12 @@ class AdviceQuestion:
 
     def ask(self, request: MemberCall) -> Result:
         """Make the request in a thread."""
-        return self._judged(request, as_message(whole(request), request.input))
+        return self._judged(request, whole(request))
 
     async def aask(self, request: MemberCall) -> Result:
         """Make the request in an event loop."""
-        return self._judged(request, as_message(await awhole(request), request.input))
+        answer = await awhole(request)
+        return await off_loop(partial(self._judged, request, answer), request.size)
 
     def discard(self, result: Result) -> None:
         """Nothing is to be let go of: the answer is whole."""

@@ -26,7 +26,7 @@ from langchain_moa.engine.answer import (
 )
 from langchain_moa.engine.asking import said
 from langchain_moa.engine.call import CallInProgress, read_proposals
-from langchain_moa.engine.reading import Rooms, read_by, require_taken, seen_by
+from langchain_moa.engine.reading import Rooms, read_by, require_taken, seen_by, weight_of
 from langchain_moa.engine.request import MemberCall, prepare_call
 from langchain_moa.engine.stream import aclose_late, aopened, close_late, opened
 from langchain_moa.engine.tries import Assignment
@@ -44,15 +44,16 @@ from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import model_and_arguments
 from langchain_moa.messages.for_aggregator import history_for_aggregator
 from langchain_moa.messages.verdicts import judge
-from langchain_moa.proposals.cleaning import cleaned
+from langchain_moa.proposals.cleaning import CleanStream, cleaned
 from langchain_moa.proposals.fences import Beside
 from langchain_moa.reliability.provider_errors import provider_error
+from langchain_moa.reliability.threads import off_loop
 from langchain_moa.reliability.waiting import Result, acarried_out, carried_out
 from langchain_moa.strategies.base import NO_FINDINGS, Findings
 from langchain_moa.strategies.select import pieces_of
-from langchain_moa.tracing.callbacks import isolated, silenced_handlers
+from langchain_moa.tracing.callbacks import isolated, silenced_handlers, with_clean_tokens
 from langchain_moa.tracing.redaction import forget_variables
-from langchain_moa.types import RECORD_KEY, AnyDict, AnyRunnable, EventName, Proposal
+from langchain_moa.types import LARGE, RECORD_KEY, AnyDict, AnyRunnable, EventName, Proposal
 
 _NOT_OURS: Final = (GraphBubbleUp, UnsupportedContentError)
 """What is raised as it is: the graph's business, and the caller's."""
@@ -107,10 +108,11 @@ class FinalCall:
         """The async twin of `invoke`."""
         if (selected := self._selected) is not None:
             return selected
-        turn = self._turn(AnswerQuestion)
+        turn = await self._aturn(AnswerQuestion)
         async with self._watch(turn) as watch:
             with self._failing(turn):
-                return watch.answered(self._answer(turn, await acarried_out(turn.plan())))
+                result = await acarried_out(turn.plan())
+                return watch.answered(await self._aanswer(turn, result))
 
     def stream(self) -> Generator[AIMessageChunk, None, None]:
         """The answer's chunks as the aggregator gives them; the last one has the record.
@@ -143,12 +145,12 @@ class FinalCall:
                 yield piece
                 await asyncio.sleep(0)  # others may have their turn
             return
-        turn = self._turn(StreamedQuestion)
+        turn = await self._aturn(StreamedQuestion)
         async with self._watch(turn) as watch:
             with self._failing(turn):
                 result = await acarried_out(turn.plan())
                 if not result.good:
-                    yield watch.answered(_only_chunk(self._answer(turn, result)))
+                    yield watch.answered(_only_chunk(await self._aanswer(turn, result)))
                     return
                 answer = AnswerStream(turn, result.request, self.proposals, self.findings)
                 async with aclosing(result.value.chunks(turn.deadline)) as chunks:
@@ -157,7 +159,7 @@ class FinalCall:
                             await self._aemit("first_token", turn, seconds=turn.seconds)
                         if (passed := answer.passed_on(chunk)) is not None:
                             yield passed
-                yield watch.answered(answer.last())
+                yield watch.answered(await off_loop(answer.last, self._size(result.request.size)))
 
     @cached_property
     def shown(self) -> list[Proposal]:
@@ -182,6 +184,9 @@ class FinalCall:
         if chosen is None:  # another version left the selection in a checkpoint
             return None
         return selected_answer(self.call, chosen, self.proposals, self.findings)
+
+    async def _aturn(self, kind: type[AnswerQuestion]) -> Turn:
+        return await off_loop(partial(self._turn, kind), self._size(0))
 
     def _turn(self, kind: type[AnswerQuestion]) -> Turn:
         mixture = self.call.mixture
@@ -222,6 +227,15 @@ class FinalCall:
         if not able:
             raise error from error.causes.get("aggregator")
         return best_proposal_answer(turn, able, self.proposals, str(error), self.findings)
+
+    async def _aanswer(self, turn: Turn, result: Result) -> AIMessage:
+        """The async twin of `_answer`: to compare long proposals takes a while."""
+        compared = 0 if result.good else sum(len(proposal.text) for proposal in self.shown)
+        return await off_loop(partial(self._answer, turn, result), self._size(compared))
+
+    def _size(self, size: int) -> int:
+        """How much some work is: prices of the user's may take any time."""
+        return LARGE if self.call.mixture.asks_prices else size
 
     def _error(self, turn: Turn, text: str, cause: Exception | None) -> AggregationError:
         """What the caller gets when the aggregator gave nothing: the proposals are kept."""
@@ -336,7 +350,14 @@ class AnswerQuestion:
             beside=final.beside,
         )
         require_taken(mixture, member, read.left_out)
-        return prepare_call(member, runnable, read, final.config, redaction=mixture.redaction)
+        limit, redaction = mixture.settings.max_answer_bytes, mixture.redaction
+        config = _with_clean_tokens(final.config, read.fence_key)
+        return prepare_call(member, runnable, read, config, redaction=redaction, limit=limit)
+
+    @property
+    def weight(self) -> int:
+        """How much there is to be read and written for a request, in characters."""
+        return weight_of(self.final.call.mixture, self.final.messages, self.final.shown)
 
     def asks_anew(self, result: Result) -> bool:
         """Whether to ask once more with shorter proposals: the prompt did not fit."""
@@ -346,13 +367,15 @@ class AnswerQuestion:
     def ask(self, request: MemberCall) -> Result:
         """Make the request in a thread."""
         with _scope(request):
-            return _judged(request, request.runnable.invoke(request.input, request.config))
+            output = request.runnable.invoke(request.input, request.config)
+        return _judged(request, request.take(as_message(output, request.input)))
 
     async def aask(self, request: MemberCall) -> Result:
         """Make the request in an event loop."""
         with _scope(request):
             output = await request.runnable.ainvoke(request.input, request.config)
-        return _judged(request, output)
+        message = request.take(as_message(output, request.input))
+        return await off_loop(partial(_judged, request, message), request.size)
 
     def discard(self, result: Result) -> None:
         """Nothing is to be let go of: the answer is whole."""
@@ -385,7 +408,14 @@ def _scope(request: MemberCall) -> AbstractContextManager[None]:
     return isolated(silenced_handlers(request.config))
 
 
-def _judged(request: MemberCall, output: object) -> Result:
-    message = cleaned(as_message(output, request.input), request.fence_key)
+def _with_clean_tokens(config: RunnableConfig, key: str | None) -> RunnableConfig:
+    """The config whose listeners hear no tag of the call's fences: in a graph they hear a model."""
+    if key is None:
+        return config
+    return with_clean_tokens(config, lambda: CleanStream(key).take, lambda m: cleaned(m, key))
+
+
+def _judged(request: MemberCall, answer: AIMessage) -> Result:
+    message = cleaned(answer, request.fence_key)
     request.answered(message)
     return request.result(message, judge(message, for_caller=True), message)

@@ -141,7 +141,7 @@ def _aggregator_record(
         "seconds": turn.seconds,
         "attempts": len(turn.requests),
         "usage": sum_usage(accounts.usage.values()),
-        "cost": cost_of(accounts.usage, turn.call.mixture.settings.prices, model),
+        "cost": cost_of(accounts.usage, turn.call.mixture.prices, model),
         "left_out": asked.left_out if asked else [],
     }
     if asked is not None and answer is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 from langchain_core.exceptions import (
@@ -23,6 +24,7 @@ from langchain_moa.reliability.breaker import Breaker
 from langchain_moa.reliability.causes import reason_of
 from langchain_moa.reliability.provider_errors import provider_error
 from langchain_moa.reliability.slots import Places
+from langchain_moa.reliability.threads import off_loop
 from langchain_moa.reliability.waiting import Result
 from langchain_moa.tracing.redaction import forget_variables
 
@@ -35,6 +37,10 @@ class Question(Protocol):
 
     def estimate(self, member: Member) -> Amount:
         """What a request to one of them may cost."""
+
+    @property
+    def weight(self) -> int:
+        """How much there is to be read and written for a request, in characters."""
 
     def request(self, member: Member, *, in_thread: bool) -> MemberCall:
         """A request to one of them, ready to be made."""
@@ -83,7 +89,7 @@ class Asking:
         """Make it in this thread."""
         request: MemberCall | None = None
         try:
-            request = self._noted(in_thread=True)
+            request = self._noted(self.question.request(self.member, in_thread=True))
             with self.places.occupied(), asking(request, self.mixture):
                 result = self.question.ask(request)
         except Exception as error:  # noqa: BLE001 - no member may end its siblings
@@ -94,7 +100,8 @@ class Asking:
         """Make it in this task."""
         request: MemberCall | None = None
         try:
-            request = self._noted(in_thread=False)
+            made = partial(self.question.request, self.member, in_thread=False)
+            request = self._noted(await off_loop(made, self.question.weight))
             with asking(request, self.mixture):
                 result = await self.question.aask(request)
         except asyncio.CancelledError as error:
@@ -113,8 +120,7 @@ class Asking:
         """The same in an event loop."""
         await self.question.adiscard(result)
 
-    def _noted(self, *, in_thread: bool) -> MemberCall:
-        request = self.question.request(self.member, in_thread=in_thread)
+    def _noted(self, request: MemberCall) -> MemberCall:
         if self.places.given_up or is_given_up():  # meanwhile, or by whom all of this is done for
             msg = "nobody waits for it any more"
             raise _NobodyWaitsError(msg)
@@ -128,6 +134,7 @@ class Asking:
                 raise error
             request.of_errors().error(error)
             forget_variables(error)
+            request.failed(error)
             error = provider_error(error)
             if isinstance(error, ModelRefusalError):  # an answer, though a client raised it
                 reason = said(error, self.member)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import monotonic
 
 from langchain_core.messages import BaseMessage
@@ -24,11 +25,11 @@ from langchain_moa.engine.request import Accounts
 from langchain_moa.engine.tries import Assignment
 from langchain_moa.engine.turn import Turn
 from langchain_moa.members.member import Member
-from langchain_moa.reliability.waiting import Plan, Result, acarried_out, carried_out
+from langchain_moa.reliability.waiting import Plan, Result, Work, acarried_out, carried_out
 from langchain_moa.strategies.base import Findings, Strategy, named
 from langchain_moa.strategies.checking import CheckAll, Checked
 from langchain_moa.strategies.select import selection_of
-from langchain_moa.types import AnyDict, AnyMapping, ConsultedRecord, Proposal, Reason, Stage
+from langchain_moa.types import LARGE, AnyDict, AnyMapping, ConsultedRecord, Proposal, Reason, Stage
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,8 @@ class Consulting:
 
     def _asked(self, shown: Sequence[Proposal]) -> Plan[Findings]:
         """The steps of asking the adviser about some proposals."""
-        turn = self._turn(shown)
+        asks_user = LARGE if self.call.mixture.asks_prices else 0
+        turn: Turn = yield Work(partial(self._turn, shown), asks_user)
         try:
             result: Result = yield from turn.plan()
         finally:
@@ -106,7 +108,8 @@ class Consulting:
         findings = result.value.findings if result.good else self._nothing(why(result))
         if result.good and result.request.degraded:
             findings = replace(findings, reasons=self._nothing("degraded").reasons)
-        consulted = self._record(turn, result, accounts, findings.dropped)
+        record = partial(self._record, turn, result, accounts, findings.dropped)
+        consulted: ConsultedRecord = yield Work(record, asks_user)
         if not result.good:
             logger.warning("the %s found nothing: %s", self.strategy.role, consulted["error"])
         yield turn.assignment.telling(
@@ -183,7 +186,7 @@ class Consulting:
             "seconds": turn.seconds,
             "attempts": len(turn.requests),
             "usage": sum_usage(accounts.usage.values()),
-            "cost": cost_of(accounts.usage, mixture.settings.prices, model),
+            "cost": cost_of(accounts.usage, mixture.prices, model),
             "left_out": asked.left_out if asked else [],
             "dropped": dropped,
         }

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import add_ai_message_chunks
@@ -15,7 +15,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_moa.accounting.budget import Amount
 from langchain_moa.engine.admission import proposer_estimate
 from langchain_moa.engine.call import CallInProgress
-from langchain_moa.engine.reading import Rooms, read_by, require_taken, seen_by
+from langchain_moa.engine.reading import Rooms, read_by, require_taken, seen_by, weight_of
 from langchain_moa.engine.request import MemberCall, prepare_call
 from langchain_moa.members.adapters import as_chunk, as_message
 from langchain_moa.members.bindings import Bound
@@ -27,6 +27,7 @@ from langchain_moa.messages.thoughts import reasoning_of
 from langchain_moa.messages.tools import arguments_text, calls_as_text, with_advice
 from langchain_moa.messages.verdicts import AnswerSoFar, judge
 from langchain_moa.proposals.cleaning import CleanStream, cleaned_text
+from langchain_moa.reliability.threads import off_loop
 from langchain_moa.reliability.waiting import Result
 from langchain_moa.tracing.callbacks import isolated, proposer_config, silenced_handlers
 from langchain_moa.tracing.stepping import astepped, stepped
@@ -70,7 +71,14 @@ class ProposalQuestion:
         read = read_by(mixture, member, self._history(member), self.shown, self.rooms, bound=given)
         require_taken(mixture, member, read.left_out)
         asked = self._asked(member, in_thread=in_thread)
-        return prepare_call(member, asked, read, self._own_config, redaction=mixture.redaction)
+        limit, redaction = mixture.settings.max_answer_bytes, mixture.redaction
+        config = self._own_config
+        return prepare_call(member, asked, read, config, redaction=redaction, limit=limit)
+
+    @property
+    def weight(self) -> int:
+        """How much there is to be read and written for a request, in characters."""
+        return weight_of(self.call.mixture, self.messages, self.shown)
 
     def asks_anew(self, result: Result) -> bool:
         """Whether to ask once more with shorter proposals: the prompt did not fit."""
@@ -80,12 +88,12 @@ class ProposalQuestion:
     def ask(self, request: MemberCall) -> Result:
         """Make the request in a thread."""
         answer = self._streamed(request) if self._streams else whole(request)
-        return self._judged(request, as_message(answer, request.input))
+        return self._judged(request, answer)
 
     async def aask(self, request: MemberCall) -> Result:
         """Make the request in an event loop."""
         answer = await (self._astreamed(request) if self._streams else awhole(request))
-        return self._judged(request, as_message(answer, request.input))
+        return await off_loop(partial(self._judged, request, answer), request.size)
 
     def discard(self, result: Result) -> None:
         """Nothing is to be let go of: a proposal is whole."""
@@ -163,7 +171,8 @@ class ProposalQuestion:
         place = {"layer": self.layer, "index": self.index}
         return {**place, "role": "proposer", "model": self._member.model}
 
-    def _judged(self, request: MemberCall, message: AIMessage) -> Result:
+    def _judged(self, request: MemberCall, answer: AIMessage) -> Result:
+        message = as_message(answer)
         request.answered(message)
         said = strip_reasoning(message.text)
         parts = [said, self._calls(request, message)]
@@ -189,16 +198,18 @@ class ProposalQuestion:
         return calls_as_text(message)
 
 
-def whole(request: MemberCall) -> Any:
+def whole(request: MemberCall) -> AIMessage:
     """What a member answers in a thread, unheard by those who hear tokens."""
     with isolated(silenced_handlers(request.config)):
-        return request.runnable.invoke(request.input, request.config)
+        answer = request.runnable.invoke(request.input, request.config)
+    return request.take(as_message(answer, request.input))
 
 
-async def awhole(request: MemberCall) -> Any:
+async def awhole(request: MemberCall) -> AIMessage:
     """The async twin of `whole`."""
     with isolated(silenced_handlers(request.config)):
-        return await request.runnable.ainvoke(request.input, request.config)
+        answer = await request.runnable.ainvoke(request.input, request.config)
+    return request.take(as_message(answer, request.input))
 
 
 class _StreamedProposal:
@@ -213,7 +224,7 @@ class _StreamedProposal:
 
     def take(self, chunk: AIMessageChunk, *, shows: bool) -> Iterator[_Event]:
         """Keep a piece; gives the events to tell."""
-        chunk = self._clean.take(chunk)
+        chunk = self._clean.take(self._request.take(chunk))
         self._chunks.append(chunk)
         self._answer.take(chunk)
         if not chunk.text or not shows:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from langchain_core.messages import BaseMessage
@@ -18,8 +19,9 @@ from langchain_moa.engine.proposal import ProposalQuestion
 from langchain_moa.engine.tries import Assignment
 from langchain_moa.engine.turn import Turn
 from langchain_moa.reliability.retries import is_retryable
+from langchain_moa.reliability.threads import off_loop
 from langchain_moa.reliability.waiting import Ending, Result, acarried_out, carried_out
-from langchain_moa.types import AnyDict, EventName, Proposal, ProposalStatus, slot
+from langchain_moa.types import LARGE, AnyDict, EventName, Proposal, ProposalStatus, slot
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +79,8 @@ class Proposing:
         self, messages: Sequence[BaseMessage], before: Sequence[Proposal], config: RunnableConfig
     ) -> Proposal:
         """The async twin of `run`."""
-        turn = self._turn(messages, before, config)
+        made = partial(self._turn, messages, before, config)
+        turn = await off_loop(made, LARGE if self.call.mixture.asks_prices else 0)
         about = turn.assignment.about
         try:
             result = await acarried_out(turn.plan())

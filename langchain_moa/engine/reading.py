@@ -14,7 +14,7 @@ from langchain_core.prompts import StringPromptTemplate
 from langchain_moa.errors import UnsupportedContentError
 from langchain_moa.members.member import Member
 from langchain_moa.members.profiles import common_profile
-from langchain_moa.messages.content import unsupported, without_content
+from langchain_moa.messages.content import length_of, unsupported, without_content
 from langchain_moa.messages.for_proposers import without_tool_turns
 from langchain_moa.messages.rules import rules_of
 from langchain_moa.messages.visibility import visible
@@ -28,7 +28,7 @@ from langchain_moa.proposals.fitting import (
     shortened,
 )
 from langchain_moa.proposals.prompt import PROPOSALS_VARIABLE, with_proposals
-from langchain_moa.types import AnyMapping, Proposal
+from langchain_moa.types import LARGE, AnyMapping, Proposal
 
 PROPOSAL_TEXT: Final = "proposal text"
 """What a member lacks whose proposals were shortened."""
@@ -85,6 +85,15 @@ def seen_by(mixture: Mixture, member: Member, messages: Sequence[BaseMessage]) -
     """The caller's messages that a member may see."""
     names = (member.model, mixture.stand_ins.get(member, member.model))
     return visible(mixture.settings.context_filter, names, messages)
+
+
+def weight_of(
+    mixture: Mixture, messages: Sequence[BaseMessage], proposals: Sequence[Proposal]
+) -> int:
+    """Characters that are worked on for a request; a user's filter may take any time."""
+    if mixture.settings.context_filter is not None:
+        return LARGE
+    return sum(map(length_of, messages)) + sum(len(proposal.text) for proposal in proposals)
 
 
 class Rooms:

@@ -132,7 +132,7 @@ def _cost(
     others: Sequence[ConsultedRecord | AggregatorRecord | None],
     accounts: Accounts,
 ) -> CostReport | None:
-    if mixture.settings.prices is None:
+    if mixture.prices is None:
         return None
     costs = [
         MemberCost(p.layer, p.model, record["cost"], free=p.status == "cached" or not p.attempts)
@@ -157,7 +157,7 @@ def _proposal_record(mixture: Mixture, proposal: Proposal) -> ProposalRecord:
         "seconds": proposal.seconds,
         "attempts": proposal.attempts,
         "usage": sum_usage(proposal.usage_by_model.values()),
-        "cost": cost_of(proposal.usage_by_model, mixture.settings.prices, proposal.model),
+        "cost": cost_of(proposal.usage_by_model, mixture.prices, proposal.model),
         "left_out": proposal.left_out,
     }
     if mixture.settings.include_proposals:

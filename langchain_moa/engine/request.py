@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from langchain_core.exceptions import ModelAPIError, ModelConnectionError
 from langchain_core.messages import AIMessage
@@ -19,14 +19,17 @@ from langchain_moa.accounting.usage import (
     answering_model,
     is_cached,
     usage_by_model,
+    usage_of_error,
     usage_of_message,
 )
 from langchain_moa.engine.reading import Reading
-from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.errors import AnswerTooLargeError, MoAConfigurationError
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import model_of
 from langchain_moa.members.secrets import secrets_of
+from langchain_moa.messages.content import length_of
 from langchain_moa.messages.verdicts import AnswerSoFar, Verdict, refusal_of
+from langchain_moa.providers.sizes import answer_limit
 from langchain_moa.reliability.waiting import Result
 from langchain_moa.tracing.callbacks import (
     Setting,
@@ -38,6 +41,8 @@ from langchain_moa.tracing.handlers import OpenRuns
 from langchain_moa.tracing.redaction import Redaction
 from langchain_moa.types import RECORD_KEY, AnyRunnable
 
+_Message = TypeVar("_Message", bound=AIMessage)
+
 _DEEPEST: Final = 6
 """Mixtures inside mixtures; each level multiplies the calls."""
 _KNOWS_NONE: Final = Redaction()
@@ -46,7 +51,8 @@ _asking: ContextVar[tuple[tuple[MemberCall, object], ...]] = ContextVar("moa_ask
 
 def asking(request: MemberCall, mixture: object) -> AbstractContextManager[None]:
     """Let what is called inside know for whom it is called, and whether anybody still waits."""
-    return Setting([(_asking, (*_asking.get(), (request, mixture)))])
+    known = (*_asking.get(), (request, mixture))
+    return Setting([(_asking, known), (answer_limit, request.limit)])
 
 
 def is_given_up() -> bool:
@@ -89,8 +95,10 @@ class MemberCall:
         fence_key: The key of the fences around the proposals that it reads, or `None`.
         lacking: Models of an answered call of which something is not known.
         degraded: Whether the member is a mixture that lacked something.
-        ended_well: Whether it was answered.
+        ended_well: Whether all is known of what it used, as of a call that was answered.
         over: Whether nobody waits for the answer any more.
+        limit: The most bytes that the answer may have, or `None`.
+        size: Characters of the answer so far.
     """
 
     member: Member
@@ -110,11 +118,24 @@ class MemberCall:
     degraded: bool = False
     ended_well: bool = False
     over: bool = False
+    limit: int | None = None
+    size: int = 0
 
     @property
     def seconds(self) -> float:
         """Seconds since the call was made ready, to the microsecond."""
         return round(perf_counter() - self.started, 6)
+
+    def take(self, piece: _Message) -> _Message:
+        """Count an answer or a piece of one, and give it back.
+
+        Raises:
+            AnswerTooLargeError: The answer is too long with it.
+        """
+        self.size += length_of(piece)
+        if self.limit is not None and self.size > self.limit:
+            raise AnswerTooLargeError(self.limit)
+        return piece
 
     def require_end(self, answer: AnswerSoFar, end: AIMessage) -> None:
         """Refuse a stream that was cut off, which some clients take for a whole one.
@@ -193,6 +214,12 @@ class MemberCall:
             self.lacking = self.lacking or [self.model]
         self.ended_well = True
 
+    def failed(self, error: Exception) -> None:
+        """Note the tokens that a provider counted although it failed, if the error has them."""
+        usage = usage_of_error(error)
+        if usage is not None and self.meter is None:
+            self.used, self.ended_well = {self.model: usage}, True
+
     def model_name(self, message: AIMessage) -> str | None:
         """The model that answered, as far as the answer or the meter tells."""
         name = answering_model(message)
@@ -227,6 +254,7 @@ def prepare_call(
     config: RunnableConfig,
     *,
     redaction: Redaction = _KNOWS_NONE,
+    limit: int | None = None,
 ) -> MemberCall:
     """Make a member's call ready.
 
@@ -236,6 +264,7 @@ def prepare_call(
         read: The conversation that it gets, and what it does not.
         config: The run's configuration.
         redaction: Takes the mixture's secrets out of what is told of the call.
+        limit: The most bytes that the answer may have, or `None`.
     """
     meter, open_runs = None, None
 
@@ -259,4 +288,5 @@ def prepare_call(
         of_errors=of_errors,
         left_out=list(read.left_out),
         fence_key=read.fence_key,
+        limit=limit,
     )

@@ -18,9 +18,9 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_moa.engine.aggregator import FinalCall
 from langchain_moa.engine.call import CallInProgress, require_enough, shown_proposals
 from langchain_moa.engine.consulting import Consulting
+from langchain_moa.engine.deciding import deciding
 from langchain_moa.engine.layer import Conversation, arun_graph, asked_together, run_graph
 from langchain_moa.engine.proposer import Proposing
-from langchain_moa.engine.reading import require_supported
 from langchain_moa.engine.request import require_no_recursion
 from langchain_moa.engine.watch import Watch
 from langchain_moa.errors import MoAConfigurationError
@@ -30,10 +30,10 @@ from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import model_and_arguments
 from langchain_moa.messages.tools import advice, tool_names
 from langchain_moa.mixture import Mixture
-from langchain_moa.proposals.fan_out import fans_out
 from langchain_moa.proposals.memory import SHARED_MEMORY
 from langchain_moa.proposals.voting import voted
-from langchain_moa.reliability.threads import in_thread
+from langchain_moa.reliability.threads import in_thread, off_loop
+from langchain_moa.reliability.waiting import Plan, acarried_out, carried_out
 from langchain_moa.strategies.base import NO_FINDINGS, Findings
 from langchain_moa.tracing.callbacks import (
     RunManager,
@@ -107,7 +107,9 @@ class MoARun:
         """The async twin of `invoke`: each layer's members are asked concurrently."""
         async with self._watch() as watch:
             final = await self._afinal_call(messages)
-            return watch.answered(self._voted(await final.ainvoke(), final.proposals))
+            answer, proposals = await final.ainvoke(), final.proposals
+            counted = sum(len(proposal.text) for proposal in proposals)
+            return watch.answered(await off_loop(partial(self._voted, answer, proposals), counted))
 
     def stream(self, messages: Conversation) -> Generator[AIMessageChunk, None, None]:
         """The answer's chunks as the aggregator gives them; the last one has the record."""
@@ -132,16 +134,16 @@ class MoARun:
                     yield watch.answered(chunk)
 
     def _proposals(self, messages: Conversation) -> list[Proposal]:
-        if not self._fans_out(messages):
+        if not carried_out(self._deciding(messages)):
             return self._recalled(messages)
         return self._kept(messages, self._run_layers(messages))
 
     async def _aproposals(self, messages: Conversation) -> list[Proposal]:
-        if not self._fans_out(messages):
+        if not await acarried_out(self._deciding(messages)):
             return self._recalled(messages)
         return self._kept(messages, await self._arun_layers(messages))
 
-    def _fans_out(self, messages: Conversation) -> bool:
+    def _deciding(self, messages: Conversation) -> Plan[bool]:
         """Whether the reference models are asked, decided before anything is paid.
 
         Raises:
@@ -152,9 +154,7 @@ class MoARun:
             msg = "messages=[] has nothing to answer; give at least one message."
             raise MoAConfigurationError(msg)
         own = tool_names(self._tools) if self._tools else ()
-        asked = fans_out(self.mixture.settings.fan_out, messages, own)
-        require_supported(self.mixture, messages, fans_out=asked)
-        return asked
+        return deciding(self._call, messages, own)
 
     def _kept(
         self, messages: Conversation, proposals: list[Proposal], notes: str = ""
@@ -248,7 +248,9 @@ class MoARun:
     def _call(self) -> CallInProgress:
         callbacks = child_callbacks(self.manager, streaming=True)
         run_id = self.manager.run_id if self.manager else None
-        progress = Progress(run_id, callbacks, self.mixture.settings.on_progress)
+        mixture = self.mixture
+        listener, patience = mixture.settings.on_progress, mixture.policy.patience
+        progress = Progress(run_id, callbacks, listener, patience)
         return CallInProgress(
             self.mixture,
             progress,

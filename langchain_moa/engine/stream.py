@@ -217,13 +217,13 @@ def _pieces(call: MemberCall) -> Iterator[Any]:
     """The aggregator's output piece by piece; a graph's all at once."""
     if not call.member.streams:
         answer = as_message(call.runnable.invoke(call.input, call.config), call.input)
-        yield as_chunk(cleaned(answer, call.fence_key))
+        yield as_chunk(cleaned(call.take(answer), call.fence_key))
         return
     clean = CleanStream(call.fence_key)
     pieces = cast("Generator[Any, None, None]", call.runnable.stream(call.input, call.config))
     with closing(pieces):
         for piece in pieces:
-            yield clean.take(as_chunk(piece))
+            yield clean.take(call.take(as_chunk(piece)))
     if (rest := clean.rest()) is not None:
         yield rest
 
@@ -232,12 +232,12 @@ async def _apieces(call: MemberCall) -> AsyncIterator[Any]:
     """The async twin of `_pieces`."""
     if not call.member.streams:
         answer = as_message(await call.runnable.ainvoke(call.input, call.config), call.input)
-        yield as_chunk(cleaned(answer, call.fence_key))
+        yield as_chunk(cleaned(call.take(answer), call.fence_key))
         return
     clean = CleanStream(call.fence_key)
     pieces = cast("AsyncGenerator[Any, None]", call.runnable.astream(call.input, call.config))
     async with aclosing(pieces):
         async for piece in pieces:
-            yield clean.take(as_chunk(piece))
+            yield clean.take(call.take(as_chunk(piece)))
     if (rest := clean.rest()) is not None:
         yield rest

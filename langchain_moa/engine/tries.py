@@ -18,8 +18,8 @@ from langchain_moa.members.member import Member
 from langchain_moa.reliability.quorum import OPEN, Gate
 from langchain_moa.reliability.retries import pause_before_retry
 from langchain_moa.reliability.slots import Places
-from langchain_moa.reliability.waiting import Ask, Plan, Result, Step, WaitFor
-from langchain_moa.types import AnyDict, EventName, Role
+from langchain_moa.reliability.waiting import Ask, Plan, Result, Step, WaitFor, Work
+from langchain_moa.types import LARGE, AnyDict, EventName, Role
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,19 +152,19 @@ class Tries:
         """The request, and again after failures that pass, with pauses."""
         wanted, mixture = self.assignment, self.assignment.call.mixture
         retries = 0 if self.member.retries_itself else mixture.settings.max_retries
-        if not self.allowance.admits(self.member):
+        if not (yield self._admits()):
             return Result(ended="refused", reason="the call's budget does not admit it")
         result = Result(ended="timed_out")
         for attempt in range(retries + 1):
             if monotonic() >= until:
                 break
             result = yield self._hedged(self._asking(self.member), until)
-            if wanted.question.asks_anew(result) and self.allowance.admits(self.member):
+            if wanted.question.asks_anew(result) and (yield self._admits()):
                 result = yield self._hedged(self._asking(self.member), until)
             pause = pause_before_retry(result, attempt)
             if pause is None or attempt == retries or monotonic() + pause >= until:
                 break
-            if not self.allowance.admits(self.member):
+            if not (yield self._admits()):
                 break
             reason = mixture.redacted(result.reason or "")
             yield wanted.telling("member_retried", error=reason, seconds=pause)
@@ -172,6 +172,11 @@ class Tries:
             if paused.ended == "cut":
                 return paused
         return result
+
+    def _admits(self) -> Work[bool]:
+        """Ask whether the budget admits one more request; what that costs the user may say."""
+        size = LARGE if self.assignment.call.mixture.asks_prices else 0
+        return Work(partial(self.allowance.admits, self.member), size)
 
     def _hedged(self, first: Asking, until: float) -> Step:
         """The request, and a second one to the next candidate, or else to the same one."""

@@ -10,10 +10,13 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableBinding
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 
-from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.errors import MoAConfigurationError, MoAError
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import children, on, rebuilt, with_arguments
 from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable
+
+_SHOWN: Final = 300
+"""Characters of what a model's own method says of its arguments."""
 
 
 def rebound(binding: AnyRunnable, model: BaseChatModel, mixture: AnyRunnable) -> AnyRunnable:
@@ -141,6 +144,16 @@ def _binding_of(bind: Bind, model: BaseChatModel, member: Member, use: str) -> A
         msg = (
             f"{member.field}={member.model!r} has no {use} of its own ({type(model).__name__}); "
             "give a model that has."
+        )
+        raise MoAConfigurationError(msg) from error
+    except MoAError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:_SHOWN]
+        msg = (
+            f"{use}: {member.field}={member.model!r} does not take what it is given "
+            f"({type(error).__name__}: {reason}); give tools, schemas and options in a form that "
+            f"{type(model).__name__}.{use} takes."
         )
         raise MoAConfigurationError(msg) from error
 

@@ -161,8 +161,7 @@ class Member:
     def _called(self) -> AnyRunnable:
         """The runnable; a model that was built from a string knows a faster way to be called."""
         model = self.chat_model
-        as_called = getattr(getattr(model, "async_client", None), "as_called", None)
-        called = model if as_called is None else as_called(model)
+        called = _as_called(model)
         if called is not None and is_openai(called):
             called = telling_refusals(called)
         if called is not None and HEADER_NAMES & model_and_arguments(self.runnable)[1].keys():
@@ -182,6 +181,19 @@ class Member:
     def secrets(self) -> frozenset[str]:
         """What must be kept out of all that leaves the process, see `secrets_of`."""
         return secrets_of(self.runnable)
+
+
+def _as_called(model: BaseChatModel | None) -> BaseChatModel | None:
+    """The model as a mixture calls it: what is odd in an answer is tidied before it is read."""
+    as_called = getattr(getattr(model, "async_client", None), "as_called", None)
+    if as_called is not None:
+        called: BaseChatModel = as_called(model)
+        return called
+    if not is_openai(model):
+        return model
+    from langchain_moa.providers.completions import plainly_asked  # noqa: PLC0415 - slow to import
+
+    return plainly_asked(model)
 
 
 def _is_without_timeout(model: BaseChatModel | None) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
-from langchain_core.messages import BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
 
 from langchain_moa.messages.blocks import MEDIA, kind_of
 from langchain_moa.types import AnyMapping
 
+_DEEPEST: Final = 64
 OnUnsupported: TypeAlias = Literal["drop_content", "skip_member", "raise"]
 """What to do with a member that cannot take some content of the conversation."""
 
@@ -43,6 +44,32 @@ def without_content(messages: Sequence[BaseMessage], profile: AnyMapping) -> lis
         profile: The model's profile.
     """
     return [_without(message, _lacking(profile, message)) for message in messages]
+
+
+def length_of(message: BaseMessage) -> int:
+    """Characters of all that a message says, reasoning and calls included."""
+    content = message.content
+    length = len(content) if isinstance(content, str) else sum(map(_length, content))
+    if message.additional_kwargs:
+        length += _length(message.additional_kwargs)
+    if isinstance(message, AIMessageChunk):
+        return length + sum(len(call["args"] or "") for call in message.tool_call_chunks)
+    calls = message.tool_calls if isinstance(message, AIMessage) else []
+    return length + (_length(calls) if calls else 0)
+
+
+def _length(value: object) -> int:
+    """Characters of all texts in some JSON, as deep as answers are nested."""
+    length, left = 0, [(value, 0)]
+    while left:
+        one, depth = left.pop()
+        if isinstance(one, str):
+            length += len(one)
+        elif isinstance(one, dict) and depth < _DEEPEST:
+            left += [(inner, depth + 1) for inner in one.values()]
+        elif isinstance(one, list) and depth < _DEEPEST:
+            left += [(inner, depth + 1) for inner in one]
+    return length
 
 
 def _lacking(profile: AnyMapping, message: BaseMessage) -> set[str]:

@@ -32,7 +32,7 @@ def visible(
         messages: The conversation.
     """
     filters = _filters(given, names)
-    seen = [_copy(message) for message in messages] if filters else list(messages)
+    seen = [copied(message) for message in messages] if filters else list(messages)
     for each in filters:
         seen = list(each(seen))
     return seen
@@ -55,7 +55,7 @@ def _named(
     return lambda messages: function(name, messages)
 
 
-def _copy(message: BaseMessage) -> BaseMessage:
+def copied(message: BaseMessage) -> BaseMessage:
     """A copy that shares nothing but a tool's artifact, which may be anything and is never sent."""
     own = {name: deepcopy(value) for name, value in vars(message).items() if name != "artifact"}
     return message.model_copy(update=own)

@@ -7,6 +7,7 @@ are something else: after a handoff, say, the mixture is asked for the first tim
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, TypeAlias
@@ -15,11 +16,14 @@ from langchain_core.messages import AIMessage, BaseMessage
 
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.messages.roles import last_user_place, role_of
+from langchain_moa.messages.visibility import copied
 from langchain_moa.settings import is_async
 
 FanOut: TypeAlias = str | Callable[[list[BaseMessage]], bool]
 """`"always"`, `"user_turns"`, `"every_<n>"`, `"never"`, or a function of the conversation."""
 
+USUAL: Final = "user_turns"
+logger = logging.getLogger(__name__)
 _EVERY: Final = re.compile(r"every_([1-9]\d{0,5})")
 
 
@@ -32,7 +36,8 @@ def fans_out(
         setting: `"user_turns"` asks them unless the conversation ends on tool results and one of
             the mixture's own tools was called since the user's message, so that this is a loop of
             its own; `"every_3"` in the first step of its own after a user's message, and in every
-            third after that.
+            third after that. A function gets copies, for it may change what it is given; one that
+            fails is logged, and the turn is decided as by default.
         messages: The conversation.
         tools: Names of the mixture's own tools, of which it may have none; `None` where they are
             not known, so that all may be.
@@ -47,7 +52,11 @@ def fans_out(
         (False, True)
     """
     if callable(setting):
-        return bool(setting(list(messages)))
+        try:
+            return bool(setting([copied(message) for message in messages]))
+        except Exception:
+            logger.exception("fan_out failed; the turn is decided as %r", USUAL)
+            return fans_out(USUAL, messages, tools)
     if setting == "user_turns":
         ends_on_results = bool(messages) and role_of(messages[-1]) == "tool"
         return not ends_on_results or (tools is not None and not _steps(messages, tools))

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 # what all of its texts have in common ("the", "tion") outweighs what they are about.
 _WIDTH: Final = 4
 
+_COMPARED: Final = 100_000
+"""Characters of a text that are looked at, as many as a short book's chapter has: texts that are
+alike so far are alike, and to compare all of a text of megabytes takes longer than a call has."""
+
 # In Chinese, a character says as much as half a word in English. With two blanks on each side,
 # single characters and pairs of them are compared; runs of four would hardly ever match.
 _IDEOGRAPH: Final = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
@@ -161,7 +165,7 @@ def _table(texts: Sequence[str]) -> list[list[float]]:
 
 def _runs(text: str) -> frozenset[str]:
     """The runs of four; blanks on both sides give even an empty text some."""
-    plain = _IDEOGRAPH.sub(r"  \g<0>  ", comparable(text))
+    plain = _IDEOGRAPH.sub(r"  \g<0>  ", comparable(text[:_COMPARED]))
     edge = " " * (_WIDTH - 1)
     padded = f"{edge}{plain}{edge}"
     return frozenset(padded[i : i + _WIDTH] for i in range(len(padded) - _WIDTH + 1))

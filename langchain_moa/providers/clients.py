@@ -10,6 +10,7 @@ from typing import Final
 
 from langchain_moa.errors import MissingExtraError, MoAConfigurationError, MoAError
 from langchain_moa.providers.accounts import shown_address
+from langchain_moa.providers.sizes import limit_answer, limit_async_answer
 from langchain_moa.providers.transport import AsyncClient, Client, http
 from langchain_moa.types import AnyDict
 
@@ -58,7 +59,12 @@ def http_clients(login: tuple[str, str] | None = None) -> AnyDict:
         raise MoAConfigurationError(msg) from None
     settings: AnyDict = {"verify": tls, "auth": login and Login(*login), "mounts": NO_PROXY}
     try:
-        return {"http_client": Client(**settings), "http_async_client": AsyncClient(**settings)}
+        return {
+            "http_client": Client(**settings, event_hooks={"response": [limit_answer]}),
+            "http_async_client": AsyncClient(
+                **settings, event_hooks={"response": [limit_async_answer]}
+            ),
+        }
     except (ImportError, ValueError, http.InvalidURL) as error:  # the environment's proxies
         raise _of_proxies(error) from None
 

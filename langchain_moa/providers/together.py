@@ -1,39 +1,24 @@
 """Together's model and client as members given as strings use them.
 
-LangChain hands plain dicts to the SDK, and makes plain dicts of what the SDK returns. Here they
-stay what they are: to check the ones and to build the SDK's types of the others takes nearly a
-third of a call's CPU. And async answers are read where they were awaited, not in a thread.
+Async answers are read where they were awaited, not in a thread.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
 from typing import Any, Final
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatResult
 from langchain_together import ChatTogether
-from openai.resources.chat.completions import (
-    AsyncCompletions,
-    AsyncCompletionsWithRawResponse,
-    Completions,
-    CompletionsWithRawResponse,
-)
-from openai.types.chat import ChatCompletion
 from typing_extensions import override
 
 from langchain_moa.providers.accounts import endpoint_of
 from langchain_moa.providers.clients import http_clients
-from langchain_moa.providers.events import AsyncPieces, Pieces
+from langchain_moa.providers.completions import AsyncPlainCompletions, PlainCompletions
 from langchain_moa.providers.headers import leave_out_foreign_headers
 from langchain_moa.types import AnyDict
-
-_PATH: Final = "/chat/completions"
-
 
 _CLIENTS: Final = (
     *("client", "async_client", "root_client", "root_async_client"),
@@ -134,29 +119,13 @@ def new_together(model: str, like: ChatTogether | None = None, **settings: Any) 
     together.together_api_key = key  # which knows where it comes from
     if like is None:
         leave_out_foreign_headers(together)
-    together.client = _PlainCompletions(together.root_client)
-    together.async_client = _AsyncPlainCompletions(together.root_async_client)
+    together.client = PlainCompletions(together.root_client)
+    together.async_client = _AsyncCompletions(together.root_async_client)
     return together
 
 
-class _PlainCompletions(Completions):
-    """Chat completions that take and give dicts."""
-
-    def create(self, **arguments: Any) -> Any:
-        if not arguments.keys() <= _known_arguments():  # the SDK says what is wrong with them
-            return super().create(**arguments)
-        request = _request(arguments)
-        return self._client.post(_PATH, cast_to=object, stream_cls=Pieces, **request)
-
-    @cached_property
-    def with_raw_response(self) -> Any:
-        """The same with the response's headers."""
-        raw = CompletionsWithRawResponse(self)
-        return _Raw(lambda **arguments: _Answer(raw.create(**arguments)))
-
-
-class _AsyncPlainCompletions(AsyncCompletions):
-    """The async twin of `_PlainCompletions`."""
+class _AsyncCompletions(AsyncPlainCompletions):
+    """Async chat completions that know how a mixture calls their model."""
 
     @staticmethod
     def as_called(model: ChatTogether) -> ChatTogether:
@@ -164,62 +133,3 @@ class _AsyncPlainCompletions(AsyncCompletions):
         called = model.model_copy()
         object.__setattr__(called, "__class__", _ReadsInPlace)  # the same fields, all validated
         return called
-
-    async def create(self, **arguments: Any) -> Any:
-        if not arguments.keys() <= _known_arguments():
-            return await super().create(**arguments)
-        request = _request(arguments)
-        return await self._client.post(_PATH, cast_to=object, stream_cls=AsyncPieces, **request)
-
-    @cached_property
-    def with_raw_response(self) -> Any:
-        """The same with the response's headers."""
-        raw = AsyncCompletionsWithRawResponse(self)
-
-        async def create(**arguments: Any) -> _Answer:
-            return _Answer(await raw.create(**arguments))
-
-        return _Raw(create)
-
-
-@dataclass(frozen=True)
-class _Raw:
-    create: Callable[..., Any]
-
-
-class _Answer:
-    """The SDK's raw response, which is parsed to the dict that was sent."""
-
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
-        self.headers = raw.headers
-        self.http_response = raw.http_response
-
-    def parse(self) -> Any:
-        """The answer; a text where it is no JSON."""
-        answer = self._raw.parse()
-        # LangChain reads a refusal from the SDK's types only
-        return self._raw.parse(to=ChatCompletion) if _refuses(answer) else answer
-
-
-def _refuses(answer: object) -> bool:
-    choices = answer.get("choices") if isinstance(answer, dict) else None
-    messages = [choice.get("message") for choice in choices or () if isinstance(choice, dict)]
-    return any(isinstance(message, dict) and message.get("refusal") for message in messages)
-
-
-def _request(arguments: AnyDict) -> AnyDict:
-    """Arguments of the SDK's `create` as those of its `post`."""
-    body = dict(arguments)
-    options: AnyDict = {"headers": body.pop("extra_headers", None) or {}}
-    for argument, option in (("extra_query", "params"), ("extra_body", "extra_json")):
-        if (value := body.pop(argument, None)) is not None:
-            options[option] = value
-    if "timeout" in body:
-        options["timeout"] = body.pop("timeout")
-    return {"body": body, "options": options, "stream": bool(body.get("stream"))}
-
-
-@cache
-def _known_arguments() -> frozenset[str]:
-    return frozenset(inspect.signature(Completions.create).parameters)

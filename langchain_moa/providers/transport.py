@@ -27,6 +27,10 @@ _CONNECTIONS: Final = 1000
 _HEADER_BYTES: Final = 100 * 1024
 """The longest header of a response, as the SDK's sync client (httpcore) takes it."""
 
+_PACKED: Final = 4096
+"""Bytes of a compressed body that are unpacked at once: they may become a thousand times as many.
+"""
+
 # the SDK moved from httpx to its successor, which has the same interface under another name
 if TYPE_CHECKING:
     import httpx
@@ -220,11 +224,16 @@ class _Body(http.AsyncByteStream):
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
+        self._packed = "Content-Encoding" in response.headers
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with _as_http_errors():
             async for part in self._response.content.iter_any():
-                yield part
+                if not self._packed:
+                    yield part
+                    continue
+                for place in range(0, len(part), _PACKED):
+                    yield part[place : place + _PACKED]
 
     async def aclose(self) -> None:
         """Give the connection back."""

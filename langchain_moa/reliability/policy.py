@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from langchain_moa.reliability.quorum import OPEN, Gate
 from langchain_moa.reliability.settings import ReliabilitySettings, quorum_of
+
+_PATIENCE: Final = 5.0
+"""Seconds that are long for a function between two requests, and short for whoever waits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,11 @@ class Policy:
         given = self.settings
         decisions = (given.on_no_proposals, given.on_aggregator_failure)
         return (given.min_proposals, given.quorum, given.grace, *decisions)
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which functions of the user's may hold a call up: a tenth of its time."""
+        return min(_PATIENCE, 0.1 * min(self.timeout, self.layer_timeout, self.aggregator_timeout))
 
     @property
     def longest_proposal(self) -> float:

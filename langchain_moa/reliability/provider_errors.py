@@ -28,7 +28,7 @@ from langchain_core.exceptions import (
     ModelTimeoutError,
 )
 
-from langchain_moa.errors import ModelRefusalError
+from langchain_moa.errors import AnswerTooLargeError, ModelRefusalError
 
 _CLASSES: Final[Mapping[int, type[ModelError]]] = {
     400: ModelInvalidRequestError,
@@ -170,6 +170,9 @@ def provider_error(error: Exception) -> Exception:
     """
     if isinstance(error, ContextOverflowError | ModelRefusalError):
         return error
+    for one in _with_causes(error):
+        if isinstance(one, AnswerTooLargeError):  # clients take it for a lost connection
+            return one
     code = _code_of(error)
     if code in _REFUSAL_CODES and _refuses(error):
         return _as(ModelRefusalError, error)

@@ -65,6 +65,13 @@ class ReliabilitySettings(SettingsGroup):
         "answered, to the same member or its fallback; the first good answer counts. Both are paid "
         "for.",
     )
+    max_answer_bytes: Count | None = Field(
+        default=16 * 2**20,
+        description="How many bytes one answer of a member may have, as it comes out of its "
+        "compression; a member whose answer is longer has failed. Of a stream it is each event, "
+        "and all of its text. Members given as strings for Together, OpenAI, DeepSeek or xAI are "
+        "read no further; of others it counts what their clients give. `None` is no limit.",
+    )
     stream_requests: bool = Field(
         default=False,
         description="Whether proposals are streamed from the provider, which shows nothing: for "

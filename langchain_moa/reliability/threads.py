@@ -14,6 +14,8 @@ from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
+from langchain_moa.types import LARGE
+
 _T = TypeVar("_T")
 _Job = tuple[Callable[[], Any], "Future[Any]"]
 
@@ -45,6 +47,25 @@ def woken_by(future: Future[Any]) -> asyncio.Future[None]:
 def _wake(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
+
+
+async def off_loop(work: Callable[[], _T], size: int) -> _T:
+    """What some work gives, done in a thread where it would hold the event loop up.
+
+    Args:
+        work: The work; it goes on where nobody waits for it any more.
+        size: Characters or bytes that it works on.
+    """
+    if size < LARGE:
+        return work()
+    done = in_thread(work)
+    await woken_by(done)
+    return done.result()
+
+
+async def woken_by_or_late(future: Future[Any], seconds: float) -> None:
+    """Wait until a future is done, or so many seconds are over."""
+    await asyncio.wait([woken_by(future)], timeout=seconds)
 
 
 class Worker(Generic[_T]):

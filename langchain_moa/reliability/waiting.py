@@ -14,10 +14,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from langchain_moa.reliability.quorum import OPEN, Gate
-from langchain_moa.reliability.threads import in_thread, woken_by
+from langchain_moa.reliability.threads import in_thread, off_loop, woken_by
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +90,27 @@ async def acarried_out(plan: Plan[_T]) -> _T:
         return result
     finally:
         plan.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Work(Generic[_T]):
+    """Do something that waits for nothing of ours, but may take a while.
+
+    Attributes:
+        work: What to do.
+        size: How much there is to be worked on, see `off_loop`.
+    """
+
+    work: Callable[[], _T]
+    size: int
+
+    def do(self) -> _T:
+        """Do it in this thread."""
+        return self.work()
+
+    async def ado(self) -> _T:
+        """Do it in an event loop, or in a thread where it would hold that up."""
+        return await off_loop(self.work, self.size)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,7 @@ Each line has a test in `tests/unit_tests/tracing/test_private.py` that notices 
   fails on one. An error of its own.
 - langchain-openai's `_get_request_payload`, in `providers.together`: the request without a second
   copy of it. A public method.
-- openai's resources' `_client.post`, in `providers.together`: answers as the dicts that they are.
+- openai's resources' `_client.post`, in `providers.completions`: answers as the dicts they are.
   `with_raw_response` without types.
 - httpx's (or httpx2's) `_init_transport` and `_init_proxy_transport`, in `providers.transport`:
   connections per process and event loop, behind the proxies that the client finds. A factory.

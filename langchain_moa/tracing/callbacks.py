@@ -9,7 +9,7 @@ streams or number the caller's checkpoint namespaces.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from typing import Any, Final, TypeVar, cast
@@ -24,12 +24,19 @@ from langchain_core.callbacks import (
     CallbackManagerForLLMRun,
     Callbacks,
 )
+from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers import context as langchain_context
 from typing_extensions import override
 
-from langchain_moa.tracing.handlers import WithoutTokens, shows_messages, silenced
+from langchain_moa.tracing.handlers import (
+    Clean,
+    WithoutTokens,
+    hearing_clean,
+    shows_messages,
+    silenced,
+)
 from langchain_moa.types import AnyDict, AnyMapping, Role
 
 RunManager = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun
@@ -287,6 +294,23 @@ def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> Runnab
         callbacks.add_handler(handler, inherit=True)
     else:
         callbacks = [*(callbacks or []), handler]
+    return cast("RunnableConfig", {**config, "callbacks": callbacks})
+
+
+def with_clean_tokens(
+    config: RunnableConfig, pieces: Callable[[], Clean], whole: Callable[[AIMessage], AIMessage]
+) -> RunnableConfig:
+    """The config with handlers that hear of an answer what its reader gets, see `hearing_clean`."""
+    callbacks = config.get("callbacks")
+    if not isinstance(callbacks, BaseCallbackManager):
+        return config
+    callbacks = callbacks.copy()
+    callbacks.handlers = hearing_clean(callbacks.handlers, pieces, whole)
+    inherited = callbacks.inheritable_handlers
+    callbacks.inheritable_handlers = [
+        next(new for new in callbacks.handlers if new == one) if one in callbacks.handlers else one
+        for one in inherited
+    ]
     return cast("RunnableConfig", {**config, "callbacks": callbacks})
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from langchain_core.callbacks import (
@@ -14,8 +16,8 @@ from langchain_core.callbacks import (
     BaseCallbackManager,
     Callbacks,
 )
-from langchain_core.messages import BaseMessage
-from langchain_core.outputs import LLMResult
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 from langchain_core.tracers.base import BaseTracer
 from typing_extensions import override
 
@@ -35,17 +37,12 @@ def silenced(
     ]
 
 
-class WithoutTokens(BaseCallbackHandler):
-    """Stands in for a handler and hears everything but tokens.
+class _StandIn(BaseCallbackHandler):
+    """Stands in for a handler.
 
-    Any attribute but `on_llm_new_token` is the handler's own, its class included, and it equals
+    Any attribute that it has not itself is the handler's own, its class included, and it equals
     the handler, so that LangChain does not add the handler beside it.
     """
-
-    def __init__(self, handler: BaseCallbackHandler, silent: Callable[..., Any]) -> None:
-        own = object.__getattribute__(self, "__dict__")
-        own["original"] = lambda: handler
-        own["on_llm_new_token"] = silent
 
     original: Callable[[], BaseCallbackHandler]
 
@@ -58,6 +55,117 @@ class WithoutTokens(BaseCallbackHandler):
 
     def __hash__(self) -> int:
         return hash(self.original())
+
+
+class WithoutTokens(_StandIn):
+    """Stands in for a handler and hears everything but tokens."""
+
+    def __init__(self, handler: BaseCallbackHandler, silent: Callable[..., Any]) -> None:
+        own = object.__getattribute__(self, "__dict__")
+        own["original"] = lambda: handler
+        own["on_llm_new_token"] = silent
+
+
+Clean: TypeAlias = Callable[[AIMessageChunk], AIMessageChunk]
+"""Cleans the pieces of one answer, one after the other."""
+
+
+def hearing_clean(
+    handlers: Iterable[BaseCallbackHandler],
+    pieces: Callable[[], Clean],
+    whole: Callable[[AIMessage], AIMessage],
+) -> list[BaseCallbackHandler]:
+    """The handlers, with those that show a model's tokens told of clean ones.
+
+    Args:
+        handlers: The handlers. Tracers among them note what was sent as it was.
+        pieces: Makes what cleans one stream.
+        whole: Cleans an answer that was not streamed.
+    """
+    return [
+        _CleanTokens(handler, pieces, whole)
+        if _wants_tokens(handler) or shows_messages(handler)
+        else handler
+        for handler in handlers
+    ]
+
+
+class _CleanTokens(_StandIn):
+    """Stands in for a handler that must hear of an answer only what its reader gets."""
+
+    def __init__(
+        self,
+        handler: BaseCallbackHandler,
+        pieces: Callable[[], Clean],
+        whole: Callable[[AIMessage], AIMessage],
+    ) -> None:
+        streams: defaultdict[object, Clean] = defaultdict(pieces)
+
+        def of_token(given: AnyDict) -> AnyDict:
+            message = getattr(given.get("chunk"), "message", None)
+            if not isinstance(message, AIMessageChunk):
+                return given
+            clean = streams[given.get("run_id")](message)
+            if clean is message:
+                return given
+            return {**given, "token": clean.text, "chunk": ChatGenerationChunk(message=clean)}
+
+        def of_end(given: AnyDict) -> AnyDict:
+            streams.pop(given.get("run_id"), None)
+            return {**given, "response": _with_clean(given["response"], whole)}
+
+        own = object.__getattribute__(self, "__dict__")
+        own["original"] = lambda: handler
+        own["on_llm_new_token"] = _told(handler.on_llm_new_token, "token", of_token)
+        own["on_llm_end"] = _told(handler.on_llm_end, "response", of_end)
+
+
+def _told(
+    method: Callable[..., Any], first: str, change: Callable[[AnyDict], AnyDict]
+) -> Callable[..., Any]:
+    """A handler's method that is told of something else; async where it is.
+
+    Args:
+        method: The method.
+        first: The name of its first argument, which comes by its place or by its name.
+        change: Makes the arguments that it is told of the given ones, all by their names.
+    """
+
+    def named(args: tuple[object, ...], given: AnyDict) -> tuple[object, AnyDict]:
+        changed = change({first: args[0], **given} if args else given)
+        return changed[first], {name: v for name, v in changed.items() if name != first}
+
+    def hear(*args: object, **given: Any) -> Any:
+        told, rest = named(args, given)
+        return method(told, **rest)
+
+    async def ahear(*args: object, **given: Any) -> Any:
+        told, rest = named(args, given)
+        return await method(told, **rest)
+
+    return ahear if inspect.iscoroutinefunction(method) else hear
+
+
+def _with_clean(response: LLMResult, whole: Callable[[AIMessage], AIMessage]) -> LLMResult:
+    """A model's result with clean messages; itself where they are."""
+    rows = [[_clean_generation(each, whole) for each in row] for row in response.generations]
+    if all(
+        a is b
+        for new, old in zip(rows, response.generations, strict=True)
+        for a, b in zip(new, old, strict=True)
+    ):
+        return response
+    return response.model_copy(update={"generations": rows})
+
+
+def _clean_generation(generation: Any, whole: Callable[[AIMessage], AIMessage]) -> Any:
+    message = getattr(generation, "message", None)
+    if not isinstance(message, AIMessage):
+        return generation
+    clean = whole(message)
+    if clean is message:
+        return generation
+    return ChatGeneration(message=clean, generation_info=generation.generation_info)
 
 
 def _no_token(*_: object, **__: object) -> None:

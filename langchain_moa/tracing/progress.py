@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
+from copy import deepcopy
+from functools import partial
 from typing import Any, Final, cast
 
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
@@ -14,19 +16,24 @@ from langchain_core.callbacks.base import BaseCallbackManager
 from langchain_core.callbacks.manager import ahandle_event, handle_event
 from langgraph.config import get_stream_writer
 
+from langchain_moa.reliability.quorum import OPEN
+from langchain_moa.reliability.users_code import Listener
 from langchain_moa.types import AnyDict, EventName, ProgressEvent
 
 EVENT_NAME: Final = "moa"
 """Name of our `on_custom_event`s."""
 
 OnProgress = Callable[[ProgressEvent], None]
-"""Called with each event, in the thread or task in which it happens."""
+"""Called with each event, one after the other, in a thread of its own."""
 
 logger = logging.getLogger(__name__)
 
 
 def progress_event(event: EventName, **values: object) -> ProgressEvent:
-    """An event with every key; those that are not given are `None`."""
+    """An event with every key; those that are not given are `None`.
+
+    Each listener gets one of its own, which it may change.
+    """
     told: AnyDict = {
         "type": "moa",
         "event": event,
@@ -38,7 +45,7 @@ def progress_event(event: EventName, **values: object) -> ProgressEvent:
         "usage": None,
         "error": None,
         "text": None,
-        **values,
+        **(deepcopy(values) if "usage" in values else values),
     }
     return cast("ProgressEvent", told)
 
@@ -50,28 +57,37 @@ class Progress:
         run_id: The run that events belong to.
         callbacks: The call's callbacks, or `None`.
         on_progress: The user's callback, or `None`.
+        patience: Seconds for which that may hold the call up in all.
 
     It has to be made in the caller's context: a LangGraph stream writer finds its place there.
     """
 
     def __init__(
-        self, run_id: Any, callbacks: BaseCallbackManager | None, on_progress: OnProgress | None
+        self,
+        run_id: Any,
+        callbacks: BaseCallbackManager | None,
+        on_progress: OnProgress | None,
+        patience: float = OPEN,
     ) -> None:
         self._run_id = run_id
         self._tags = callbacks.tags if callbacks else []
         self._metadata = callbacks.metadata if callbacks else {}
         handlers = callbacks.handlers if callbacks else []
         self._handlers = [handler for handler in handlers if _wants_events(handler)]
-        self._callbacks = [one for one in (on_progress, _stream_writer()) if one is not None]
+        self._writer = _stream_writer()
+        heard = None if on_progress is None else partial(_heard, on_progress)
+        self._listener = None if heard is None else Listener(heard, patience)
 
     @property
     def active(self) -> bool:
         """Whether anybody listens."""
-        return bool(self._callbacks or self._handlers)
+        return bool(self._listener or self._writer or self._handlers)
 
     def emit(self, event: EventName, **values: object) -> None:
         """Tell everybody; a listener that fails is logged and does not fail the call."""
         if self.active:
+            if self._listener is not None:
+                self._listener.tell(progress_event(event, **values), waits=event != "token")
             told = self._tell(event, values)
             with _logged():
                 handle_event(self._handlers, *self._custom_event(told), **self._about())
@@ -79,22 +95,29 @@ class Progress:
     async def aemit(self, event: EventName, **values: object) -> None:
         """The async twin of `emit`."""
         if self.active:
+            if self._listener is not None:
+                told = progress_event(event, **values)
+                await self._listener.atell(told, waits=event != "token")
             told = self._tell(event, values)
             with _logged():
                 await ahandle_event(self._handlers, *self._custom_event(told), **self._about())
 
     def _tell(self, event: EventName, values: AnyDict) -> ProgressEvent:
-        told = progress_event(event, **values)
-        for callback in self._callbacks:
+        if self._writer is not None:
             with _logged():
-                callback(told)
-        return told
+                self._writer(progress_event(event, **values))
+        return progress_event(event, **values)
 
     def _custom_event(self, event: ProgressEvent) -> tuple[str, str, str, ProgressEvent]:
         return "on_custom_event", "ignore_custom_event", EVENT_NAME, event
 
     def _about(self) -> AnyDict:
         return {"run_id": self._run_id, "tags": self._tags, "metadata": self._metadata}
+
+
+def _heard(on_progress: OnProgress, event: ProgressEvent) -> None:
+    with _logged():
+        on_progress(event)
 
 
 @contextmanager

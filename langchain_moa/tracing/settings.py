@@ -35,7 +35,8 @@ class TracingSettings(SettingsGroup):
         SkipValidation[OnProgress | None], AfterValidator(_checked_on_progress)
     ] = Field(
         default=None,
-        description="Called with a `ProgressEvent` at each step of a call, in the thread or task "
-        "where it happens. The same events come on LangGraph's `custom` stream, and as "
+        description="Called with a `ProgressEvent` at each step of a call, one after the other in "
+        "a thread of its own. The call waits for it for a tenth of its time in all, 5 s at most; "
+        "what is slower is told later. The same events come on LangGraph's `custom` stream, and as "
         "`on_custom_event` in `astream_events`.",
     )

@@ -109,6 +109,23 @@ def test_the_public_graph_shows_no_fence_either() -> None:
     assert state["messages"][-1].text == READ
 
 
+async def test_the_public_graphs_streams_show_no_fence() -> None:
+    """There handlers hear the aggregator's own run: LangGraph's, and those of events."""
+    models = {ALPHA: says("1"), BETA: says("2"), AGGREGATOR: ModelBehavior(reply=echo)}
+    given: Any = {"messages": ["Well?"]}
+    with LoopbackServer(models) as server:
+        graph = mixture(server).graph
+        read: list[list[Any]] = [
+            [c for c, _ in graph.stream(given, stream_mode="messages", subgraphs=False)]
+        ]
+        read += [[c async for c, _ in graph.astream(given, stream_mode="messages")]]
+        events = [event async for event in graph.astream_events(given, version="v2")]
+        read += [[e["data"]["chunk"] for e in events if e["event"] == "on_chat_model_stream"]]
+        for chunks in read:
+            assert len(chunks) > 1, "it came in pieces"
+            assert "".join(chunk.text for chunk in chunks).strip() == READ
+
+
 def test_a_parents_stream_of_messages_shows_no_fence() -> None:
     models = {ALPHA: says("Yes."), BETA: says("No."), AGGREGATOR: ModelBehavior(reply=echo)}
     with LoopbackServer(models) as server:

@@ -344,3 +344,19 @@ def test_together_counts_in_streams_unless_told_not_to(*, streaming: bool | None
             assert next(language_models(member.counting)).stream_usage is used  # type: ignore[attr-defined]
             quiet: Any = next(language_models(member.quiet))
             assert (quiet.disable_streaming, quiet.streaming) == (True, False)
+
+
+@pytest.mark.parametrize("tools", [3, [3], "tool", [None], [{"x": 1}]])
+def test_tools_in_a_form_that_the_aggregator_refuses(tools: Any) -> None:
+    llm = MoAChatModel(reference_models=["a/b"], aggregator="c/d", api_key="key")
+    with pytest.raises(MoAConfigurationError, match=r"bind_tools: aggregator='c/d' does not take"):
+        llm.bind_tools(tools)
+
+
+@pytest.mark.parametrize(
+    ("schema", "options"), [(3, {}), ({"a": 1}, {}), (int, {}), ({"title": "T"}, {"method": "x"})]
+)
+def test_schemas_that_the_aggregator_refuses(schema: Any, options: dict[str, Any]) -> None:
+    llm = MoAChatModel(reference_models=["a/b"], aggregator="c/d", api_key="key")
+    with pytest.raises(MoAConfigurationError, match="with_structured_output: aggregator='c/d'"):
+        llm.with_structured_output(schema, **options)
