@@ -12,6 +12,7 @@ import operator
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import wraps
@@ -19,7 +20,7 @@ from inspect import Parameter
 from typing import Annotated, Any, Final, ParamSpec, TypeVar
 
 from langchain_core.callbacks import BaseCallbackManager
-from langchain_core.messages import AnyMessage, BaseMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
@@ -45,6 +46,7 @@ from langchain_moa.engine.consulting import Consulting
 from langchain_moa.engine.deciding import deciding
 from langchain_moa.engine.drawing import drawn
 from langchain_moa.engine.layer import CompiledGraph, Node, layer_graph, shape_of
+from langchain_moa.engine.renewal import Failures, renewing
 from langchain_moa.engine.request import require_no_recursion
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import model_and_arguments
@@ -55,7 +57,7 @@ from langchain_moa.strategies.known import CONSULTING
 from langchain_moa.tracing.callbacks import aggregator_config, proposer_config
 from langchain_moa.tracing.progress import Progress
 from langchain_moa.tracing.redaction import without_variables
-from langchain_moa.types import AnyDict, AnyRunnable, FanOutDecision
+from langchain_moa.types import AnyDict, AnyRunnable, FanOutDecision, Proposal
 
 _MOST_LAYERS: Final = 4096
 AGGREGATOR_NODE: Final = "aggregator"
@@ -213,7 +215,7 @@ def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
         graph.add_node(role, _adviser_node(mixture, mixture.strategy, mixture.adviser))
         graph.add_edge(last, role)
         last = role
-    graph.add_node(AGGREGATOR_NODE, _aggregator_node(mixture))
+    graph.add_node(AGGREGATOR_NODE, _aggregator_node(mixture, resolve.failures))
     graph.add_edge(last, AGGREGATOR_NODE)
     graph.add_edge(AGGREGATOR_NODE, END)
     return graph.compile(name=name)
@@ -261,13 +263,15 @@ class _LayerRun:
     Attributes:
         layers: The layer's state.
         ledger: What the layer has spent.
-        nodes: How many nodes are under way.
+        renewals: What is renewed of the layer before, see `CallInProgress`.
+        begun: Names of the nodes that have begun.
         broken: Whether one of them ended by an error, or was cancelled.
     """
 
     layers: dict[int, LayerInProgress] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
-    nodes: int = 0
+    renewals: dict[int, Future[list[Proposal]]] = field(default_factory=dict)
+    begun: set[object] = field(default_factory=set)
     broken: bool = False
 
 
@@ -275,12 +279,14 @@ class _LayerCalls:
     """The calls in progress of the public graph's layers, for the nodes of a layer to share.
 
     Its nodes share graph state alone; but all of one run of a layer are in one checkpoint
-    namespace. A run that is resumed has the namespace of the one that was broken off, so nothing
-    is kept of that: the layer begins anew, as it does in another process. The oldest are dropped: a
+    namespace. A run that is resumed has the namespace of the one that was broken off. It is told by
+    a node that begins a second time; then nothing is kept of the run before: the layer begins anew,
+    as it does in another process. The oldest are dropped: a
     layer that is that old has lost its quorum's count, and waits for all.
     """
 
     def __init__(self, mixture: Mixture) -> None:
+        self.failures = Failures()
         self._mixture = mixture
         self._runs: OrderedDict[str, _LayerRun] = OrderedDict()
         self._lock = threading.Lock()
@@ -289,26 +295,26 @@ class _LayerCalls:
     def __call__(self, config: RunnableConfig) -> Iterator[CallInProgress]:
         """The call as one node knows it, while the node is under way."""
         namespace = config.get("configurable", {}).get("checkpoint_ns", "").rpartition("|")[0]
+        node = config.get("metadata", {}).get("langgraph_node")
         with self._lock:
             known = self._runs.get(namespace)
-            run = _LayerRun() if known is None or known.broken else known
-            run.nodes += 1
+            again = known is not None and known.broken and node in known.begun
+            run = _LayerRun() if known is None or again else known
+            run.begun.add(node)
             self._runs[namespace] = run
             while len(self._runs) > _MOST_LAYERS:
                 self._runs.popitem(last=False)
         try:
-            yield replace(_node_call(self._mixture, config), layers=run.layers, ledger=run.ledger)
+            own = _node_call(self._mixture, config, self.failures)
+            yield replace(own, layers=run.layers, ledger=run.ledger, renewals=run.renewals)
         except BaseException:
             run.broken = True
             raise
-        finally:
-            with self._lock:
-                run.nodes -= 1
-                if run.broken and not run.nodes and self._runs.get(namespace) is run:
-                    del self._runs[namespace]
 
 
-def _node_call(mixture: Mixture, config: RunnableConfig) -> CallInProgress:
+def _node_call(
+    mixture: Mixture, config: RunnableConfig, failures: Failures | None = None
+) -> CallInProgress:
     """The call as one node of the public graph knows it, whose run is its caller's.
 
     So it has no deadline as a whole.
@@ -319,7 +325,7 @@ def _node_call(mixture: Mixture, config: RunnableConfig) -> CallInProgress:
     run_id = manager.parent_run_id if manager else None
     patience = mixture.policy.patience
     progress = Progress(run_id, manager, mixture.settings.on_progress, patience)
-    return CallInProgress(mixture, progress)
+    return CallInProgress(mixture, progress, failures=failures)
 
 
 def _adviser_node(mixture: Mixture, strategy: Strategy, adviser: Member) -> Node:
@@ -345,7 +351,7 @@ def _adviser_node(mixture: Mixture, strategy: Strategy, adviser: Member) -> Node
     return Node(strategy.role, run, arun)
 
 
-def _aggregator_node(mixture: Mixture) -> Node:
+def _aggregator_node(mixture: Mixture, failures: Failures) -> Node:
     called = {
         (member, in_thread): mixture.aggregating(member, {}, in_thread=in_thread)
         for member in mixture.aggregator.candidates
@@ -355,20 +361,30 @@ def _aggregator_node(mixture: Mixture) -> Node:
     def aggregating(member: Member, *, in_thread: bool) -> AnyRunnable:
         return called[member, in_thread]
 
-    def start(state: Any, config: RunnableConfig) -> FinalCall:
-        call = _node_call(mixture, config)
+    def start(state: Any, config: RunnableConfig) -> Plan[FinalCall]:
+        call = _node_call(mixture, config, failures)
         proposals = own_proposals(mixture, state.get("moa_proposals", {}))
         findings = Findings.from_state(state.get("moa_findings"))
         if _may_skip_layers(mixture) and state.get("moa_fan_out") == "alone":
             call.fan_out, proposals, findings = "alone", [], NO_FINDINGS
-        require_enough(call, [p for p in proposals if p.layer == mixture.layers - 1], proposals)
-        own = aggregator_config(config, mixture.layers)
-        return FinalCall(call, state["messages"], proposals, own, aggregating, findings)
+        messages, layers = state["messages"], mixture.layers
+        proposals = yield from renewing(call, layers, messages, proposals, config)
+        require_enough(call, [p for p in proposals if p.layer == layers - 1], proposals)
+        own = aggregator_config(config, layers)
+        return FinalCall(call, messages, proposals, own, aggregating, findings)
 
     def run(state: Any, config: RunnableConfig) -> AnyDict:
-        return {"messages": [start(state, config).invoke()]}
+        final = carried_out(start(state, config))
+        return given(final, final.invoke())
 
     async def arun(state: object, config: RunnableConfig) -> AnyDict:
-        return {"messages": [await start(state, config).ainvoke()]}
+        final = await acarried_out(start(state, config))
+        return given(final, await final.ainvoke())
+
+    def given(final: FinalCall, answer: AIMessage) -> AnyDict:
+        return {
+            "messages": [answer],
+            "moa_proposals": {p.key: p.to_state() for p in final.proposals},
+        }
 
     return Node(AGGREGATOR_NODE, run, arun)

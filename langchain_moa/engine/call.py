@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import BaseMessage
@@ -24,6 +26,9 @@ from langchain_moa.reliability.quorum import OPEN, Gate
 from langchain_moa.strategies.order import shuffled
 from langchain_moa.tracing.progress import Progress
 from langchain_moa.types import AnyDict, FanOutDecision, Proposal, proposals_from_state
+
+if TYPE_CHECKING:
+    from langchain_moa.engine.renewal import Failures
 
 
 @dataclass(eq=False, slots=True)
@@ -58,6 +63,8 @@ class CallInProgress:
         bindings: What the call's tools or schema mean for reference models.
         advice: What to tell reference models that have not the tools of them, or `None`.
         fan_out: What the fan-out gate decided.
+        failures: Those of the graph's runs that go on; `None` outside of a graph.
+        renewals: What the nodes of a layer renew of the layer before, by the layer's number.
     """
 
     mixture: Mixture
@@ -70,6 +77,8 @@ class CallInProgress:
     bindings: Bindings = field(default_factory=Bindings)
     advice: str | None = None
     fan_out: FanOutDecision = "layers"
+    failures: Failures | None = None
+    renewals: dict[int, Future[list[Proposal]]] = field(default_factory=dict)
 
     def layer(self, number: int) -> LayerInProgress:
         """The state of a proposer layer, whose time begins when it is first asked for."""
@@ -129,6 +138,18 @@ def read_proposals(
     return shuffled(shown, messages) if mixture.settings.shuffle else shown
 
 
+def has_enough(call: CallInProgress, proposals: Sequence[Proposal]) -> bool:
+    """Whether a layer gave `min_proposals` usable proposals, or none are demanded."""
+    usable = sum(p.usable for p in proposals)
+    return usable >= _needed(call, proposals) or not call.mixture.policy.raises_below_minimum
+
+
+def _needed(call: CallInProgress, proposals: Sequence[Proposal]) -> int:
+    # of a layer that the budget made smaller, no more can be asked than it has
+    admitted = sum(p.status != "over_budget" for p in proposals)
+    return min(call.mixture.settings.min_proposals, admitted)
+
+
 def require_enough(
     call: CallInProgress, proposals: Sequence[Proposal], paid_for: Sequence[Proposal] = ()
 ) -> None:
@@ -142,12 +163,9 @@ def require_enough(
     Raises:
         NotEnoughProposalsError: It did not; the error carries every member's failure.
     """
-    # of a layer that the budget made smaller, no more can be asked than it has
-    admitted = sum(p.status != "over_budget" for p in proposals)
-    needed = min(call.mixture.settings.min_proposals, admitted)
-    usable = [p for p in proposals if p.usable]
-    if len(usable) >= needed or not call.mixture.policy.raises_below_minimum:
+    if has_enough(call, proposals):
         return
+    usable, needed = [p for p in proposals if p.usable], _needed(call, proposals)
     failures = told_once((p.model, p.reason) for p in proposals if not p.usable)
     layer = proposals[0].layer if proposals else 1
     msg = (

@@ -21,6 +21,7 @@ from typing_extensions import TypedDict
 
 from langchain_moa.engine.call import CallInProgress, own_proposals
 from langchain_moa.engine.proposer import Proposing
+from langchain_moa.engine.renewal import renewing
 from langchain_moa.mixture import FILTER_NODE, Mixture
 from langchain_moa.proposals.outliers import without_outliers
 from langchain_moa.reliability.threads import in_thread
@@ -172,15 +173,27 @@ def layer_graph(
 def _proposer_node(resolve: _Resolve, layer: int, index: int, name: str) -> Node:
     def run(state: LayerState, config: RunnableConfig) -> LayerOutput:
         with resolve(config) as call:
-            turn, before = Proposing(call, layer, index), _before(call, layer, state)
-            return _output_of([turn.run(state["messages"], before, config)])
+            turn, known = Proposing(call, layer, index), _before(call, layer, state)
+            before = carried_out(renewing(call, layer, state["messages"], known, config))
+            return _given(call, before, known, turn.run(state["messages"], before, config))
 
     async def arun(state: LayerState, config: RunnableConfig) -> LayerOutput:
         with resolve(config) as call:
-            turn, before = Proposing(call, layer, index), _before(call, layer, state)
-            return _output_of([await turn.arun(state["messages"], before, config)])
+            turn, known = Proposing(call, layer, index), _before(call, layer, state)
+            before = await acarried_out(renewing(call, layer, state["messages"], known, config))
+            return _given(call, before, known, await turn.arun(state["messages"], before, config))
 
     return Node(name, run, arun)
+
+
+def _given(
+    call: CallInProgress, before: Sequence[Proposal], known: Sequence[Proposal], own: Proposal
+) -> LayerOutput:
+    """What a node gives: its proposal, and those of the layer before that were renewed."""
+    if call.failures is not None:
+        call.failures.note([own])
+    renewed = [new for new, old in zip(before, known, strict=True) if new is not old]
+    return _output_of([*renewed, own])
 
 
 def _filter_node(resolve: _Resolve, layer: int) -> Node:

@@ -11,7 +11,7 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 
-from langchain_moa import MoAChatModel
+from langchain_moa import MoAChatModel, NotEnoughProposalsError
 from langchain_moa.testing import LoopbackServer, ModelBehavior
 from tests.wire import AGGREGATOR, ALPHA, BETA, Stage, says, until
 
@@ -94,3 +94,40 @@ def test_what_another_version_wrote_is_read(
     answer = graph.invoke(None, CONFIG)["messages"][-1]
     statuses = [p["status"] for p in answer.response_metadata["moa"]["proposals"]]
     assert statuses == [status, "ok"]
+
+
+FAILED: Final = ModelBehavior(status=400)
+
+
+@pytest.mark.parametrize("where", ["same process", "another mixture"])
+@pytest.mark.parametrize("layers", [2, 3])
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_run_whose_layer_failed_asks_again(
+    stage: Stage, where: str, layers: int, *, is_async: bool
+) -> None:
+    """In the run that failed nobody is asked twice."""
+    server = stage.plays({**MODELS, ALPHA: FAILED, BETA: FAILED})
+    llm, saver = stage.mixture(layers=layers), InMemorySaver()
+    graph = compiled(llm, saver, "alone")
+
+    async def run(graph: Any, given: Any) -> Any:
+        return await graph.ainvoke(given, CONFIG) if is_async else graph.invoke(given, CONFIG)
+
+    def asked() -> list[int]:
+        return [len(server.requests_for(name)) for name in (ALPHA, BETA)]
+
+    with pytest.raises(NotEnoughProposalsError):
+        await run(graph, {"messages": ["2 + 2?"]})
+    assert asked() == [1, 1]
+    if where == "another mixture":
+        graph = compiled(stage.mixture(layers=layers), saver, "alone")
+    with pytest.raises(NotEnoughProposalsError):
+        await run(graph, None)
+    assert asked() == [2, 2]
+    server.models = dict(MODELS)
+    answer = (await run(graph, None))["messages"][-1]
+    proposals = answer.response_metadata["moa"]["proposals"]
+    assert [p["status"] for p in proposals] == ["ok"] * 2 * (layers - 1)
+    assert asked() == [1 + layers, 1 + layers]
+    state = graph.get_state(CONFIG).values["moa_proposals"]
+    assert {slot["status"] for slot in state.values()} == {"ok"}
