@@ -23,7 +23,13 @@ class Served(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         question = asked["input"]["messages"]
-        answer = {"type": "ai", "content": ANSWER, "id": "7", "tool_calls": [], "name": None}
+        answer: dict[str, Any] = {
+            "type": "ai",
+            "content": ANSWER,
+            "id": "7",
+            "tool_calls": [],
+            "name": None,
+        }
         states = [{"messages": question}, {"messages": [*question, answer]}]
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
