@@ -132,10 +132,15 @@ class _Watchdog:
         try:
             return await anext(steps, _END)
         except asyncio.CancelledError as error:
-            if self._fired and task is not None and task.uncancel() <= before:
-                raise ModelTimeoutError(_LATE) from error
+            if self._fired and task is not None:
+                self._fired = False
+                if task.uncancel() <= before:
+                    raise ModelTimeoutError(_LATE) from error
             raise
         finally:
+            if self._fired and task is not None:  # a client made something else of it
+                self._fired = False
+                task.uncancel()
             self._task = None
             self._paused = monotonic()
 

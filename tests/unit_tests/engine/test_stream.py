@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from langchain_core.exceptions import ModelAPIError
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.runnables import RunnableGenerator
 from pydantic import PrivateAttr
 
 from langchain_moa import AggregationError, MoAChatModel
@@ -200,3 +202,27 @@ async def test_a_graph_answers_in_one_piece(way: str, free: threading.Event) -> 
     texts, record = await pieces_of(mixture(judge, inner.graph), way)
     assert texts == ["From within."]
     assert record["aggregator"]["attempts"] == 2
+
+
+@pytest.mark.parametrize("becomes", [ValueError, None])
+async def test_a_deadline_leaves_its_task_no_cancellation(becomes: type[Exception] | None) -> None:
+    """Nor does it where a client makes something else of the cancellation: timeouts count them."""
+
+    async def pieces(_: Any) -> AsyncIterator[str]:
+        yield "It is"
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            if becomes is not None:
+                raise becomes from None
+        yield " Paris."
+
+    own = ScriptedChatModel.saying("Paris")
+    aggregator: Any = RunnableGenerator(pieces)
+    llm = MoAChatModel(reference_models=[own], aggregator=aggregator, aggregator_timeout=0.1)
+    with suppress(AggregationError):
+        async for _ in llm.astream("q"):
+            pass
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
