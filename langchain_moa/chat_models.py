@@ -335,7 +335,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
 
     def _refuse_itself(self, tools: Sequence[object]) -> None:
         """Refuse a tool that asks this mixture: it would ask itself again and again."""
-        for tool in tools:
+        for tool in tools if isinstance(tools, Sequence) else ():
             asked = getattr(tool, "mixture", None) if getattr(tool, "asks_mixture", 0) else None
             if isinstance(asked, MoAChatModel) and asked._mixture is self._mixture:  # noqa: SLF001
                 msg = (
