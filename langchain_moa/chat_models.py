@@ -333,7 +333,7 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
             else None,
         )
 
-    def _refuse_itself(self, tools: Sequence[object]) -> None:
+    def _refuse_itself(self, tools: object) -> None:
         """Refuse a tool that asks this mixture: it would ask itself again and again."""
         for tool in tools if isinstance(tools, Sequence) else ():
             asked = getattr(tool, "mixture", None) if getattr(tool, "asks_mixture", 0) else None
