@@ -4,7 +4,7 @@ BIN    := .venv/bin
 UV     := $(BIN)/uv
 RUN    := $(UV) run --frozen --all-extras
 TEST   := --no-dev --group test pytest -n auto --dist worksteal
-COVER  := --cov --cov-report=json:.coverage.json --cov-report=term
+COVER  := -p tests.cover
 Q      ?=
 T      ?=
 # the system's certificates, as pip uses them: a network may have its own authority
@@ -32,7 +32,7 @@ demo-local: $(UV) ## the same with a real, tiny model on this machine, without a
 
 test: $(UV) ## run all tests, and see 95 % of the core's branches covered; or some (T="tests/unit_tests -k quorum")
 	$(RUN) $(TEST) $(or $(T),$(COVER))
-	@$(if $(T),,$(RUN) --no-dev --group test python tests/branch_coverage.py .coverage.json)
+	@$(if $(T),,$(RUN) --no-dev --group test python tests/branch_coverage.py .coverage)
 
 soak: $(UV) ## run the tests that take minutes by their nature
 	$(RUN) $(TEST) -m soak $(T)

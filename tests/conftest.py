@@ -11,10 +11,14 @@ from pathlib import Path
 
 import certifi
 import pytest
+from hypothesis import settings
 
 from langchain_moa.cli import main
 from langchain_moa.testing import LoopbackServer, ModelBehavior
 from tests.commands import KEY, MODELS
+
+settings.register_profile("busy", deadline=None)  # how long an example takes is no verdict
+settings.load_profile("busy")
 
 KEY_PREFIXES = (
     "LANGSMITH_",

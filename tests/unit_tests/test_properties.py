@@ -37,7 +37,6 @@ The next ones are taken where the machine stood still for so long that a quick m
 LONG = 30.0
 _PROPOSAL = re.compile(r"draft (\d)\.(\d)")
 STABLE = settings(
-    deadline=None,
     derandomize=True,
     max_examples=45,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

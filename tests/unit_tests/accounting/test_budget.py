@@ -70,7 +70,7 @@ def test_requests_are_admitted_in_order_and_smaller_ones_may_still_fit(
     assert total == Amount(2 + len(admitted), 6 + sum(a.tokens for a in admitted))
 
 
-@settings(deadline=None, derandomize=True)
+@settings(derandomize=True)
 @given(st.lists(st.integers(0, 20), max_size=8), st.integers(0, 40), st.integers(0, 60))
 def test_what_is_admitted_never_breaks_the_limit(
     wanted: list[int], reserve: int, limit: int

@@ -104,7 +104,7 @@ CONFIG = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(config=CONFIG)
 def test_what_is_read_is_what_was_written(
     config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import regex
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolCall
 from langchain_core.messages.tool import tool_call_chunk
@@ -72,7 +72,6 @@ tags = st.tuples(
 ).map("".join)
 
 
-@settings(deadline=None)  # the first text builds the tables
 @given(tags, st.data())
 def test_whatever_can_be_read_as_a_tag_is_neutralised(tag: str, data: st.DataObject) -> None:
     unseen = data.draw(st.lists(st.sampled_from(UNSEEN), max_size=3))

@@ -7,7 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import (
     AIMessage,
@@ -107,7 +107,6 @@ ANY_TEXT = st.text() | st.lists(
 ).map("".join)
 
 
-@settings(deadline=None)  # the first text builds the tables
 @given(st.lists(ANY_TEXT.filter(bool), min_size=1, max_size=6))
 def test_no_text_closes_or_forges_a_fence(texts: list[str]) -> None:
     fenced = fence(texts)

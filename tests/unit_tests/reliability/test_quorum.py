@@ -174,7 +174,7 @@ def test_the_minimum_is_needed_only_where_less_is_an_error() -> None:
     assert gate(3, min_proposals=2, on_no_proposals="aggregate_alone").needed == 0
 
 
-@settings(deadline=None, derandomize=True)
+@settings(derandomize=True)
 @given(st.text("+-", max_size=8), st.integers(1, 8), st.integers(0, 8))
 def test_the_order_of_proposals_makes_no_difference(pattern: str, quorum: int, needed: int) -> None:
     gates = [
