@@ -117,7 +117,9 @@ class ModelBuilder:
         except ValidationError as error:
             msg = f"{field}={model!r}: {_without_input(error)}"
             raise MoAConfigurationError(msg) from None
-        return plain.model_copy(update={"model_name": model})
+        key = of_clients["api_key"]  # the same one, which knows where this member's comes from
+        own = {"together_api_key": key, "openai_api_key": key}
+        return plain.model_copy(update={"model_name": model, **own})
 
     def _together_key(self, model: str, field: str) -> Key:
         """The key of all Together models that bring none of their own."""
