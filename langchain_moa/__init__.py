@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from langchain_moa.accounting.estimates import Estimate
     from langchain_moa.chat_models import ChatMoA, MoAChatModel
     from langchain_moa.errors import (
         AggregationError,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         NotEnoughProposalsError,
         UnsupportedContentError,
     )
+    from langchain_moa.explanation.explain import Explanation, explain
     from langchain_moa.graph import create_moa_graph
     from langchain_moa.reliability.breaker import CircuitBreaker
     from langchain_moa.strategies.analysis import Analysis
@@ -30,6 +32,8 @@ _HOMES = {
     "BudgetExceededError": "errors",
     "ChatMoA": "chat_models",
     "CircuitBreaker": "reliability.breaker",
+    "Estimate": "accounting.estimates",
+    "Explanation": "explanation.explain",
     "MissingExtraError": "errors",
     "MoAChatModel": "chat_models",
     "MoAConfigurationError": "errors",
@@ -40,6 +44,7 @@ _HOMES = {
     "ProposalRecord": "types",
     "UnsupportedContentError": "errors",
     "create_moa_graph": "graph",
+    "explain": "explanation.explain",
     "moa_tool": "tools",
 }
 
@@ -50,6 +55,8 @@ __all__ = [
     "BudgetExceededError",
     "ChatMoA",
     "CircuitBreaker",
+    "Estimate",
+    "Explanation",
     "MissingExtraError",
     "MoAChatModel",
     "MoAConfigurationError",
@@ -60,6 +67,7 @@ __all__ = [
     "ProposalRecord",
     "UnsupportedContentError",
     "create_moa_graph",
+    "explain",
     "moa_tool",
 ]
 

@@ -19,11 +19,14 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field, PrivateAttr, model_validator
 from typing_extensions import override
 
+from langchain_moa.accounting.estimates import Estimate
+from langchain_moa.accounting.prices import Prices
 from langchain_moa.accounting.usage import without_usage
 from langchain_moa.config.build import build_mixture
 from langchain_moa.config.copies import copied_fields, pickled_form
 from langchain_moa.config.lineup import MEMBER_FIELDS
 from langchain_moa.config.settings import ARGUMENTS, SETTING_NAMES, MixtureSettings
+from langchain_moa.engine.estimating import estimated
 from langchain_moa.engine.layer import CompiledGraph
 from langchain_moa.engine.reading import profile_of
 from langchain_moa.engine.run import MoARun
@@ -31,6 +34,7 @@ from langchain_moa.errors import MoAConfigurationError, MoAError
 from langchain_moa.graph import mixture_graph
 from langchain_moa.members.arguments import require_known_arguments
 from langchain_moa.members.bindings import Bind, Bindings, bind_members, rebound
+from langchain_moa.members.counting import CountsAsAnother
 from langchain_moa.members.member import MemberLike
 from langchain_moa.members.profiles import FreshProfile
 from langchain_moa.members.runnables import holds
@@ -49,7 +53,7 @@ MODEL_NAME: Final = "moa"
 choose structured-output strategies by patterns on model names."""
 
 
-class MoAChatModel(MixtureSettings, CompositeChatModel):
+class MoAChatModel(MixtureSettings, CountsAsAnother, CompositeChatModel):
     """A mixture of agents as one chat model (Wang et al. 2024, arXiv 2406.04692).
 
     Reference models answer in parallel, one or more layers deep; each layer reads the
@@ -233,6 +237,33 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
 
     # --- one call ---
 
+    @property
+    def known_prices(self) -> Prices | None:
+        """What costs are reckoned with: `prices`, list prices as a function."""
+        prices = self._mixture.settings.prices
+        return None if prices is True else prices  # a mixture has looked them up
+
+    def estimate(self, messages: LanguageModelInput, *, output_tokens: int = 4096) -> Estimate:
+        """What a call would take: requests, tokens and USD from least to most, nothing is asked.
+
+        Args:
+            messages: What `invoke` would be given.
+            output_tokens: How many tokens an answer has at most where no `max_tokens` limits it.
+
+        Raises:
+            MoAConfigurationError: There are no messages.
+
+        Example:
+            >>> from langchain_moa import MoAChatModel
+            >>> from langchain_moa.testing import ScriptedChatModel
+            >>> four = ScriptedChatModel.saying("4")
+            >>> llm = MoAChatModel(reference_models=[four] * 3, aggregator=four, layers=3)
+            >>> estimate = llm.estimate("What is 2 + 2?")
+            >>> estimate.calls, estimate.waits
+            (7, 3)
+        """
+        return estimated(self._mixture, self._convert_input(messages).to_messages(), output_tokens)
+
     def require_known_arguments(self, arguments: AnyMapping) -> None:
         """Refuse arguments of a call that would be of no use, before anything is paid.
 
@@ -406,27 +437,10 @@ class MoAChatModel(MixtureSettings, CompositeChatModel):
         copy._bindings = bindings  # noqa: SLF001 - of its own class
         return rebound(binding, model, copy)
 
+    @property
     @override
-    def get_token_ids(self, text: str) -> list[int]:
-        model = self._mixture.aggregator.chat_model
-        return super().get_token_ids(text) if model is None else model.get_token_ids(text)
-
-    @override
-    def get_num_tokens(self, text: str) -> int:
-        model = self._mixture.aggregator.chat_model
-        return super().get_num_tokens(text) if model is None else model.get_num_tokens(text)
-
-    @override
-    def get_num_tokens_from_messages(
-        self, messages: list[BaseMessage], *args: Any, **kwargs: Any
-    ) -> int:
-        model = self._mixture.aggregator.chat_model
-        count = (
-            super().get_num_tokens_from_messages
-            if model is None
-            else (model.get_num_tokens_from_messages)
-        )
-        return count(messages, *args, **kwargs)
+    def _counted_by(self) -> BaseChatModel | None:
+        return self._mixture.aggregator.chat_model
 
     @override
     def _resolve_model_profile(self) -> ModelProfile | None:

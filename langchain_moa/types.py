@@ -180,6 +180,30 @@ class ProgressEvent(TypedDict):
     """The piece of a proposal in a `token` event."""
 
 
+RequestKind = Literal["first", "retry", "hedge", "fallback"]
+"""Why a request was made.
+
+`retry`: the same member once more, after a failure that passes or with a shorter prompt. `hedge`: a
+second one, for the one before took long. `fallback`: those asked before gave nothing.
+"""
+
+RequestOutcome = Literal["answered", "failed", "given_up"]
+"""What became of a request; `given_up`: nobody waited for it any more."""
+
+
+class RequestRecord(TypedDict):
+    """One request to a member, for a timeline."""
+
+    model: str
+    """Name that was asked for."""
+    kind: RequestKind
+    outcome: RequestOutcome
+    started: float
+    """Seconds since the call began, in the process that made the request."""
+    seconds: float
+    """How long it took, or how long it was waited for."""
+
+
 class ProposalRecord(TypedDict):
     """One proposal in `response_metadata["moa"]["proposals"]`."""
 
@@ -197,6 +221,8 @@ class ProposalRecord(TypedDict):
     seconds: float
     attempts: int
     """Requests that were made: retries, hedges and fallbacks are counted."""
+    requests: list[RequestRecord]
+    """These requests, in the order in which they were made."""
     usage: UsageMetadata | None
     """Tokens of this member's calls; `None` where the member reports none."""
     cost: float | None
@@ -220,6 +246,10 @@ class AggregatorRecord(TypedDict):
     seconds: float
     attempts: int
     """Requests that were made: retries, hedges and fallbacks are counted."""
+    requests: list[RequestRecord]
+    """These requests, in the order in which they were made."""
+    first_token: float | None
+    """Seconds from the call's begin to the answer's first token; `None` where it did not stream."""
     usage: UsageMetadata | None
     """Tokens of the request that was answered, which tell the size of the conversation; of a cached
     answer those that it once took, which count in no total."""
@@ -346,6 +376,8 @@ class ConsultedRecord(TypedDict):
     seconds: float
     attempts: int
     """Requests that were made: retries, hedges and fallbacks are counted."""
+    requests: list[RequestRecord]
+    """These requests, in the order in which they were made."""
     usage: UsageMetadata | None
     """Tokens of all its requests; `None` where none are known."""
     cost: float | None
@@ -406,6 +438,7 @@ class Proposal:
         error: Why the proposal is not usable, or why those asked before gave nothing, or `None`.
         seconds: Wall time of the call.
         attempts: Requests that were made.
+        requests: These requests, in the order in which they were made.
         is_retryable: Whether the failure says of itself that a retry may help.
         usage_by_model: Known tokens of the call per model that answered.
         unknown: Models of the requests of whose tokens nothing is known.
@@ -423,6 +456,7 @@ class Proposal:
     error: str | None = None
     seconds: float = 0.0
     attempts: int = 1
+    requests: list[RequestRecord] = field(default_factory=list)
     is_retryable: bool = False
     usage_by_model: dict[str, UsageMetadata] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)

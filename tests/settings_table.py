@@ -90,7 +90,7 @@ def _kind(annotation: object) -> str | list[str] | None:
     if origin in (Union, UnionType):
         return next((kind for argument in arguments if (kind := _kind(argument))), None)
     if origin is Literal:
-        return list(arguments)
+        return list(arguments) if all(isinstance(one, str) for one in arguments) else None
     kinds = {int: "number", float: "number", bool: "switch", str: "text"}
     return next((kind for of, kind in kinds.items() if annotation is of), None)
 

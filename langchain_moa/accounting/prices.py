@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
-from typing import Any, Final, NamedTuple, TypeGuard, cast
+from typing import Any, Final, Literal, NamedTuple, TypeGuard, cast
 
 from langchain_core.messages.ai import UsageMetadata
 
@@ -38,7 +38,9 @@ _MEND: Final = (
     "give (USD per million input tokens, USD per million output tokens), "
     f"two numbers from 0 to {_MOST:g}."
 )
-_SHAPE: Final = "give a dict of prices per model, or a function of a model and its usage."
+_SHAPE: Final = (
+    "give a dict of prices per model, a function of a model and its usage, or True for list prices."
+)
 
 logger = logging.getLogger(__name__)
 
@@ -60,15 +62,16 @@ class MemberCost(NamedTuple):
     free: bool = False
 
 
-def checked_prices(prices: object) -> Prices | None:
+def checked_prices(prices: object) -> Prices | Literal[True] | None:
     """The prices, found to be usable.
 
     Args:
         prices: A mapping from model names to pairs (tuples or lists) of USD per million input
-            tokens and USD per million output tokens, a function, or `None` for no prices.
+            tokens and USD per million output tokens, a function, `True` for list prices, or
+            `None` (or `False`) for no prices.
 
     Returns:
-        A mapping as a new dict of pairs of floats; a function and `None` as they are.
+        A mapping as a new dict of pairs of floats; a function, `True` and `None` as they are.
 
     Raises:
         MoAConfigurationError: It is something else, the function is async, a name is no text,
@@ -82,8 +85,10 @@ def checked_prices(prices: object) -> Prices | None:
         ...
         langchain_moa.errors.MoAConfigurationError: prices['acme/large'][1]=-1 must be ...
     """
-    if prices is None:
+    if prices is None or prices is False:
         return None
+    if prices is True:
+        return True
     if isinstance(prices, Mapping):
         return {_checked_name(name): _checked_price(name, price) for name, price in prices.items()}
     if not callable(prices):
@@ -96,7 +101,9 @@ def checked_prices(prices: object) -> Prices | None:
 
 
 def cost_of(
-    usage_by_model: Mapping[str, UsageMetadata], prices: Prices | None, asked_for: str
+    usage_by_model: Mapping[str, UsageMetadata],
+    prices: Prices | Literal[True] | None,
+    asked_for: str,
 ) -> float | None:
     """What one member's calls cost.
 
@@ -118,7 +125,7 @@ def cost_of(
         >>> cost_of({"acme/large-2026": usage}, {"acme/large": (2.0, 8.0)}, "acme/large")
         0.006
     """
-    if prices is None or not usage_by_model:
+    if prices is None or prices is True or not usage_by_model:  # a mixture has them looked up
         return None
     others = [asked_for] if len(usage_by_model) == 1 else []
     costs = [_cost([name, *others], usage, prices) for name, usage in usage_by_model.items()]

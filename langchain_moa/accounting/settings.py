@@ -16,11 +16,14 @@ OnBudget: TypeAlias = Literal["degrade", "raise"]
 class AccountingSettings(SettingsGroup):
     """Money."""
 
-    prices: Annotated[SkipValidation[Prices | None], AfterValidator(checked_prices)] = Field(
+    prices: Annotated[
+        SkipValidation[Prices | Literal[True] | None], AfterValidator(checked_prices)
+    ] = Field(
         default=None,
         description='What tokens cost: `{"model": (USD per million input tokens, USD per million '
         "output tokens)}`, or a function of a model's name and its usage that gives USD, or `None` "
-        "where it does not know. The record then has the costs.",
+        "where it does not know, or `True`: list prices of the package `genai-prices` (extra "
+        "`prices`). The record then has the costs.",
     )
     max_calls: Count | None = Field(
         default=None,

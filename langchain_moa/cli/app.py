@@ -45,6 +45,7 @@ def app() -> None:
 _verbose = click.option("--verbose", is_flag=True, help="Totals and warnings on stderr.")
 _system = click.option("--system", metavar="TEXT", help="A system message before the question.")
 _force = click.option("--force", is_flag=True, help="Write over a file that is there.")
+_explain = click.option("--explain", is_flag=True, help="Show how each answer came about.")
 _report = click.option("--report", is_flag=True, help="Print the comparison below the answer.")
 _proposals = click.option("--show-proposals", is_flag=True, help="Print the proposals, too.")
 
@@ -53,6 +54,7 @@ _proposals = click.option("--show-proposals", is_flag=True, help="Print the prop
 @mixture_options
 @_system
 @click.option("--multi-turn/--no-multi-turn", default=True, help="Show the model earlier turns.")
+@_explain
 @_proposals
 @_report
 @click.option("--yes", "-y", is_flag=True, help="Ask no questions at the start.")
@@ -71,6 +73,8 @@ def chat(options: MixtureOptions, *, verbose: bool, **given: Any) -> int:
 @mixture_options
 @_system
 @click.option("--json", "as_json", is_flag=True, help="Print the answer and its record as JSON.")
+@click.option("--estimate", is_flag=True, help="Tell what it would take, and ask nothing.")
+@_explain
 @_proposals
 @_report
 @_verbose

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import asdict
 
 import click
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
@@ -16,7 +17,7 @@ from langchain_moa.cli.inputs import QUESTION, all_of_stdin
 from langchain_moa.cli.live import AnswerPrinter, Asked, ask, require_reportable, show_report, tell
 from langchain_moa.cli.mixture import mixture_for
 from langchain_moa.cli.options import MixtureOptions
-from langchain_moa.cli.terminal import stdin_is_terminal, without_echo, write_data
+from langchain_moa.cli.terminal import printable, stdin_is_terminal, without_echo, write_data
 from langchain_moa.config.text_files import checked_text, escaped
 from langchain_moa.errors import MoAError
 from langchain_moa.strategies.analysis import Analysis
@@ -29,6 +30,8 @@ def run(
     *,
     system: str | None,
     as_json: bool,
+    estimate: bool,
+    explain: bool,
     show_proposals: bool,
     report: bool,
     verbose: bool,
@@ -40,6 +43,8 @@ def run(
         question: The question; `-` or `None` reads it from stdin.
         system: A system message before it.
         as_json: Whether to print the answer with its record, as JSON.
+        estimate: Whether only to tell what it would take.
+        explain: Whether to show how the answer came about, on stderr.
         show_proposals: Whether to print the proposals, on stderr.
         report: Whether to print what the analyst found, below the answer.
         verbose: Whether to print a line of totals, on stderr.
@@ -52,6 +57,8 @@ def run(
     system = checked_text(system or "", "--system")
     messages: list[BaseMessage] = [SystemMessage(system)] if system else []
     messages.append(HumanMessage(asked))
+    if estimate:
+        return _estimated(options, messages, as_json=as_json)
     stderr = console(stderr=True)
     with mixture_for(options, include_proposals=True) as llm, without_echo():
         require_reportable(llm, report=report)
@@ -67,7 +74,18 @@ def run(
         _write_json(_as_json(asked, answer, report=report))
     elif report:
         show_report(answer, console())
-    tell(answer, stderr, proposals=show_proposals, totals=verbose)
+    tell(answer, stderr, explained=explain, proposals=show_proposals, totals=verbose)
+    return Exit.ANSWER
+
+
+def _estimated(options: MixtureOptions, messages: list[BaseMessage], *, as_json: bool) -> int:
+    """Tell what the answer would take; nothing is asked, so that no key is needed."""
+    with mixture_for(options, asks=False) as llm:
+        found = llm.estimate(messages)
+    if as_json:
+        _write_json(asdict(found))
+    else:
+        write_data(f"{printable(str(found))}\n")
     return Exit.ANSWER
 
 

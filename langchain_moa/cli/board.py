@@ -15,6 +15,7 @@ from rich.text import Text
 from rich.theme import Theme
 
 from langchain_moa.cli.terminal import on_one_line, printable
+from langchain_moa.explanation.words import usd
 from langchain_moa.types import USABLE, AnyMapping, MoARecord, ProgressEvent, ProposalRecord
 
 # Colours of the terminal's own palette, none of which fixes a background: they can be read on dark
@@ -200,7 +201,8 @@ def summary(record: MoARecord, seconds: float) -> str:
         f"{record['usage']['total_tokens']:,} tokens",
     ]
     if record["cost"]:
-        parts.append(f"{record['cost']['usd']:.4f} USD")
+        more = " and an unknown part" if record["cost"]["unknown"] else ""
+        parts.append(f"{usd(record['cost']['usd'])} USD{more}")
     return " · ".join(parts)
 
 
@@ -243,26 +245,33 @@ def _reason(proposal: ProposalRecord) -> str:
     return on_one_line(reason or proposal["status"], _LONGEST_REASON)
 
 
-def usage_table(totals: Mapping[str, AnyMapping], unknown: Sequence[str]) -> Table:
-    """Tokens per model and in all.
+def usage_table(
+    totals: Mapping[str, AnyMapping],
+    unknown: Sequence[str],
+    costs: Mapping[str, float] | None = None,
+) -> Table:
+    """Tokens and USD per model and in all.
 
     Args:
         totals: Usage per model.
         unknown: Models of which some tokens are not known.
+        costs: Known USD per model; none where there are no prices.
     """
+    costs = costs or {}
     table = Table(box=None, pad_edge=False, show_footer=True)
     sums = {k: sum(u[k] for u in totals.values()) for k in ("input_tokens", "output_tokens")}
     # the one column that gives way to a narrow terminal
     table.add_column("model", footer="all", overflow="fold")
     for title, total in zip(("in", "out"), sums.values(), strict=True):
         table.add_column(title, footer=f"{total:,}", justify="right", no_wrap=True)
+    if costs:
+        table.add_column("USD", footer=usd(sum(costs.values())), justify="right", no_wrap=True)
     table.add_column(width=1, no_wrap=True)
-    for model, usage in totals.items():
-        counts = (f"{usage[kind]:,}" for kind in sums)
-        table.add_row(Text(on_one_line(model)), *counts, "*" if model in unknown else "")
-    for model in unknown:
-        if model not in totals:
-            table.add_row(Text(on_one_line(model)), "", "", "*")
+    for model in [*totals, *(model for model in unknown if model not in totals)]:
+        usage = totals.get(model)
+        counts = [f"{usage[kind]:,}" if usage else "" for kind in sums]
+        price = [usd(costs.get(model))] if costs else []
+        table.add_row(Text(on_one_line(model)), *counts, *price, "*" if model in unknown else "")
     if unknown:
         table.caption = "* and requests that did not say what they used"
     return table

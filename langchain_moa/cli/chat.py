@@ -24,6 +24,7 @@ from langchain_moa.cli.live import (
     Asked,
     ask,
     require_reportable,
+    show_explanation,
     show_proposals,
     show_report,
     tell,
@@ -33,6 +34,7 @@ from langchain_moa.cli.options import MixtureOptions
 from langchain_moa.cli.terminal import on_one_line, stdin_is_terminal, without_echo
 from langchain_moa.config.text_files import checked_text
 from langchain_moa.errors import MoAConfigurationError, MoAError
+from langchain_moa.explanation.explain import explain
 from langchain_moa.presets import DEFAULT_PRESET, get_preset
 
 Value = TypeVar("Value")
@@ -44,6 +46,7 @@ _COMMANDS: Final = {
     "/models": "show the members",
     "/layers": "show how many layers there are",
     "/proposals": "show the proposals of the last answer",
+    "/record": "show how the last answer came about (/record FILE: as .html, .md, .json)",
     "/usage": "show the tokens of this conversation",
     "/save FILE": "save the conversation (--force FILE: over a file)",
     "/load FILE": "go on with a saved one",
@@ -62,6 +65,7 @@ def run(
     *,
     system: str | None,
     multi_turn: bool,
+    explain: bool,
     proposals: bool,
     report: bool,
     yes: bool,
@@ -73,6 +77,7 @@ def run(
         options: Which mixture answers.
         system: A system message before all turns.
         multi_turn: Whether the model is shown the turns before.
+        explain: Whether to show how each answer came about.
         proposals: Whether to show the proposals of each answer.
         report: Whether to show the comparison below each answer.
         yes: Whether to ask no questions at the start.
@@ -93,7 +98,12 @@ def run(
     with mixture_for(options, include_proposals=True) as llm, asyncio.Runner() as runner:
         require_reportable(llm, report=report)
         conversation = Conversation(system, multi_turn=multi_turn)
-        shows = Shows(proposals=proposals, report=report, totals=interactive or verbose)
+        shows = Shows(
+            proposals=proposals,
+            report=report,
+            explained=explain,
+            totals=interactive or verbose,
+        )
         chat = Chat(llm, conversation, runner, shows)
         return chat.talk(_typed()) if interactive else chat.answer(lines_of_stdin())
 
@@ -175,11 +185,13 @@ class Shows(NamedTuple):
     Attributes:
         proposals: Its proposals.
         report: What the analyst found in them.
+        explained: How it came about.
         totals: A line of totals.
     """
 
     proposals: bool = False
     report: bool = False
+    explained: bool = False
     totals: bool = False
 
 
@@ -212,6 +224,7 @@ class Chat:
             "/models": self._models,
             "/layers": self._layers,
             "/proposals": self._show_proposals,
+            "/record": self._record,
             "/usage": self._usage,
             "/save": self._save,
             "/load": self._load,
@@ -269,7 +282,14 @@ class Chat:
         self._conversation.answered(asked.message)
         if self._shows.report:
             show_report(asked, self._console)
-        tell(asked, self._about, proposals=self._shows.proposals, totals=self._shows.totals)
+        shows = self._shows
+        tell(
+            asked,
+            self._about,
+            proposals=shows.proposals,
+            totals=shows.totals,
+            explained=shows.explained,
+        )
         if self._console.is_terminal:
             self._console.print()
 
@@ -314,10 +334,19 @@ class Chat:
         else:
             self._note("no answer yet.")
 
+    def _record(self, argument: str) -> None:
+        answer = self._conversation.last_answer
+        if answer is None:
+            self._note("no answer yet.")
+        elif argument:
+            self._note(f"written to {explain(answer).save(argument)}.")
+        else:
+            show_explanation(answer, self._console)
+
     def _usage(self, _: str) -> None:
         totals, unknown = self._conversation.usage()
         if totals:
-            self._console.print(usage_table(totals, unknown))
+            self._console.print(usage_table(totals, unknown, self._conversation.cost()))
         else:
             self._note("no tokens yet.")
 

@@ -19,6 +19,7 @@ from langchain_core.messages.ai import UsageMetadata, add_usage
 
 from langchain_moa.config.text_files import escaped, read_text, write_text
 from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.explanation.explain import explain
 from langchain_moa.types import RECORD_KEY, MoARecord, ProgressEvent
 
 Usage: TypeAlias = tuple[Mapping[str, UsageMetadata], Sequence[str]]
@@ -42,6 +43,7 @@ class Conversation:
         self._unanswered: str | None = None
         self._paid: list[Usage] = []
         self._paying: list[Usage] = []
+        self._paid_usd: dict[str, float] = {}
 
     def __len__(self) -> int:
         """How many questions were answered."""
@@ -76,12 +78,18 @@ class Conversation:
             question, answer = self._turns.pop()
             self._unanswered = question.text
             self._paid.append(_usage_of(answer))
+            _add_cost(self._paid_usd, answer)
         return self._unanswered
 
     def reset(self) -> None:
         """Forget all turns."""
         self._turns, self._unanswered = [], None
-        self._paid, self._paying = [], []
+        self._paid, self._paying, self._paid_usd = [], [], {}
+
+    @property
+    def last_answer(self) -> AIMessage | None:
+        """The last answer."""
+        return self._turns[-1][1] if self._turns else None
 
     @property
     def last_record(self) -> MoARecord | None:
@@ -98,6 +106,13 @@ class Conversation:
             for model, usage in by_model.items():
                 totals[model] = add_usage(totals.get(model), usage)
         return totals, sorted(unknown)
+
+    def cost(self) -> dict[str, float]:
+        """Known USD per model that answered, those of lost answers too; empty without prices."""
+        known = dict(self._paid_usd)
+        for _, answer in self._turns:
+            _add_cost(known, answer)
+        return known
 
     def save(self, path: Path) -> None:
         """Write the conversation to a JSON file that nobody else may read; it holds no key.
@@ -129,6 +144,13 @@ class Conversation:
 def _usage_of(answer: AIMessage) -> Usage:
     report = answer.response_metadata[RECORD_KEY]["usage"]
     return report["by_model"], report["unknown"]
+
+
+def _add_cost(known: dict[str, float], answer: AIMessage) -> None:
+    for row in explain(answer).members:
+        if row.usd is not None:
+            name = row.answered or row.model
+            known[name] = known.get(name, 0.0) + row.usd
 
 
 def _parsed(kept: Any) -> tuple[list[SystemMessage], list[tuple[HumanMessage, AIMessage]]]:

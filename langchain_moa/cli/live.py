@@ -19,6 +19,7 @@ from langchain_moa.cli.board import Board, losses, summary, write
 from langchain_moa.cli.markdown import GrowingMarkdown, Paragraphs, Part
 from langchain_moa.cli.mixture import consulted_name, member_names
 from langchain_moa.cli.terminal import printable
+from langchain_moa.explanation.explain import explain
 from langchain_moa.strategies.analysis import Analysis
 from langchain_moa.tracing.progress import OnProgress
 from langchain_moa.types import MoARecord, ProgressEvent
@@ -210,7 +211,14 @@ def show_report(asked: Asked, console: Console) -> None:
         console.out(f"\n{analysis.report()}", highlight=False)
 
 
-def tell(asked: Asked, console: Console, *, proposals: bool, totals: bool) -> None:
+def tell(
+    asked: Asked,
+    console: Console,
+    *,
+    proposals: bool,
+    totals: bool,
+    explained: bool = False,
+) -> None:
     """Tell of a call that is over: what was lost, the proposals, one line of totals.
 
     Args:
@@ -218,9 +226,13 @@ def tell(asked: Asked, console: Console, *, proposals: bool, totals: bool) -> No
         console: Where to tell it.
         proposals: Whether to print the proposals.
         totals: Whether to print the line of totals.
+        explained: Whether to show how the answer came about, which tells all but the proposals.
     """
     if proposals:
         show_proposals(asked.record, console)
+    if explained:
+        show_explanation(asked.message, console)
+        return
     for loss in losses(asked.record):
         write(console, loss, "lost")
     if totals:
@@ -234,3 +246,12 @@ def show_proposals(record: MoARecord, console: Console) -> None:
             write(console, f"\nlayer {proposal['layer']} · {proposal['model']}", "bold")
             write(console, text)
     write(console, "")
+
+
+def show_explanation(answer: AIMessage, console: Console) -> None:
+    """Show how an answer came about: on a terminal as tables, in a pipe as Markdown."""
+    explanation = explain(answer)
+    if console.is_terminal:
+        console.print(explanation)
+    else:
+        write(console, printable(str(explanation)))

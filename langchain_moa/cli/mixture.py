@@ -18,6 +18,8 @@ from langchain_moa.strategies.known import CONSULTING
 from langchain_moa.types import AnyDict, AnyMapping
 
 ADDRESS_VARIABLE: Final = "TOGETHER_API_BASE"
+LIST_PRICES: Final = "list"
+"""What `--prices` is given for list prices."""
 _NO_KEY: Final = "no-key"
 """What is sent to an endpoint of one's own, which mostly wants no key."""
 _NO_KEY_ERROR: Final = "there is no key for Together"
@@ -37,7 +39,7 @@ def mixture_for(
     Raises:
         MoAConfigurationError: An option, the configuration or the key is wrong or missing.
     """
-    arguments = {**overrides_of(options), **more}
+    arguments = {**overrides_of(options), **_prices(options), **more}
     if options.demo:
         with _demo_models() as demo:
             yield MoAChatModel(**{**demo, **arguments})
@@ -60,6 +62,15 @@ def mixture_for(
     if not asks and options.config is not None:  # nothing is sent
         trusted |= hosts_in(read_settings(options.config))
     yield _built(options, {**key, **arguments, "trusted_hosts": trusted})
+
+
+def _prices(options: MixtureOptions) -> AnyDict:
+    """The prices that a file or the list has, over those of the configuration."""
+    if options.prices is None:
+        return {}
+    if str(options.prices) == LIST_PRICES:
+        return {"prices": True}
+    return {"prices": read_settings(options.prices)}
 
 
 def _built(options: MixtureOptions, arguments: AnyMapping) -> MoAChatModel:

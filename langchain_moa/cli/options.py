@@ -29,6 +29,7 @@ class MixtureOptions:
         temperature: Sampling temperature of all members.
         max_tokens: Limit of each answer in tokens, of all members.
         rounds: Passes of the reference models: layers less one.
+        prices: A file of prices, or `list` for list prices.
         trust_host: Hosts named by the configuration that may get keys.
         demo: Whether scripted models on this machine answer.
         local: Whether a real model on this machine answers.
@@ -43,6 +44,7 @@ class MixtureOptions:
     temperature: float | None = None
     max_tokens: int | None = None
     rounds: int | None = None
+    prices: Path | None = None
     trust_host: tuple[str, ...] = ()
     demo: bool = False
     local: bool = False
@@ -148,6 +150,12 @@ _BEFORE: tuple[Callable[[Any], Any], ...] = (
 )
 """What stands before the settings in a command's help."""
 _AFTER: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "--prices",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE|list",
+        help="A file of MODEL = [in, out], USD per million tokens; or list prices.",
+    ),
     click.option(
         "--trust-host",
         metavar="HOST,...",

@@ -25,6 +25,8 @@ _SHOWN: Final = {
     "layer_timeout",
     "grace",
     "base_url",
+    "max_calls",
+    "max_cost",
     "max_concurrency",
     "sequential",
 }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from langchain_core.messages.ai import UsageMetadata
 
+from langchain_moa.accounting.list_prices import ListPrices, places_of
 from langchain_moa.accounting.prices import cost_of
 from langchain_moa.config.lineup import (
     adviser_member,
@@ -17,6 +19,7 @@ from langchain_moa.config.lineup import (
 from langchain_moa.config.settings import MixtureSettings
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.members.arguments import require_known_arguments, require_one_answer
+from langchain_moa.members.runnables import language_models, model_of
 from langchain_moa.mixture import Mixture
 from langchain_moa.providers.logs import hide_in_logs
 from langchain_moa.reliability.settings import check_waiting
@@ -40,14 +43,24 @@ def build_mixture(settings: MixtureSettings) -> Mixture:
     strategy, adviser = CONSULTING.get(settings.strategy), None
     if strategy is not None:
         adviser = adviser_member(getattr(settings, strategy.role), strategy, aggregator, builder)
-    mixture = Mixture(
-        proposers=proposers, aggregator=aggregator, settings=settings, adviser=adviser
+    mixture = _with_list_prices(
+        Mixture(proposers=proposers, aggregator=aggregator, settings=settings, adviser=adviser)
     )
     for field in ("member_concurrency", "max_input_tokens", "context_filter", "profiles"):
         _check_names_of(mixture, field, getattr(settings, field))
     _check_arguments(mixture)
     _check_prices(mixture)
     return mixture
+
+
+def _with_list_prices(mixture: Mixture) -> Mixture:
+    """The mixture with `prices=True` looked up: who serves a model decides what it costs."""
+    if mixture.settings.prices is not True:
+        return mixture
+    models = (model for member in mixture.members for model in language_models(member.runnable))
+    prices = ListPrices(places_of((model_of(model), model) for model in models))
+    settings = mixture.settings.model_copy(update={"prices": prices})
+    return dataclasses.replace(mixture, settings=settings)
 
 
 def _check_proposal_arguments(settings: MixtureSettings) -> None:

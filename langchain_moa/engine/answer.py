@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Final
 
 from langchain_core.exceptions import ModelAPIError
@@ -140,10 +141,14 @@ def _aggregator_record(
         "error": error,
         "seconds": turn.seconds,
         "attempts": len(turn.requests),
+        "requests": turn.request_records,
+        "first_token": None,
         "usage": sum_usage(accounts.usage.values()),
         "cost": cost_of(accounts.usage, turn.call.mixture.prices, model),
         "left_out": asked.left_out if asked else [],
     }
+    if asked is not None and asked.first_token is not None:
+        record["first_token"] = round(asked.first_token - turn.call.started, 6)
     if asked is not None and answer is not None:
         record["model_name"] = asked.model_name(answer)
         record["status"] = "cached" if asked.free else "ok"
@@ -184,7 +189,9 @@ class AnswerStream:
     def begins_with(self, chunk: AIMessageChunk) -> bool:
         """Whether this chunk is the first with anything in it."""
         begins = not self._begun and bool(chunk.content or chunk.tool_call_chunks)
-        self._begun = self._begun or begins
+        if begins:
+            self._begun = True
+            self._request.first_token = perf_counter()
         return begins
 
     def passed_on(self, chunk: AIMessageChunk) -> AIMessageChunk | None:
@@ -218,6 +225,7 @@ class AnswerStream:
         verdict = self._request.judged(self._answer.judged(whole))
         if not verdict.usable:
             raise refusal_of(verdict, whole) or ModelAPIError(verdict.reason)
+        self._request.ends(good=True)
         finished = finished_answer(
             self._turn, self._request, whole, self._proposals, self._findings
         )

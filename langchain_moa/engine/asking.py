@@ -27,6 +27,7 @@ from langchain_moa.reliability.slots import Places
 from langchain_moa.reliability.threads import off_loop
 from langchain_moa.reliability.waiting import Result
 from langchain_moa.tracing.redaction import forget_variables
+from langchain_moa.types import RequestKind
 
 _REQUESTS_OWN: Final = (ModelInvalidRequestError, ContextOverflowError)
 """Failures that are the request's own fault."""
@@ -75,6 +76,7 @@ class Asking:
         member: Who is asked.
         places: The places that it holds.
         requests: Where it is noted that it is made.
+        kind: Why it is made.
         breaker: The circuit breaker that hears what came of it, if any.
     """
 
@@ -83,6 +85,7 @@ class Asking:
     member: Member
     places: Places
     requests: list[MemberCall]
+    kind: RequestKind = "first"
     breaker: Breaker | None = None
 
     def do(self) -> Result:
@@ -114,16 +117,19 @@ class Asking:
 
     def discard(self, result: Result) -> None:
         """Let go of a good result that comes too late, or second."""
+        result.request.outcome = "given_up"
         self.question.discard(result)
 
     async def adiscard(self, result: Result) -> None:
         """The same in an event loop."""
+        result.request.outcome = "given_up"
         await self.question.adiscard(result)
 
     def _noted(self, request: MemberCall) -> MemberCall:
         if self.places.given_up or is_given_up():  # meanwhile, or by whom all of this is done for
             msg = "nobody waits for it any more"
             raise _NobodyWaitsError(msg)
+        request.kind = self.kind
         self.requests.append(request)
         return request
 
@@ -164,6 +170,7 @@ class Asking:
 
     def _ended(self, request: MemberCall | None, result: Result) -> Result:
         if request is not None and not request.over:
+            request.ends(good=result.good)
             report(self.breaker, result, self)
         self.end()
         return result

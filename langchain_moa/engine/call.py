@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
 from langchain_core.exceptions import ContextOverflowError
@@ -57,6 +57,7 @@ class CallInProgress:
         mixture: The mixture that is running.
         progress: Who listens to the call's progress.
         until: The call's deadline, on the clock of `time.monotonic`.
+        started: When it began, on the clock of `time.perf_counter`.
         causes: Exceptions of failed proposers, by slot.
         layers: The proposer layers that have begun.
         ledger: What the call has spent.
@@ -70,6 +71,7 @@ class CallInProgress:
     mixture: Mixture
     progress: Progress
     until: float = OPEN
+    started: float = field(default_factory=perf_counter)
     causes: dict[str, Exception] = field(default_factory=dict)
     layers: dict[int, LayerInProgress] = field(default_factory=dict)
 

@@ -185,6 +185,7 @@ class Consulting:
             "error": mixture.redacted(reason) or None,
             "seconds": turn.seconds,
             "attempts": len(turn.requests),
+            "requests": turn.request_records,
             "usage": sum_usage(accounts.usage.values()),
             "cost": cost_of(accounts.usage, mixture.prices, model),
             "left_out": asked.left_out if asked else [],

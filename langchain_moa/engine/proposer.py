@@ -136,6 +136,7 @@ class Proposing:
             index=self.index,
             seconds=turn.seconds,
             attempts=len(turn.requests),
+            requests=turn.request_records,
             model=asked.model if asked else turn.member.model,
             error=mixture.redacted(reason) or None,
             is_retryable=is_retryable(result),

@@ -156,6 +156,7 @@ def _proposal_record(mixture: Mixture, proposal: Proposal) -> ProposalRecord:
         "error": proposal.error,
         "seconds": proposal.seconds,
         "attempts": proposal.attempts,
+        "requests": proposal.requests,
         "usage": sum_usage(proposal.usage_by_model.values()),
         "cost": cost_of(proposal.usage_by_model, mixture.prices, proposal.model),
         "left_out": proposal.left_out,

@@ -39,7 +39,13 @@ from langchain_moa.tracing.callbacks import (
 )
 from langchain_moa.tracing.handlers import OpenRuns
 from langchain_moa.tracing.redaction import Redaction
-from langchain_moa.types import RECORD_KEY, AnyRunnable
+from langchain_moa.types import (
+    RECORD_KEY,
+    AnyRunnable,
+    RequestKind,
+    RequestOutcome,
+    RequestRecord,
+)
 
 _Message = TypeVar("_Message", bound=AIMessage)
 
@@ -99,6 +105,10 @@ class MemberCall:
         over: Whether nobody waits for the answer any more.
         limit: The most bytes that the answer may have, or `None`.
         size: Characters of the answer so far.
+        kind: Why it is made.
+        outcome: What became of it, so far.
+        ended: When it ended, on the clock of `time.perf_counter`.
+        first_token: When its answer began to stream, on the same clock.
     """
 
     member: Member
@@ -120,6 +130,28 @@ class MemberCall:
     over: bool = False
     limit: int | None = None
     size: int = 0
+    kind: RequestKind = "first"
+    outcome: RequestOutcome = "given_up"
+    ended: float | None = None
+    first_token: float | None = None
+
+    def record(self, since: float) -> RequestRecord:
+        """What the record of the call says of it.
+
+        Args:
+            since: When the call began, on the clock of `time.perf_counter`.
+        """
+        return {
+            "model": self.model,
+            "kind": self.kind,
+            "outcome": self.outcome,
+            "started": round(self.started - since, 6),
+            "seconds": round((self.ended or perf_counter()) - self.started, 6),
+        }
+
+    def ends(self, *, good: bool) -> None:
+        """Note the end of it."""
+        self.outcome, self.ended = ("answered" if good else "failed"), perf_counter()
 
     @property
     def seconds(self) -> float:

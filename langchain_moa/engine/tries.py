@@ -19,7 +19,7 @@ from langchain_moa.reliability.quorum import OPEN, Gate
 from langchain_moa.reliability.retries import pause_before_retry
 from langchain_moa.reliability.slots import Places
 from langchain_moa.reliability.waiting import Ask, Plan, Result, Step, WaitFor, Work
-from langchain_moa.types import LARGE, AnyDict, EventName, Role
+from langchain_moa.types import LARGE, AnyDict, EventName, RequestKind, Role
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,12 +155,14 @@ class Tries:
         if not (yield self._admits()):
             return Result(ended="refused", reason="the call's budget does not admit it")
         result = Result(ended="timed_out")
+        kind: RequestKind = "first" if self.announces else "fallback"
         for attempt in range(retries + 1):
             if monotonic() >= until:
                 break
-            result = yield self._hedged(self._asking(self.member), until)
+            result = yield self._hedged(self._asking(self.member, kind), until)
+            kind = "retry"
             if wanted.question.asks_anew(result) and (yield self._admits()):
-                result = yield self._hedged(self._asking(self.member), until)
+                result = yield self._hedged(self._asking(self.member, kind), until)
             pause = pause_before_retry(result, attempt)
             if pause is None or attempt == retries or monotonic() + pause >= until:
                 break
@@ -187,7 +189,7 @@ class Tries:
             return ask
         place = wanted.member.candidates.index(self.member) + 1
         other = [*wanted.member.candidates, self.member][place]
-        hedge = self._asking(other)
+        hedge = self._asking(other, "hedge")
         return replace(
             ask,
             starts=[first, hedge],
@@ -211,7 +213,7 @@ class Tries:
         hedge.end()
         return False
 
-    def _asking(self, member: Member) -> Asking:
+    def _asking(self, member: Member, kind: RequestKind) -> Asking:
         mixture = self.assignment.call.mixture
         return Asking(
             question=self.assignment.question,
@@ -219,6 +221,7 @@ class Tries:
             member=member,
             places=self._places,
             requests=self.requests,
+            kind=kind,
             # of the candidate itself its breaker hears once, when all is tried
             breaker=None if member is self.member else mixture.breaker(member),
         )

@@ -12,6 +12,7 @@ from langchain_moa.engine.tries import Assignment, Tries
 from langchain_moa.members.member import Member
 from langchain_moa.reliability.quorum import OPEN
 from langchain_moa.reliability.waiting import Plan, Result
+from langchain_moa.types import RequestRecord
 
 
 @dataclass(eq=False, slots=True)
@@ -97,6 +98,11 @@ class Turn:
     def deadline(self) -> float:
         """When the time of the candidate that is asked is over."""
         return self._tries[-1].deadline if self._tries else OPEN
+
+    @property
+    def request_records(self) -> list[RequestRecord]:
+        """What the record of the call says of the requests."""
+        return [request.record(self.call.started) for request in self.requests]
 
     def accounts(self) -> Accounts:
         """What is known now of the tokens of all requests; one that was given up may still end."""

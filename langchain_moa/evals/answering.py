@@ -269,7 +269,7 @@ async def answered(asked: Asked, *, proven: bool = False) -> Answer:
         if not proven:
             refuse_set_up(error, asked.model)
         reason = why(error)
-        cost, record = paid_for(error, asked.asked.prices), proposals_of(error)
+        cost, record = paid_for(error, asked.asked.known_prices), proposals_of(error)
     else:
         output = message.text
         cost, record = spent(message), message.response_metadata[RECORD_KEY]

@@ -113,7 +113,7 @@ def estimate(
     """
     bills: dict[str, _Bill] = {}
     for each in asked:
-        bill = bills.setdefault(each.model, _Bill(each.asked.prices))
+        bill = bills.setdefault(each.model, _Bill(each.asked.known_prices))
         _add_answer(bill, each)
     read = [_tokens(question.messages) for question in questions]
     judging, most = (_judging_bill(judge or "", judge_prices, read, each) for each in effort)

@@ -78,7 +78,7 @@ def estimated(plan: Plan) -> Estimate:
         asked,
         run.missing() if plan.judge else (),
         judge=plan.judge.name if plan.judge else None,
-        judge_prices=plan.judge.asked.prices if plan.judge else None,
+        judge_prices=plan.judge.asked.known_prices if plan.judge else None,
         effort=plan.judging.effort,
         judgments=len(run.questions),
     )

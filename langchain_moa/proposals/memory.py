@@ -87,7 +87,8 @@ SHARED_MEMORY: Final = ProposalMemory()
 
 def _unpaid(proposal: Proposal) -> Proposal:
     status = "reused" if proposal.usable else proposal.status
-    return replace(proposal, status=status, seconds=0.0, attempts=0, usage_by_model={}, unknown=[])
+    nothing = replace(proposal, seconds=0.0, attempts=0, requests=[], usage_by_model={}, unknown=[])
+    return replace(nothing, status=status)
 
 
 def _keys(mixture: str, messages: Sequence[BaseMessage], thread: Sequence[str]) -> list[str]:

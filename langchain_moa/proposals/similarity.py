@@ -134,6 +134,31 @@ def largest_cluster(texts: Sequence[str]) -> list[int]:
     return everything if between >= _HARDLY_APART * within else sorted(larger)
 
 
+class Wording:
+    """The runs of a text, to ask how much of one text stands in another.
+
+    Example:
+        >>> whole = Wording("Paris is the capital of France, and lies on the Seine.")
+        >>> Wording("Paris is the capital of France").share_in(whole)
+        1.0
+        >>> Wording("Berlin has a large zoo.").share_in(whole) < 0.2
+        True
+    """
+
+    def __init__(self, text: str) -> None:
+        # without edges: a sentence may stand in the middle of the other text
+        plain = _IDEOGRAPH.sub(r"  \g<0>  ", comparable(text))
+        self.runs = {plain[i : i + _WIDTH] for i in range(max(1, len(plain) - _WIDTH + 1))}
+
+    def __len__(self) -> int:
+        """How many runs it has."""
+        return len(self.runs)
+
+    def share_in(self, other: Wording) -> float:
+        """The part of this text's runs that the other one has, from 0 to 1."""
+        return len(self.runs & other.runs) / len(self.runs)
+
+
 def _two_clusters(table: _Similarities) -> list[list[int]]:
     clusters = [[index] for index in range(len(table))]
     while len(clusters) > _CLUSTERS:

@@ -90,6 +90,10 @@ def untimed(record: dict[str, Any]) -> dict[str, Any]:
     known = json.loads(json.dumps(record))  # it must be JSON
     for call in [*known["proposals"], known["aggregator"]]:
         assert call.pop("seconds") > 0
+        call.pop("first_token", None)  # streams alone have one
+        for request in call["requests"]:
+            assert request.pop("seconds") > 0
+            assert request.pop("started") >= 0
     return dict(known)
 
 

@@ -108,6 +108,26 @@ def test_a_conversation(chat: Chat, server: LoopbackServer, tmp_path: Path) -> N
     assert server.api_key not in path.read_text() + terminal.text
 
 
+def test_how_an_answer_came_about(chat: Chat, tmp_path: Path) -> None:
+    terminal = chat(*MIXTURE, "--yes", "--explain", rows=60)
+    ask(terminal, "/record")
+    assert "no answer yet." in terminal.text
+    ask(terminal, "One?")
+    assert terminal.text.count("timeline") == 1
+    ask(terminal, "/record")
+    lines = [line.split() for line in terminal.text.splitlines()]
+    rows = [line for line in lines if line[3:4] == ["ok"]]
+    assert [row[2] for row in rows] == [ALPHA, BETA] * 2
+    assert terminal.text.count("2 of 2 proposals · 3 requests · ") == 2
+    assert terminal.text.count("nearest to") == 4
+    assert max(map(len, terminal.text.splitlines())) <= terminal.columns
+    for name in ("it.html", "it.md", "it.json"):
+        ask(terminal, f"/record {tmp_path / name}")
+        assert AGGREGATOR in (tmp_path / name).read_text("utf-8")
+    ask(terminal, "/record it.txt")
+    assert "give a file that ends with .html or .md or .json" in " ".join(terminal.text.split())
+
+
 def test_retry_and_usage(chat: Chat, server: LoopbackServer) -> None:
     terminal = chat(*MIXTURE, "--yes")
     ask(terminal, "One?")

@@ -157,6 +157,8 @@ async def asked(stage: Stage, cell: Cell, assembly: str, way: str) -> tuple[Any,
     record = answer.response_metadata["moa"]
     for part in (*record["proposals"], record["aggregator"]):
         part["seconds"] = 0
+        for request in part["requests"]:
+            request["seconds"] = request["started"] = 0
     return answer.content, record, sorted(str(request.body) for request in server.requests)
 
 

@@ -51,6 +51,15 @@ def test_python_blocks_run(
     assert "answers: What are 3 fun things to do in SF?" in capsys.readouterr().out
 
 
+def test_python_blocks_about_explanations_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    asked = run_blocks(README.parent / "docs/explain-and-cost.md", monkeypatch, tmp_path)
+    assert asked == {*PROPOSERS[1:], AGGREGATOR}
+    assert "### Influence" in capsys.readouterr().out
+    assert (tmp_path / "sky.html").exists()
+
+
 def test_python_blocks_about_agents_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

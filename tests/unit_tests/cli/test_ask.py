@@ -47,6 +47,16 @@ def test_an_empty_question_is_refused(
     assert not server.requests
 
 
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_how_it_came_about_is_told_beside_the_answer(words: tuple[str, ...], cli: Cli) -> None:
+    ran = cli("ask", QUESTION, *MIXTURE, "--explain", *words)
+    assert ran.code == 0
+    assert (ran.out == "The **answer**.\n") is not bool(words)
+    assert f"| layer 1 | {ALPHA} |  | ok | " in ran.err
+    assert "### Influence" in ran.err
+    assert "Draft of alpha." in ran.err
+
+
 def test_a_question_may_look_like_an_option(cli: Cli, server: LoopbackServer) -> None:
     assert cli("ask", *MIXTURE, "--", "--debug").code == 0
     assert user_turns(server, ALPHA) == ["user: --debug"]
