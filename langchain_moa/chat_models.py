@@ -240,8 +240,7 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, CompositeChatModel):
     @property
     def known_prices(self) -> Prices | None:
         """What costs are reckoned with: `prices`, list prices as a function."""
-        prices = self._mixture.settings.prices
-        return None if prices is True else prices  # a mixture has looked them up
+        return self._mixture.prices
 
     def estimate(self, messages: LanguageModelInput, *, output_tokens: int = 4096) -> Estimate:
         """What a call would take: requests, tokens and USD from least to most, nothing is asked.

@@ -14,6 +14,7 @@ from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.prompts import StringPromptTemplate
 
 from langchain_moa.accounting.budget import Budget
+from langchain_moa.accounting.list_prices import ListPrices
 from langchain_moa.accounting.prices import Prices
 from langchain_moa.accounting.settings import AccountingSettings
 from langchain_moa.members.identity import fingerprint
@@ -121,12 +122,14 @@ class Mixture:
     def prices(self) -> Prices | None:
         """The prices; a function of them may take a while, and no longer."""
         given = self.settings.prices
+        if given is True or isinstance(given, ListPrices):  # what is looked up, when it is built
+            return None if given is True else given
         return Bounded(given, self.policy.patience) if callable(given) else given
 
     @property
     def asks_prices(self) -> bool:
         """Whether prices are a function of the user's that a budget or a record asks."""
-        return callable(self.settings.prices)
+        return isinstance(self.prices, Bounded)
 
     @cached_property
     def proposal_arguments(self) -> AnyMapping:

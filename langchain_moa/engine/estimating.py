@@ -181,7 +181,7 @@ class _Estimating:
 
     def _usd(self, member: Member, read: int, written: int) -> float | None:
         usage = UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
-        return cost_of({member.model: usage}, self._mixture.settings.prices, member.model)
+        return cost_of({member.model: usage}, self._mixture.prices, member.model)
 
 
 def _nested(inner: Estimate, place: AnyDict, read: _Range) -> MemberEstimate:
