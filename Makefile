@@ -11,7 +11,7 @@ T      ?=
 export UV_SYSTEM_CERTS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-local test soak lint types check format readme notebooks bench build lowest newest pythons lock clean
+.PHONY: help demo demo-local test soak lint types check format readme docs pictures notebooks bench build lowest newest pythons lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,9 +52,15 @@ format: $(UV) ## format the code and correct what can be corrected
 	$(RUN) ruff check --fix
 	$(RUN) ruff format
 
-readme: $(UV) ## write what pages tell of the code: help, settings, rooms
-	@for page in cli_help settings_table rooms; do \
+readme: $(UV) ## write what pages tell of the code: help, settings, rooms, outputs
+	@for page in cli_help settings_table rooms documents; do \
 	  $(RUN) --no-dev --group test python -m tests.$$page || exit 1; done
+
+docs: $(UV) ## build the documentation's site in site/
+	$(UV) run --frozen --all-extras --no-dev --group docs mkdocs build --strict --quiet
+
+pictures: $(UV) ## draw the README's pictures from real runs
+	$(RUN) --no-dev --group test python -m tests.pictures
 
 notebooks: $(UV) ## execute the notebooks and keep their outputs
 	$(RUN) --no-dev --group test jupyter execute --inplace notebooks/*.ipynb
@@ -89,4 +95,4 @@ lock: $(UV) ## renew the lock file
 	$(UV) lock --upgrade
 
 clean: ## remove what the targets made
-	rm -rf .venv* dist build .coverage* .*_cache .hypothesis .benchmarks
+	rm -rf .venv* dist build site .coverage* .*_cache .hypothesis .benchmarks

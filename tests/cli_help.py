@@ -1,4 +1,4 @@
-"""Writes the command line's help into the README, between two marks."""
+"""Writes the command line's help into its page, between two marks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from langchain_moa.cli.app import app
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "command-line.md"
 _MARKED = re.compile(r"(<!-- help: [^\n]*-->\n)(.*?)(<!-- end of help -->)", re.DOTALL)
 _SHOWN = ("chat", "ask")
 
@@ -25,12 +25,12 @@ def help_text() -> str:
     return "```text\n" + "\n\n".join(texts) + "\n```\n"
 
 
-def with_help(readme: str) -> str:
-    """The README with the help that the program gives now."""
-    found = _MARKED.search(readme)
-    assert found is not None, "the README has no marks for the help"
-    return readme[: found.start(2)] + help_text() + readme[found.end(2) :]
+def with_help(page: str) -> str:
+    """The page with the help that the program gives now."""
+    found = _MARKED.search(page)
+    assert found is not None, "the page has no marks for the help"
+    return page[: found.start(2)] + help_text() + page[found.end(2) :]
 
 
 if __name__ == "__main__":
-    README.write_text(with_help(README.read_text("utf-8")), "utf-8")
+    PAGE.write_text(with_help(PAGE.read_text("utf-8")), "utf-8")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pexpect  # type: ignore[import-untyped]
 import pyte
+from pyte.screens import Char
 
 _COLOURS = re.compile(rb"\x1b\[[\d;]*m")
 _WITHOUT_COLOUR = re.compile(rb"\x1b\[(?:[012345789]|2[2-9])?(?:;(?:[0-9]|2[2-9]))*m")
@@ -72,6 +73,12 @@ class Terminal:
     def screen(self) -> str:
         """What can be seen now."""
         return "\n".join(line.rstrip() for line in self._screen.display)
+
+    @property
+    def cells(self) -> list[list[Char]]:
+        """The same with colours, line by line."""
+        places = range(self.columns)
+        return [[self._screen.buffer[y][x] for x in places] for y in range(self._screen.lines)]
 
     @property
     def text(self) -> str:

@@ -1,87 +1,119 @@
-"""Every block of the README: Python runs against a loopback server, the picture is the graph's."""
+"""README and documents: their Python runs against a loopback server, addresses lead somewhere."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
+import yaml
 
-from langchain_moa import MoAChatModel
-from langchain_moa.testing import LoopbackServer, ModelBehavior
-from tests.cli_help import with_help
-
-README = Path(__file__).parents[2] / "README.md"
-TEXT = README.read_text(encoding="utf-8")
-PROPOSERS = (
-    "meta-llama/Llama-3.3-70B-Instruct-Turbo",
-    "openai/gpt-oss-20b",
-    "deepseek-ai/DeepSeek-V4-Flash-0731",
+from tests import cli_help
+from tests.documents import (
+    OTHERS,
+    READMES,
+    ROOT,
+    TOGETHERS,
+    environment,
+    printed,
+    readme_outputs,
+    servers,
+    with_outputs,
 )
-AGGREGATOR = "deepseek-ai/DeepSeek-V4-Pro"
+
+README, TRANSLATION = READMES
+TEXT = README.read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+_LINK = re.compile(r"\]\(([^)]+)\)")
 
 
-def run_blocks(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> set[str | None]:
-    """Run a document's Python one block after the other in one namespace, as a reader types it.
+def test_readme_is_short() -> None:
+    assert len(TEXT.encode()) <= 8192
 
-    Returns:
-        The models that were asked.
-    """
+
+def test_python_runs_and_prints_what_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with servers() as (server, ollama):
+        for name, value in environment(server).items():
+            monkeypatch.setenv(name, value)
+        outputs = readme_outputs(TEXT, ollama)
+        asked = {request.model for request in server.requests}
+    assert asked == {*OTHERS, *TOGETHERS[:2], TOGETHERS[3]}
+    assert with_outputs(TEXT, outputs) == TEXT, "run `make readme`"
+    assert TEXT.count("```text\n") == 4
+
+
+def test_translation_has_the_same_code_pictures_and_links() -> None:
+    translated = TRANSLATION.read_text(encoding="utf-8")
+    code = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+    assert code.findall(translated) == code.findall(TEXT)
+    swapped = {link.replace("README.md", "README.zh-CN.md") for link in _LINK.findall(translated)}
+    assert swapped == set(_LINK.findall(TEXT))
+    assert translated.count("\n#") == TEXT.count("\n#")
+
+
+def test_addresses_are_the_projects_and_their_files_exist() -> None:
+    home = PROJECT["urls"]["Repository"]
+    raw = home.replace("github.com", "raw.githubusercontent.com") + "/main/"
+    assert all(url.startswith(home) for url in PROJECT["urls"].values())
+    paths = [*READMES, *(ROOT / ".github").rglob("*.*"), ROOT / "CITATION.cff", ROOT / "mkdocs.yml"]
+    pages = [path.read_text("utf-8") for path in paths]
+    found = {url for page in pages for url in re.findall(r"https://[^\s)\"]+", page)}
+    ours = {url for url in found if "/langchain-moa/" in url}
+    assert len(ours) >= 10
+    for url in ours - {home}:
+        path = re.sub(rf"^(?:{home}/(?:blob|tree)/main/|{raw})", "", url).partition("#")[0]
+        assert (ROOT / path).exists() or url.startswith((f"{home}/security", f"{home}/issues")), url
+
+
+def test_citation_has_the_projects_version_and_address() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert citation["version"] == PROJECT["version"]
+    assert citation["repository-code"] == PROJECT["urls"]["Repository"]
+    assert citation["license"] == PROJECT["license"]
+    assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("page", "asked", "shown"),
+    [
+        (
+            "agents",
+            {*TOGETHERS[1:], "gpt-5-mini"},
+            ["layers\nreused\n", "('openai/gpt-oss-20b', ['image'])", "'ballots': 2"],
+        ),
+        ("explain-and-cost", {*TOGETHERS[1:]}, ["### Influence"]),
+    ],
+)
+def test_python_of_guides_runs(
+    page: str,
+    asked: set[str],
+    shown: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     monkeypatch.chdir(tmp_path)
-    models = {name: ModelBehavior() for name in (*PROPOSERS, AGGREGATOR, "gpt-5-mini")}
-    namespace: dict[str, Any] = {"__name__": "document"}
-    blocks = re.findall(r"^```python\n(.*?)^```", path.read_text("utf-8"), re.DOTALL | re.MULTILINE)
-    assert blocks
-    with LoopbackServer(models) as server:
-        monkeypatch.setenv("TOGETHER_API_KEY", server.api_key)
-        monkeypatch.setenv("TOGETHER_API_BASE", server.base_url)
-        monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
-        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-        for number, block in enumerate(blocks, start=1):
-            code = compile(block, f"{path.name}, Python block {number}", "exec", dont_inherit=True)
-            exec(code, namespace)  # noqa: S102 - this is the point
-        return {request.model for request in server.requests}
-
-
-def test_python_blocks_run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    assert run_blocks(README, monkeypatch, tmp_path) == {*PROPOSERS, AGGREGATOR, "gpt-5-mini"}
-    assert "answers: What are 3 fun things to do in SF?" in capsys.readouterr().out
-
-
-def test_python_blocks_about_explanations_run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    asked = run_blocks(README.parent / "docs/explain-and-cost.md", monkeypatch, tmp_path)
-    assert asked == {*PROPOSERS[1:], AGGREGATOR}
-    assert "### Influence" in capsys.readouterr().out
-    assert (tmp_path / "sky.html").exists()
-
-
-def test_python_blocks_about_agents_run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    asked = run_blocks(README.parent / "docs/agents.md", monkeypatch, tmp_path)
-    assert asked == {*PROPOSERS[1:], AGGREGATOR, "gpt-5-mini"}
-    shown = capsys.readouterr().out
-    assert shown.startswith("layers\nreused\n")
-    assert "('openai/gpt-oss-20b', ['image'])" in shown
-    assert "'ballots': 2" in shown
-
-
-def test_picture_is_the_graphs_own() -> None:
-    llm = MoAChatModel(reference_models=PROPOSERS, aggregator=AGGREGATOR, layers=3, api_key="x")
-    (picture,) = re.findall(r"^```mermaid\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
-    assert picture.strip() == llm.graph.get_graph(xray=1).draw_mermaid().strip()
+    text = (ROOT / "docs" / f"{page}.md").read_text("utf-8")
+    with servers() as (server, _):
+        for name, value in environment(server).items():
+            monkeypatch.setenv(name, value)
+        output = "".join(printed(text, page, {"__name__": "document"}))
+        assert {request.model for request in server.requests} == asked
+    for words in shown:
+        assert words in output
 
 
 def test_help_is_what_the_command_line_says() -> None:
-    assert with_help(TEXT) == TEXT, "run `make readme`"
+    page = cli_help.PAGE.read_text(encoding="utf-8")
+    assert cli_help.with_help(page) == page, "run `make readme`"
 
 
-def test_make_targets_exist() -> None:
-    makefile = (README.parent / "Makefile").read_text(encoding="utf-8")
-    for target in set(re.findall(r"`make (\w+)", TEXT)):
+@pytest.mark.parametrize(
+    "page", [README, ROOT / "CONTRIBUTING.md"], ids=lambda page: Path(page).name
+)
+def test_make_targets_exist(page: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"`make ([a-z][\w-]*)", page.read_text("utf-8")))
+    assert targets
+    for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
