@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping
+from functools import cache
 
 from langchain_core.messages.ai import UsageMetadata
 
@@ -19,11 +21,14 @@ from langchain_moa.config.lineup import (
 from langchain_moa.config.settings import MixtureSettings
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.members.arguments import require_known_arguments, require_one_answer
+from langchain_moa.members.families import family_of
 from langchain_moa.members.runnables import language_models, model_of
 from langchain_moa.mixture import Mixture
 from langchain_moa.providers.logs import hide_in_logs
 from langchain_moa.reliability.settings import check_waiting
 from langchain_moa.strategies.known import CONSULTING
+
+logger = logging.getLogger(__name__)
 
 
 def build_mixture(settings: MixtureSettings) -> Mixture:
@@ -50,6 +55,8 @@ def build_mixture(settings: MixtureSettings) -> Mixture:
         _check_names_of(mixture, field, getattr(settings, field))
     _check_arguments(mixture)
     _check_prices(mixture)
+    if (family := family_of(mixture.members)) is not None:
+        _warn_of_family(family)
     return mixture
 
 
@@ -61,6 +68,16 @@ def _with_list_prices(mixture: Mixture) -> Mixture:
     prices = ListPrices(places_of((model_of(model), model) for model in models))
     settings = mixture.settings.model_copy(update={"prices": prices})
     return dataclasses.replace(mixture, settings=settings)
+
+
+@cache
+def _warn_of_family(family: str) -> None:
+    """Warn, once, of members that are likely to share their errors."""
+    logger.warning(
+        "all members are of one family, %s, and likely to be wrong in the same places; mix "
+        "vendors, or sample one model several times with MoAChatModel.self_moa",
+        family,
+    )
 
 
 def _check_proposal_arguments(settings: MixtureSettings) -> None:

@@ -25,6 +25,7 @@ from langchain_moa.testing.dialects import (
     Mistral,
     OpenAI,
     Refusal,
+    Responses,
     Turn,
     as_json,
 )
@@ -101,6 +102,7 @@ class LoopbackServer(ServerThread):
         app = Starlette(
             routes=[
                 self._route("/v1/chat/completions", OpenAI()),
+                self._route("/v1/responses", Responses()),
                 self._route("/v1/messages", Anthropic(prefill=prefill)),
                 # google-genai asks for the first up to version 2 and for the second from version 3
                 self._route("/v1beta/models/{path:path}", Gemini()),

@@ -49,7 +49,8 @@ NAMING = [name for name in preset_names() if name not in SERVERS]
 
 def ids_of(name: str) -> set[str]:
     settings = get_preset(name).settings
-    return {*settings.get("reference_models", ()), settings.get("aggregator")} - {None}
+    members = [*settings.get("reference_models", ()), settings.get("aggregator")]
+    return {m["model"] if isinstance(m, dict) else m for m in members} - {None}
 
 
 @pytest.mark.parametrize("name", SERVERS)
@@ -167,3 +168,13 @@ def test_the_readme_and_the_notebook_name_models_of_the_default_only() -> None:
 def named_in_readme() -> set[str]:
     text = (ROOT / "README.md").read_text("utf-8")
     return {name for name in ids_of(DEFAULT_PRESET) if name in text}
+
+
+def test_quality_thinks_long_and_compares_and_budget_thinks_little_and_selects() -> None:
+    for name, effort, strategy in (("quality", "high", "compare"), ("budget", "low", "select")):
+        settings = get_preset(name).settings
+        efforts = [
+            m["reasoning_effort"] for m in settings["reference_models"] if isinstance(m, dict)
+        ]
+        assert (efforts, settings["strategy"]) == ([effort], strategy)
+        assert len({model.partition("/")[0] for model in ids_of(name)}) > 2

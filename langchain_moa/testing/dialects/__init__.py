@@ -10,6 +10,7 @@ from langchain_moa.testing.dialects.gemini import Gemini
 from langchain_moa.testing.dialects.llama_cpp import LlamaCpp
 from langchain_moa.testing.dialects.mistral import Mistral
 from langchain_moa.testing.dialects.openai import OpenAI
+from langchain_moa.testing.dialects.responses import Responses
 from langchain_moa.testing.dialects.speech import (
     BROKEN_JSON,
     Dialect,
@@ -29,6 +30,7 @@ __all__ = [
     "Mistral",
     "OpenAI",
     "Refusal",
+    "Responses",
     "Turn",
     "as_json",
 ]
