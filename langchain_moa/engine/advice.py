@@ -133,7 +133,9 @@ class AdviceQuestion:
     def _judged(self, request: MemberCall, answer: AIMessage) -> Result:
         message = cleaned(answer, request.fence_key)
         request.answered(message)
-        verdict = request.judged(judge(message, for_caller=True))
+        # half an answer that a filter left is none, but a call may have all that was asked for
+        called = bool(message.tool_calls or message.invalid_tool_calls)
+        verdict = request.judged(judge(message, for_caller=called))
         if not verdict.usable:
             code: Reason = "filtered" if verdict.status == "filtered" else "empty"
             return Result(value=code, reason=verdict.reason, request=request)
