@@ -81,6 +81,7 @@ async def test_a_parents_stream_shows_the_answer_once(
     builder.add_edge(START, "panel")
     texts: dict[str, str] = {}
     state: Any = {"messages": [("user", "Capital?")]}
+    message: Any
     async for message, _ in builder.compile().astream(state, stream_mode="messages"):
         texts[message.id] = texts.get(message.id, "") + message.text
     answer = ANSWER if strategy == "compare" else DRAFTS[BETA]
@@ -110,7 +111,8 @@ def test_in_an_agents_loop_the_analyst_is_asked_once_and_heard_in_each_step(stag
     llm = panel(stage, "compare")
     stage.server.models[AGGREGATOR] = ModelBehavior(reply=acts)
     agent = create_agent(llm, tools=[add])
-    state: Any = agent.invoke({"messages": [("user", "Capital, and what is 1 + 2?")]})
+    asked: Any = {"messages": [("user", "Capital, and what is 1 + 2?")]}
+    state = agent.invoke(asked)
     first, second = [m for m in state["messages"] if isinstance(m, AIMessage)]
     assert first.response_metadata["moa"]["analysis"] is not None
     assert second.response_metadata["moa"]["fan_out"] == "reused"
@@ -196,7 +198,8 @@ def test_a_structured_answer_is_a_proposal_and_validates(values: list[Capital], 
     place = data.draw(st.integers(0, len(values) - 1))
     texts = [value.model_dump_json() for value in values]
     llm = scripted(texts, place, shuffle=False).with_structured_output(Capital, include_raw=True)
-    for result in (llm.invoke("Go."), asyncio.run(llm.ainvoke("Go."))):
+    results: list[Any] = [llm.invoke("Go."), asyncio.run(llm.ainvoke("Go."))]
+    for result in results:
         assert result["parsed"] == values[place]
         assert result["raw"].response_metadata["moa"]["selection"]["index"] == place
 
@@ -204,6 +207,6 @@ def test_a_structured_answer_is_a_proposal_and_validates(values: list[Capital], 
 def test_where_no_proposal_is_in_the_schema_the_aggregator_answers(stage: Stage) -> None:
     llm = panel(stage, "select")
     stage.server.models[AGGREGATOR] = ModelBehavior()
-    raw = llm.with_structured_output(Capital, include_raw=True).invoke("Capital?")["raw"]
-    reasons = raw.response_metadata["moa"]["degraded_reasons"]
+    bound: Any = llm.with_structured_output(Capital, include_raw=True)
+    reasons = bound.invoke("Capital?")["raw"].response_metadata["moa"]["degraded_reasons"]
     assert reasons == [{"stage": "judge", "reason": "not_in_schema"}]
