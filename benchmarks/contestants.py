@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from functools import cache, partial
@@ -15,9 +16,13 @@ from langchain_together import ChatTogether
 from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import SecretStr
 
-from benchmarks.roster import Call, Job
+from benchmarks.roster import ANALYST, CHOOSER, Call, Job
 from langchain_moa import MoAChatModel
 from langchain_moa.proposals.prompt import parse_prompt, with_proposals
+from langchain_moa.strategies.compare import PROMPT as COMPARE_PROMPT
+from langchain_moa.strategies.compare import SCHEMA as COMPARE_SCHEMA
+from langchain_moa.strategies.select import PROMPT as SELECT_PROMPT
+from langchain_moa.strategies.select import SCHEMA as SELECT_SCHEMA
 
 _handler: ContextVar[UsageMetadataCallbackHandler | None] = ContextVar("handler", default=None)
 register_configure_hook(_handler, inheritable=True)
@@ -75,6 +80,15 @@ class Members:
         async for chunk in self.aggregator.astream(await self.gathered()):
             yield chunk
 
+    def advised(self, drafts: list[str], prompt: str) -> list[Any]:
+        """The conversation with the drafts, for who is consulted about them."""
+        return with_proposals(self.messages, drafts, parse_prompt(prompt), "user")
+
+    async def drafts(self) -> list[str]:
+        """The proposals of one layer."""
+        answers = await asyncio.gather(*(one.ainvoke(self.messages) for one in self.proposers))
+        return [answer.text for answer in answers]
+
 
 def in_graph(answer: Answer) -> Any:
     """A parent graph with one node, which calls the mixture or its peer."""
@@ -118,6 +132,55 @@ def plain(job: Job) -> Call:
         return (await members.plain_invoke()).text
 
     return _maybe_heard(job, call)
+
+
+def compare(job: Job) -> Call:
+    """The mixture with an analyst."""
+    llm = our_mixture(job).replace(strategy="compare", analyst=ANALYST)
+    return partial(_asked, llm, conversation(job))
+
+
+def select(job: Job) -> Call:
+    """The mixture with a judge."""
+    llm = our_mixture(job).replace(strategy="select", judge=CHOOSER)
+    return partial(_asked, llm, conversation(job))
+
+
+def plain_compare(job: Job) -> Call:
+    """Plain LangChain: gather, an analyst, then the aggregator, who reads the analysis, too."""
+    members = Members(job)
+    analyst = _consulted(job, ANALYST, COMPARE_SCHEMA)
+
+    async def call() -> str:
+        drafts = await members.drafts()
+        asked = members.advised(drafts, COMPARE_PROMPT)
+        analysis = json.loads((await analyst.ainvoke(asked)).text)
+        told = [*drafts, json.dumps(analysis, indent=1)]
+        read = with_proposals(members.messages, told, members.template, "user")
+        answer: AIMessage = await members.aggregator.ainvoke(read)
+        return answer.text
+
+    return call
+
+
+def plain_select(job: Job) -> Call:
+    """Plain LangChain: gather, then a judge, whose choice is the answer."""
+    members = Members(job)
+    judge = _consulted(job, CHOOSER, SELECT_SCHEMA)
+
+    async def call() -> str:
+        drafts = await members.drafts()
+        chosen = await judge.ainvoke(members.advised(drafts, SELECT_PROMPT))
+        number: int = json.loads(chosen.text)["number"]
+        return drafts[number - 1]
+
+    return call
+
+
+def _consulted(job: Job, model: str, schema: dict[str, Any]) -> Any:
+    """A model with a schema bound to it as a tool, as the mixture binds it."""
+    client = _together(model, base_url=job.base_url, api_key=job.api_key)
+    return client.bind_tools([schema], tool_choice=schema["title"])
 
 
 def _maybe_heard(job: Job, call: Call) -> Call:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, Self
 
-from benchmarks.roster import HEAVY, ROSTER, Job
+from benchmarks.roster import EVERYBODY, HEAVY, Job
 
 ROOT: Final = Path(__file__).parents[1]
 
@@ -31,7 +31,7 @@ class Contestant:
 
     def __init__(self, name: str, *, alone: bool = False) -> None:
         self.name = name
-        python = _environment(ROSTER[name].requirements) if alone else [sys.executable]
+        python = _environment(EVERYBODY[name].requirements) if alone else [sys.executable]
         self._process = subprocess.Popen(  # noqa: S603 - ours
             [*python, "-m", "benchmarks.worker", name],
             cwd=ROOT,
@@ -109,7 +109,7 @@ class Crew:
         started = {}
         for name in names:
             if name not in self._ready:
-                missing = ROSTER[name].missing
+                missing = EVERYBODY[name].missing
                 if missing and name not in self._alone:
                     self.absent[name] = _not_installed(name, missing)
                     continue

@@ -7,7 +7,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from benchmarks.crew import Contestant, ContestantError, Crew
-from benchmarks.roster import GIVEN, LLAMA_INDEX, OUR, PLAIN, ROSTER, SDK, SWARMS, Job
+from benchmarks.roster import (
+    COMPARE,
+    GIVEN,
+    LLAMA_INDEX,
+    OUR,
+    PLAIN,
+    PLAIN_COMPARE,
+    PLAIN_SELECT,
+    ROSTER,
+    SDK,
+    SELECT,
+    STRATEGISTS,
+    SWARMS,
+    Job,
+)
 from benchmarks.server import Address
 from benchmarks.table import Row, table
 
@@ -74,6 +88,28 @@ def run_heard(crew: Crew, address: Address, repetitions: int) -> list[Overhead]:
     return _in_turn(
         crew, address, rows, replace(address.job(layers=layers), heard=True), repetitions
     )
+
+
+def run_strategies(crew: Crew, address: Address, repetitions: int) -> list[Overhead]:
+    """The same for the strategies and plain LangChain that makes the same calls."""
+    rows = [
+        Overhead(name, LAYERS[0], (entry.path or 0) * address.latency)
+        for name, entry in STRATEGISTS.items()
+    ]
+    return _in_turn(crew, address, rows, address.job(layers=LAYERS[0]), repetitions)
+
+
+def strategy_ratios(found: list[Overhead]) -> list[Row]:
+    """Ratios to plain LangChain that makes the same calls."""
+    by_name = {it.contestant: it for it in found}
+    rows: list[Row] = []
+    for ours, theirs in ((COMPARE, PLAIN_COMPARE), (SELECT, PLAIN_SELECT)):
+        it, plain = by_name[ours], by_name[theirs]
+        rows.append(
+            ("A", f"overhead of a call, {ours} / {theirs}", it.overhead / plain.overhead, "")
+        )
+        rows.append(("A", f"CPU of a call, {ours} / {theirs}", it.cpu / plain.cpu, ""))
+    return rows
 
 
 def _in_turn(

@@ -5,6 +5,7 @@ Knows the standard library only: a peer may run in an environment that has nothi
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -107,4 +108,16 @@ ROSTER: Final = {
     ),
     SWARMS: Entry("benchmarks.heavy_peers:swarms", ("swarms",), ("swarms",)),
 }
+COMPARE, SELECT = "our members, compare", "our members, select"
+PLAIN_COMPARE, PLAIN_SELECT = "plain LangChain, compare", "plain LangChain, select"
+ANALYST, CHOOSER = "bench/analyst", "bench/chooser"
+"""Who is consulted by these."""
+STRATEGISTS: Final = {
+    COMPARE: Entry("benchmarks.contestants:compare", path=3),
+    PLAIN_COMPARE: Entry("benchmarks.contestants:plain_compare", path=3),
+    SELECT: Entry("benchmarks.contestants:select", path=2),
+    PLAIN_SELECT: Entry("benchmarks.contestants:plain_select", path=2),
+}
+"""The strategies of the mixture, and the same calls in plain LangChain; nobody else has any."""
+EVERYBODY: Final = ChainMap(STRATEGISTS, ROSTER)
 HEAVY: Final = tuple(name for name, entry in ROSTER.items() if entry.requirements)

@@ -24,6 +24,8 @@ from benchmarks.overhead import (
     overhead_table,
     run_heard,
     run_overhead,
+    run_strategies,
+    strategy_ratios,
 )
 from benchmarks.report import Report
 from benchmarks.server import Address, serving
@@ -58,11 +60,14 @@ class Run:
         """Scenario A."""
         found = run_overhead(self.crew, self.address, self.repetitions)
         heard = run_heard(self.crew, self.address, self.repetitions)
+        strategies = run_strategies(self.crew, self.address, self.repetitions)
         kept = {
             "overhead": [it.as_json() for it in found],
             "heard": [it.as_json() for it in heard],
+            "strategies": [it.as_json() for it in strategies],
         }
-        return kept, [*overhead_ratios(found), *heard_ratios(heard)], overhead_table(found)
+        ratios = [*overhead_ratios(found), *heard_ratios(heard), *strategy_ratios(strategies)]
+        return kept, ratios, overhead_table(found)
 
     async def load(self) -> Found:
         """Scenario B."""

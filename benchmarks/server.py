@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from benchmarks import faults
 from benchmarks.machine import raise_file_limit
-from benchmarks.roster import Job
+from benchmarks.roster import ANALYST, CHOOSER, Job
 from langchain_moa.proposals.prompt import AGGREGATOR_PROMPT
 from langchain_moa.testing import BehaviorFunction, LoopbackServer, ModelBehavior, Reply
 
@@ -33,6 +33,15 @@ LENGTHS: Final = (100, LONG, 1_000, 5_000, 20_000)
 """Tokens of the answers of models that do not think at all."""
 MOST_PROPOSERS: Final = 64
 _WORD: Final = "word "
+ANALYSIS: Final = {
+    "consensus": ["word"] * 4,
+    "contradictions": [
+        {"topic": "word", "stances": [{"model": n, "stance": "word"} for n in (1, 2, 3, 4)]}
+    ],
+    "partial_coverage": [{"models": [1, 2], "point": "word"}],
+    "unique_insights": [{"model": 3, "insight": "word"}],
+    "blind_spots": ["word"] * 2,
+}
 
 Models = Mapping[str, ModelBehavior | BehaviorFunction]
 
@@ -81,6 +90,8 @@ def models(latency: float = LATENCY) -> Models:
     return {
         **{at_once(n, place): answers[n] for n in LENGTHS for place in range(MOST_PROPOSERS)},
         **dict.fromkeys((*PROPOSERS, AGGREGATOR), draft),
+        ANALYST: ModelBehavior(reply=json.dumps(ANALYSIS), latency=latency),
+        CHOOSER: ModelBehavior(reply=json.dumps({"number": 1, "reason": "word"}), latency=latency),
         SHORT_STREAM: ModelBehavior(reply=_WORD * SHORT, latency=latency),
         LONG_STREAM: ModelBehavior(reply=_WORD * LONG, latency=latency),
     }

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from benchmarks.machine import peak_mib, raise_file_limit, resident_mib
-from benchmarks.roster import ROSTER, Builder, Call, Job
+from benchmarks.roster import EVERYBODY, Builder, Call, Job
 
 WARM_UP: Final = 64
 """Calls at once before memory is read for the first time."""
@@ -83,7 +83,7 @@ class Worker:
 
 
 async def _serve(name: str, answers: Any) -> None:
-    worker = Worker(ROSTER[name].load())
+    worker = Worker(EVERYBODY[name].load())
     print(json.dumps({}), file=answers)
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1) as pool:  # the loop must go on, to see connections close

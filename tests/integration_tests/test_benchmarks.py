@@ -56,7 +56,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any, Path]:
 def test_a_quick_run_touches_all_scenarios(quick: tuple[str, Any, Path]) -> None:
     shown, kept, _ = quick
     scenarios = Counter(row[0] for row in kept["ratios"])
-    assert scenarios == {"A": 10, "B": 4, "C": 10, "D": 9, "E": 2, "F": 8, "G": 4, "H": 1}
+    assert scenarios == {"A": 14, "B": 4, "C": 10, "D": 9, "E": 2, "F": 8, "G": 4, "H": 1}
     for name, rows in scenarios.items():
         assert shown.count(f"\n| {name} |") == rows
     assert kept["machine"]["packages"] in shown
@@ -73,6 +73,9 @@ def test_everybody_makes_the_same_requests(quick: tuple[str, Any, Path]) -> None
         assert {name: there[name] for name in LIGHT} == dict.fromkeys(LIGHT, requests)
     heard = {it["contestant"]: it["requests"] for it in kept["heard"]}
     assert heard == {"given members": 5, "our members": 5, "plain LangChain": 5}
+    strategies = {it["contestant"]: it["requests"] for it in kept["strategies"]}
+    for who in ("our members", "plain LangChain"):
+        assert (strategies[f"{who}, compare"], strategies[f"{who}, select"]) == (6, 5)
     assert {it["failed"] for it in kept["load"]} == {0}
     for name in HEAVY:
         assert name in kept["absent"] or name in shown
