@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -285,9 +284,7 @@ def in_memory(vectors: WordVectors) -> VectorStore:
 
 
 def faiss(vectors: WordVectors) -> VectorStore:
-    with warnings.catch_warnings():  # from Python 3.12 on, its bindings have some of their own
-        warnings.filterwarnings("ignore", ".*__module__ attribute", DeprecationWarning)
-        return FAISS.from_texts([OTHERS[0]], vectors)
+    return FAISS.from_texts([OTHERS[0]], vectors)
 
 
 @pytest.mark.parametrize("store", [in_memory, faiss])
