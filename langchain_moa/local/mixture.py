@@ -33,8 +33,8 @@ find an end."""
 TINY: Final[AnyDict] = {
     "temperature": 0.2,
     "placement": "system",  # it takes proposals beside the question for what it is asked about
-    "proposal_max_tokens": 96,
-    "max_tokens": 160,
+    "proposal_max_tokens": 64,
+    "max_tokens": 128,
 }
 """What SmolLM2-135M needs beside these, as tried."""
 
