@@ -26,7 +26,7 @@ def what_it_needs(request: pytest.FixtureRequest) -> None:
         need_real_models()
 
 
-@pytest.mark.parametrize("path", map(_param, NOTEBOOKS))
+@pytest.mark.parametrize("path", [_param(path) for path in NOTEBOOKS])
 @pytest.mark.usefixtures("what_it_needs")
 def test_notebook_runs(path: Path) -> None:
     notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)  # type: ignore[no-untyped-call]
