@@ -26,13 +26,13 @@ TOGETHERS = (
 OTHERS = ("gpt-5-mini", "claude-haiku-4-5", "claude-sonnet-4-6")
 OLLAMAS = {"qwen3:8b": 5_225_388_164, "llama3.2:1b": 1_321_098_329}
 _QUESTION = "What are 3 fun things to do in SF?"
-_ANSWER = "Cycle over the Golden Gate Bridge, visit Alcatraz, and eat a burrito in the Mission."
+ANSWER = "Cycle over the Golden Gate Bridge, visit Alcatraz, and eat a burrito in the Mission."
 
 
 def _reply(body: AnyMapping) -> str | Reply:
     whole = assistant_reply(body)
     simple = not body.get("tools") and not body.get("response_format")
-    return _ANSWER if simple and _QUESTION in str(body["messages"]) else whole
+    return ANSWER if simple and _QUESTION in str(body["messages"]) else whole
 
 
 def models() -> dict[str, ModelBehavior]:

@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-from langchain_moa.testing.demo_models import DEMO_QUESTION
+from langchain_moa import MoAChatModel, explain
+from langchain_moa.testing import LoopbackServer
+from langchain_moa.testing.demo_models import AGGREGATOR, DEMO_MODELS, DEMO_QUESTION, PROPOSERS
 from tests.pty import Terminal
 
 FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
@@ -88,7 +90,28 @@ def draw_mixture(path: Path) -> None:
     subprocess.run([*command, "--png", str(path), "--force"], check=True)  # noqa: S603 - our own
 
 
+def draw_timeline(path: Path) -> None:
+    """Have an explanation draw when each request of a call began and ended."""
+    with LoopbackServer(DEMO_MODELS) as server:
+        llm = MoAChatModel(
+            reference_models=list(PROPOSERS),
+            aggregator=AGGREGATOR,
+            layers=3,
+            base_url=server.base_url,
+            api_key=server.api_key,
+        )
+        llm.invoke("Hi!")  # opens the connections
+        page = explain(llm.invoke(DEMO_QUESTION))._repr_html_()
+    svg = page[page.index("<svg") : page.index("</svg>")] + "</svg>\n"
+    # a grey that can be read on white and on black
+    style = "<style>text{fill:#808890;font:12px system-ui,sans-serif}</style>"
+    start = svg.index(">") + 1
+    named = svg[:start].replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"')
+    path.write_text(named + style + svg[start:], "utf-8")
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     draw_board(FOLDER / "board.svg")
     draw_mixture(FOLDER / "mixture.png")
+    draw_timeline(FOLDER / "timeline.svg")
