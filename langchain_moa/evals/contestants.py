@@ -47,6 +47,7 @@ _OF_LAYERS: Final[AnyDict] = {
     "quorum": None,
     "proposal_filter": None,
     "on_aggregator_failure": "raise",
+    "strategy": "synthesize",
 }
 """Settings about reference models, as a model alone has them."""
 

@@ -14,6 +14,7 @@ from langchain_core.messages.ai import add_ai_message_chunks
 
 from langchain_moa import Analysis, MoAChatModel, create_moa_graph
 from langchain_moa.testing import LoopbackServer, ModelBehavior
+from tests.dialects import CLIENTS
 from tests.strategies import (
     ANALYST,
     BLIND_SPOT,
@@ -270,6 +271,23 @@ def test_a_fallback_of_the_analyst_is_asked_and_all_usage_is_counted_once(stage:
     total = sum(member["usage"]["total_tokens"] for member in members)
     assert record["usage"]["total_tokens"] == total
     assert record["cost"]["usd"] == pytest.approx(sum(member["cost"] for member in members))
+
+
+@pytest.mark.parametrize("provider", CLIENTS)
+@pytest.mark.parametrize("strategy", ["compare", "select"])
+def test_each_provider_is_asked_by_its_own_best_method(
+    stage: Stage, strategy: str, provider: str
+) -> None:
+    """An obedient assistant answers in whatever it is asked for: a call, or JSON in a schema."""
+    server = stage.plays({**drafts(), provider: ModelBehavior()})
+    llm = comparing(stage, analyst=None, aggregator=[CLIENTS[provider](server, provider)])
+    record = record_of(llm.replace(strategy=strategy).invoke("What is the capital? Choose 1."))
+    assert record["degraded_reasons"] == []
+    assert (record["analysis"] or record["selection"]) is not None
+    asked = server.requests_for(provider)[0].body
+    form = asked.get("response_format") or asked.get("tools") or asked["generationConfig"]
+    assert ("Analysis" if strategy == "compare" else "Choice") in str(form) or provider == "gemini"
+    assert asked.get("temperature", asked.get("generationConfig", {}).get("temperature")) == 0
 
 
 # --- select ---

@@ -17,6 +17,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import BaseModel
 
 from langchain_moa import MoAChatModel
+from langchain_moa.middleware import MoAMiddleware
 from langchain_moa.testing import LoopbackServer, ModelBehavior, Reply, ScriptedChatModel
 from langchain_moa.testing.replies import ToolCall
 from tests.ingest import IngestServer
@@ -122,6 +123,13 @@ def test_in_an_agents_loop_the_analyst_is_asked_once_and_heard_in_each_step(stag
     before, after = (r.body["messages"] for r in stage.server.requests_for(AGGREGATOR))
     assert after[: len(before)] == before  # and so providers' prompt caches still fit
     assert "## consensus" in str(before)
+
+
+def test_the_middleware_brings_the_strategy_with_it(stage: Stage) -> None:
+    plain = ScriptedChatModel.saying("Nobody asked.")
+    agent = create_agent(plain, tools=[], middleware=[MoAMiddleware(panel(stage, "select"))])
+    asked: Any = {"messages": [("user", "Capital?")]}
+    assert agent.invoke(asked)["messages"][-1].text == DRAFTS[BETA]
 
 
 class Capital(BaseModel):
