@@ -32,7 +32,7 @@ from langchain_moa.engine.reading import profile_of
 from langchain_moa.engine.run import MoARun
 from langchain_moa.errors import MoAConfigurationError, MoAError
 from langchain_moa.graph import mixture_graph
-from langchain_moa.members.arguments import require_known_arguments
+from langchain_moa.members.arguments import refuse_itself, require_known_arguments
 from langchain_moa.members.bindings import Bind, Bindings, bind_members, rebound
 from langchain_moa.members.counting import CountsAsAnother
 from langchain_moa.members.member import MemberLike
@@ -351,7 +351,7 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, CompositeChatModel):
                 reference model refuses them with `tools_for="all"` (one that cannot have any
                 advises in text); or a tool is this mixture itself.
         """
-        self._refuse_itself(tools)
+        refuse_itself(tools, self._mixture.fingerprint)
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
         return self._bound(
@@ -362,16 +362,6 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, CompositeChatModel):
             if self._mixture.settings.tools_for == "all"
             else None,
         )
-
-    def _refuse_itself(self, tools: object) -> None:
-        """Refuse a tool that asks this mixture: it would ask itself again and again."""
-        for tool in tools if isinstance(tools, Sequence) else ():
-            asked = getattr(tool, "mixture", None) if getattr(tool, "asks_mixture", 0) else None
-            if isinstance(asked, MoAChatModel) and asked._mixture is self._mixture:  # noqa: SLF001
-                msg = (
-                    f"tools: {getattr(tool, 'name', '')!r} asks this mixture itself; leave it out."
-                )
-                raise MoAConfigurationError(msg)
 
     @override
     def with_structured_output(

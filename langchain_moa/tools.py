@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
 from langchain_core.messages import AIMessage
@@ -39,8 +39,11 @@ class MoATool(BaseTool):
     args_schema: Any = Question
     response_format: Any = "content_and_artifact"
 
-    asks_mixture: ClassVar[bool] = True
-    """Tells a mixture that it must not be given itself as a tool."""
+    @property
+    def asks_mixture(self) -> str:
+        """The fingerprint of the mixture, for it not to be given itself as a tool."""
+        asked: str = self.mixture._identifying_params["fingerprint"]  # noqa: SLF001 - LangChain's name
+        return asked
 
     @override
     def _run(

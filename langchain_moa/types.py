@@ -110,22 +110,7 @@ Reason = Literal[
     "invalid_number",
     "tie",
 ]
-"""Why an answer is degraded.
-
-Of a member that was asked, `rate_limited`: its provider had it wait. `invalid_json`: its answer was
-no JSON. `schema_mismatch`: it was JSON, but not in the schema. `empty`: it held nothing, or nothing
-but reasoning. `timed_out`: it came too late. `upstream_error`: any other failure. `filtered`: the
-model refused, or a filter did. `degraded`: it is a mixture, and its own answer was degraded.
-
-Of one that was not asked, or not read, `over_budget`: the call's budget did not admit it.
-`unavailable`: its circuit breaker is open, or it does not take the conversation. `cut`: the layer
-went on without it. `outlier`: the proposal filter left it out.
-
-Of a strategy, `tools_bound`: tools are bound, so that the answer must be an aggregator's.
-`no_proposals`: there was none to read. `not_in_schema`: none is in the schema that is asked for.
-`none_passed`: the check accepted none. `check_failed`: the check accepted none, and raised an
-error. `invalid_number`: the judge named a proposal that there is not. `tie`: it could not decide.
-"""
+"""Why an answer is degraded; `docs/strategies.md` has a table of what each means."""
 
 EventName = Literal[
     "call_started",
@@ -338,11 +323,7 @@ class InsightRecord(TypedDict):
 
 
 class AnalysisRecord(TypedDict):
-    """The comparison of the proposals in `response_metadata["moa"]["analysis"]`.
-
-    Members are named as the record's `model`; of equal names in a layer the second is `"name#2"`.
-    `Analysis.model_validate` makes an object of it, which renders it.
-    """
+    """The comparison of the proposals (`Analysis`): `response_metadata["moa"]["analysis"]`."""
 
     consensus: list[str]
     contradictions: list[ContradictionRecord]

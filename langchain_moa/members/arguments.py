@@ -7,7 +7,7 @@ paid for; or it drops it, or sends and pays it in vain.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -157,3 +157,19 @@ def _parameters(function: Callable[..., Any]) -> tuple[frozenset[str], bool]:
         return frozenset(), False
     names = frozenset(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
     return names - {"self"}, all(p.kind is not p.VAR_KEYWORD for p in parameters)
+
+
+def refuse_itself(tools: Sequence[object], fingerprint: str) -> None:
+    """Refuse a tool that asks the mixture it is bound to, which would ask itself again and again.
+
+    Args:
+        tools: The tools.
+        fingerprint: The mixture's.
+
+    Raises:
+        MoAConfigurationError: One does.
+    """
+    for tool in tools:
+        if getattr(tool, "asks_mixture", None) == fingerprint:
+            msg = f"tools: {getattr(tool, 'name', '')!r} asks this mixture itself; leave it out."
+            raise MoAConfigurationError(msg)

@@ -217,6 +217,18 @@ def test_an_analyst_that_hangs_costs_its_own_time_only(stage: Stage, way: str) -
     assert "analyst_timeout" in record_of(answer)["consulted"]["error"]
 
 
+@pytest.mark.parametrize("way", ["invoke", "astream"])
+def test_an_analyst_without_a_limit_leaves_the_aggregator_its_time(stage: Stage, way: str) -> None:
+    for limit in LIMITS:
+        server = stage.plays(drafts(**{ANALYST: ModelBehavior(hang=True)}))
+        llm = comparing(stage, timeout=4 * limit, analyst_timeout=None)
+        answer = answered(llm.replace(on_no_proposals="aggregate_alone"), way)
+        if server.requests_for(ANALYST):
+            break
+    assert answer.text == ANSWER
+    assert record_of(answer)["degraded_reasons"] == [{"stage": "analyst", "reason": "timed_out"}]
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("role", ["analyst", "judge"])
 def test_what_the_budget_does_not_admit_is_left_out_first(
