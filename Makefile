@@ -21,6 +21,7 @@ $(UV):
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
 
 demo: export QUESTION := $(or $(value Q),What are 3 fun things to do in SF?)
+demo: export LANGCHAIN_MOA_LOG := 0
 demo: $(UV) ## answer a question with four reference models and an aggregator (Q="...")
 	@$(UV) run --frozen --inexact --extra cli --no-dev --quiet langchain-moa ask $$(test "$$TOGETHER_API_KEY" || echo --demo) --show-proposals \
 	  --verbose -- "$$QUESTION"

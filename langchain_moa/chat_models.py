@@ -19,14 +19,12 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field, PrivateAttr, model_validator
 from typing_extensions import override
 
-from langchain_moa.accounting.estimates import Estimate
-from langchain_moa.accounting.prices import Prices
 from langchain_moa.accounting.usage import without_usage
 from langchain_moa.config.build import build_mixture
 from langchain_moa.config.copies import copied_fields, pickled_form
 from langchain_moa.config.lineup import MEMBER_FIELDS
 from langchain_moa.config.settings import ARGUMENTS, SETTING_NAMES, MixtureSettings
-from langchain_moa.engine.estimating import estimated
+from langchain_moa.engine.foreseeing import Foreseeing
 from langchain_moa.engine.layer import CompiledGraph
 from langchain_moa.engine.reading import profile_of
 from langchain_moa.engine.run import MoARun
@@ -53,7 +51,7 @@ MODEL_NAME: Final = "moa"
 choose structured-output strategies by patterns on model names."""
 
 
-class MoAChatModel(MixtureSettings, CountsAsAnother, CompositeChatModel):
+class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatModel):
     """A mixture of agents as one chat model (Wang et al. 2024, arXiv 2406.04692).
 
     Reference models answer in parallel, one or more layers deep; each layer reads the
@@ -146,6 +144,7 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, CompositeChatModel):
         return self._mixture.layers
 
     @property
+    @override
     def _mixture(self) -> Mixture:
         """The checked mixture of the current fields.
 
@@ -237,32 +236,6 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, CompositeChatModel):
 
     # --- one call ---
 
-    @property
-    def known_prices(self) -> Prices | None:
-        """What costs are reckoned with: `prices`, list prices as a function."""
-        return self._mixture.prices
-
-    def estimate(self, messages: LanguageModelInput, *, output_tokens: int = 4096) -> Estimate:
-        """What a call would take: requests, tokens and USD from least to most, nothing is asked.
-
-        Args:
-            messages: What `invoke` would be given.
-            output_tokens: How many tokens an answer has at most where no `max_tokens` limits it.
-
-        Raises:
-            MoAConfigurationError: There are no messages.
-
-        Example:
-            >>> from langchain_moa import MoAChatModel
-            >>> from langchain_moa.testing import ScriptedChatModel
-            >>> four = ScriptedChatModel.saying("4")
-            >>> llm = MoAChatModel(reference_models=[four] * 3, aggregator=four, layers=3)
-            >>> estimate = llm.estimate("What is 2 + 2?")
-            >>> estimate.calls, estimate.waits
-            (7, 3)
-        """
-        return estimated(self._mixture, self._convert_input(messages).to_messages(), output_tokens)
-
     def require_known_arguments(self, arguments: AnyMapping) -> None:
         """Refuse arguments of a call that would be of no use, before anything is paid.
 
@@ -327,7 +300,7 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, CompositeChatModel):
         arguments = kwargs if stop is None else {**kwargs, "stop": stop}
         self.require_known_arguments(arguments)
         run = manager or get_current_run()
-        return MoARun(self._mixture, run, arguments, self._bindings)
+        return MoARun(self._mixture, run, arguments, self._bindings, self._kept)
 
     # --- what the aggregator does for the mixture ---
 

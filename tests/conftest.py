@@ -50,6 +50,7 @@ def hermetic_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
             if name.startswith(KEY_PREFIXES):
                 environment.delenv(name)
         environment.setenv("SSL_CERT_FILE", str(certificate))
+        environment.setenv("LANGCHAIN_MOA_LOG", "0")
         yield
 
 

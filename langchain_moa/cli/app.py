@@ -43,8 +43,10 @@ def app() -> None:
 
 
 _verbose = click.option("--verbose", is_flag=True, help="Totals and warnings on stderr.")
-_system = click.option("--system", metavar="TEXT", help="A system message before the question.")
+_system = click.option("--system", "-s", metavar="TEXT", help="A system message at the start.")
+_no_log = click.option("--no-log", is_flag=True, help="Keep nothing of it in the log (see `logs`).")
 _force = click.option("--force", is_flag=True, help="Write over a file that is there.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _explain = click.option("--explain", is_flag=True, help="Show how each answer came about.")
 _report = click.option("--report", is_flag=True, help="Print the comparison below the answer.")
 _proposals = click.option("--show-proposals", is_flag=True, help="Print the proposals, too.")
@@ -57,10 +59,15 @@ _proposals = click.option("--show-proposals", is_flag=True, help="Print the prop
 @_explain
 @_proposals
 @_report
+@click.option("--continue", "-c", "go_on", is_flag=True, help="Go on with the last conversation.")
+@_no_log
 @click.option("--yes", "-y", is_flag=True, help="Ask no questions at the start.")
 @_verbose
 def chat(options: MixtureOptions, *, verbose: bool, **given: Any) -> int:
     """Talk with the mixture; /help lists what can be typed."""
+    from langchain_moa.cli.banner import greet  # noqa: PLC0415 - beside the others
+
+    greet(options)
     from langchain_moa.cli.chat import run  # noqa: PLC0415 - imports LangChain
 
     _log(verbose=verbose)
@@ -73,10 +80,27 @@ def chat(options: MixtureOptions, *, verbose: bool, **given: Any) -> int:
 @mixture_options
 @_system
 @click.option("--json", "as_json", is_flag=True, help="Print the answer and its record as JSON.")
+@click.option(
+    "--attach",
+    "-a",
+    type=click.Path(dir_okay=False, path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="A picture or a PDF beside the question; repeatable.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the answer to a file.",
+)
+@_force
 @click.option("--estimate", is_flag=True, help="Tell what it would take, and ask nothing.")
 @_explain
 @_proposals
 @_report
+@_no_log
 @_verbose
 def ask(options: MixtureOptions, *, verbose: bool, **given: Any) -> int:
     """Answer QUESTION, or stdin.
@@ -91,11 +115,12 @@ def ask(options: MixtureOptions, *, verbose: bool, **given: Any) -> int:
 
 @app.command()
 @mixture_options
-def models(options: MixtureOptions) -> int:
+@_as_json
+def models(options: MixtureOptions, *, as_json: bool) -> int:
     """List what the endpoint serves, and mark the mixture's models."""
     from langchain_moa.cli.models import run  # noqa: PLC0415 - imports LangChain
 
-    return run(options)
+    return run(options, as_json=as_json)
 
 
 @app.command()
@@ -111,12 +136,30 @@ def graph(options: MixtureOptions, **given: Any) -> int:
 
 
 @app.command()
+@click.option(
+    "--number", "-n", type=click.IntRange(min=1), default=10, metavar="N", help="How many; 10."
+)
+@_as_json
+def logs(*, number: int, as_json: bool) -> int:
+    """Print the latest calls of ask and chat, the newest first.
+
+    LANGCHAIN_MOA_LOG=0 logs nothing; a path names another file.
+    """
+    from langchain_moa.cli.log import show  # noqa: PLC0415 - beside the others
+    from langchain_moa.cli.state import log_file  # noqa: PLC0415
+
+    show(log_file(), number=number, as_json=as_json)
+    return 0
+
+
+@app.command()
 @click.argument("name", required=False)
-def presets(name: str | None) -> int:
+@_as_json
+def presets(name: str | None, *, as_json: bool) -> int:
     """List the presets, or print the one called NAME."""
     from langchain_moa.cli import listing  # noqa: PLC0415 - beside the others
 
-    return listing.presets(name)
+    return listing.presets(name, as_json=as_json)
 
 
 @app.command()

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import click
-from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import BaseMessage, SystemMessage
 from rich.console import Console
 
 from langchain_moa.chat_models import MoAChatModel
+from langchain_moa.cli.attachments import with_files
 from langchain_moa.cli.board import console
 from langchain_moa.cli.exits import Exit, code_of, one_line, say
-from langchain_moa.cli.inputs import QUESTION, all_of_stdin
+from langchain_moa.cli.inputs import QUESTION, all_of_stdin, may_be_written
+from langchain_moa.cli.kept import proposal_record
 from langchain_moa.cli.live import AnswerPrinter, Asked, ask, require_reportable, show_report, tell
-from langchain_moa.cli.mixture import mixture_for
+from langchain_moa.cli.log import Entry, Log, new_conversation
+from langchain_moa.cli.mixture import member_names, mixture_for
 from langchain_moa.cli.options import MixtureOptions
 from langchain_moa.cli.terminal import printable, stdin_is_terminal, without_echo, write_data
-from langchain_moa.config.text_files import checked_text, escaped
+from langchain_moa.config.text_files import checked_text, escaped, write_text
 from langchain_moa.errors import MoAError
 from langchain_moa.strategies.analysis import Analysis
 from langchain_moa.types import AnyDict
@@ -35,6 +39,10 @@ def run(
     show_proposals: bool,
     report: bool,
     verbose: bool,
+    attach: tuple[Path, ...] = (),
+    output: Path | None = None,
+    force: bool = False,
+    no_log: bool = True,
 ) -> int:
     """Answer one question on stdout.
 
@@ -48,6 +56,10 @@ def run(
         show_proposals: Whether to print the proposals, on stderr.
         report: Whether to print what the analyst found, below the answer.
         verbose: Whether to print a line of totals, on stderr.
+        attach: Pictures and PDFs beside the question.
+        output: A file for the answer, or for the JSON, in place of stdout.
+        force: Whether it may be written over a file that is there.
+        no_log: Whether nothing is kept of it.
 
     Raises:
         click.UsageError: There is no question.
@@ -56,26 +68,55 @@ def run(
     asked = _question(question)
     system = checked_text(system or "", "--system")
     messages: list[BaseMessage] = [SystemMessage(system)] if system else []
-    messages.append(HumanMessage(asked))
+    messages.append(with_files(asked, attach))
+    if output is not None:
+        may_be_written(output, force=force, mend="give --force")
     if estimate:
         return _estimated(options, messages, as_json=as_json)
     stderr = console(stderr=True)
+    log = Log.of_user(wanted=not (no_log or options.demo))
+    printer = None if as_json or output is not None else AnswerPrinter(console())
     with mixture_for(options, include_proposals=True) as llm, without_echo():
         require_reportable(llm, report=report)
+        entry = _entry(llm, asked, system)
         try:
-            answer = asyncio.run(_answered(llm, messages, stderr, as_json=as_json))
+            answer = asyncio.run(_answered(llm, messages, stderr, printer))
         except MoAError as error:
+            failed = _failed(asked, error)
+            told = {"proposals": [proposal_record(p) for p in getattr(error, "proposals", ())]}
+            log.add(replace(entry, error=one_line(error), record=told))
             if not as_json:
                 raise
-            _write_json(_failed(asked, error))
+            _write(_json(failed), output)
             say(f"error: {one_line(error)}")
             return code_of(error)
+    text, record = answer.message.text, answer.record
+    log.add(replace(entry, answer=text, seconds=answer.seconds, record=record))
     if as_json:
-        _write_json(_as_json(asked, answer, report=report))
-    elif report:
+        _write(_json(_as_json(asked, answer, report=report)), output)
+    elif output is not None:
+        _write(f"{text}\n", output)
+    if report and not as_json:
         show_report(answer, console())
     tell(answer, stderr, explained=explain, proposals=show_proposals, totals=verbose)
     return Exit.ANSWER
+
+
+def _entry(llm: MoAChatModel, question: str, system: str) -> Entry:
+    return Entry(
+        command="ask",
+        conversation=new_conversation(),
+        question=question,
+        model=member_names(llm)[-1][0],
+        system=system or None,
+    )
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None:
+        write_data(text)
+    else:
+        write_text(output, text)
 
 
 def _estimated(options: MixtureOptions, messages: list[BaseMessage], *, as_json: bool) -> int:
@@ -83,23 +124,25 @@ def _estimated(options: MixtureOptions, messages: list[BaseMessage], *, as_json:
     with mixture_for(options, asks=False) as llm:
         found = llm.estimate(messages)
     if as_json:
-        _write_json(asdict(found))
+        write_data(_json(asdict(found)))
     else:
         write_data(f"{printable(str(found))}\n")
     return Exit.ANSWER
 
 
 async def _answered(
-    llm: MoAChatModel, messages: list[BaseMessage], stderr: Console, *, as_json: bool
+    llm: MoAChatModel,
+    messages: list[BaseMessage],
+    stderr: Console,
+    printer: AnswerPrinter | None,
 ) -> Asked:
-    printer = None if as_json else AnswerPrinter(console())
     return await ask(
         llm, messages, progress=stderr if stderr.is_terminal else None, printer=printer
     )
 
 
-def _write_json(data: AnyDict) -> None:
-    write_data(f"{escaped(json.dumps(data, indent=2, ensure_ascii=False))}\n")
+def _json(data: AnyDict) -> str:
+    return f"{escaped(json.dumps(data, indent=2, ensure_ascii=False))}\n"
 
 
 def _question(given: str | None) -> str:

@@ -12,15 +12,17 @@ from langchain_core.messages import (
     BaseMessage,
     HumanMessage,
     SystemMessage,
+    message_to_dict,
     messages_from_dict,
     messages_to_dict,
 )
 from langchain_core.messages.ai import UsageMetadata, add_usage
 
+from langchain_moa.cli.log import new_conversation
 from langchain_moa.config.text_files import escaped, read_text, write_text
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.explanation.explain import explain
-from langchain_moa.types import RECORD_KEY, MoARecord, ProgressEvent
+from langchain_moa.types import RECORD_KEY, AnyDict, MoARecord, ProgressEvent, Proposal
 
 Usage: TypeAlias = tuple[Mapping[str, UsageMetadata], Sequence[str]]
 """Tokens per model, and models that left some untold."""
@@ -34,11 +36,18 @@ class Conversation:
     Args:
         system: A system message before all turns.
         multi_turn: Whether the model is shown the turns before.
+
+    Attributes:
+        system: The system message; `None` for none.
+        identity: What tells it from other conversations.
     """
 
     def __init__(self, system: str | None = None, *, multi_turn: bool = True) -> None:
-        self._system = [SystemMessage(system)] if system else []
+        self.system = system or None
+        self.identity = new_conversation()
         self._multi_turn = multi_turn
+        self._lost: tuple[Proposal, ...] = ()
+        self._numbers: list[int | None] = []
         self._turns: list[tuple[HumanMessage, AIMessage]] = []
         self._unanswered: str | None = None
         self._paid: list[Usage] = []
@@ -51,17 +60,49 @@ class Conversation:
 
     def with_question(self, question: str) -> list[BaseMessage]:
         """What the model is asked: the turns before, and the question."""
+        if question != self._unanswered:
+            self._lost = ()
         self._unanswered = question
         self._pay()
         before = self._turns if self._multi_turn else []
         turns = [message for turn in before for message in turn]
         return [*self._system, *turns, HumanMessage(question)]
 
-    def answered(self, answer: AIMessage) -> None:
-        """Keep the last question with its answer."""
-        self._turns.append((HumanMessage(self._unanswered or ""), answer))
-        self._unanswered = None
+    @property
+    def _system(self) -> list[SystemMessage]:
+        return [SystemMessage(self.system)] if self.system else []
+
+    @property
+    def turns(self) -> Sequence[tuple[HumanMessage, AIMessage]]:
+        """The questions with their answers."""
+        return tuple(self._turns)
+
+    def answered(self, answer: AIMessage) -> str:
+        """Keep the last question with its answer; gives the question."""
+        question = self._unanswered or ""
+        self._turns.append((HumanMessage(question), answer))
+        self._unanswered, self._lost = None, ()
         self._paying.clear()  # the answer tells it all
+        return question
+
+    def failed(self, proposals: Sequence[Proposal]) -> None:
+        """Keep what was paid for of a call that gave no answer, with what was kept before."""
+        known = {one.key: one for one in (*self._lost, *proposals) if one.usable}
+        kept = {**{one.key: one for one in proposals}, **known}
+        self._lost = tuple(sorted(kept.values(), key=lambda one: (one.layer, one.index)))
+
+    @property
+    def lost(self) -> Sequence[Proposal]:
+        """The proposals of the question that was not answered."""
+        return self._lost if self._unanswered is not None else ()
+
+    def kept_for(self, question: str) -> Sequence[Proposal]:
+        """The proposals that need not be paid for again when a question is asked once more."""
+        return self._lost if question == self._unanswered else ()
+
+    def logged(self, number: int | None) -> None:
+        """Note the number under which the last turn, or the next one that was loaded, is logged."""
+        self._numbers.append(number)
 
     def on_event(self, event: ProgressEvent) -> None:
         """Count what members use, should there be no answer that tells it."""
@@ -72,18 +113,24 @@ class Conversation:
         self._paid += self._paying
         self._paying = []
 
-    def to_retry(self) -> str | None:
-        """The question to ask again: the unanswered one, else the last one, whose answer goes."""
+    def to_retry(self) -> tuple[str | None, int | None]:
+        """The question to ask again: the unanswered one, else the last one, whose answer goes.
+
+        With it comes the number under which the answer that goes was logged.
+        """
+        number: int | None = None
         if self._unanswered is None and self._turns:
             question, answer = self._turns.pop()
             self._unanswered = question.text
+            number = self._numbers.pop() if self._numbers else None
             self._paid.append(_usage_of(answer))
             _add_cost(self._paid_usd, answer)
-        return self._unanswered
+        return self._unanswered, number
 
     def reset(self) -> None:
         """Forget all turns."""
-        self._turns, self._unanswered = [], None
+        self._turns, self._unanswered, self._lost = [], None, ()
+        self._numbers, self.identity = [], new_conversation()
         self._paid, self._paying, self._paid_usd = [], [], {}
 
     @property
@@ -138,7 +185,42 @@ class Conversation:
             msg = f"{path} is no conversation that /save wrote."
             raise MoAConfigurationError(msg) from None
         self.reset()
-        self._system, self._turns = system, turns
+        self.system, self._turns = (system[0].text if system else None), turns
+
+    def resume(self, rows: Sequence[AnyDict]) -> None:
+        """Go on with a conversation that was logged.
+
+        Args:
+            rows: Its turns, as the log has them.
+
+        Raises:
+            MoAConfigurationError: They are of another version, and can't be read.
+        """
+        try:
+            turns = [_turn_of(row) for row in rows]
+            for _, answer in turns:
+                _check_record(answer)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            msg = "the last conversation is logged in a form that cannot be read."
+            raise MoAConfigurationError(msg) from error
+        self.reset()
+        self._turns, self._numbers = turns, [row["id"] for row in rows]
+        self.identity = str(rows[-1]["conversation"])
+        self.system = self.system or rows[-1]["system"]
+
+
+def without_record(answer: AIMessage) -> AnyDict:
+    """An answer as JSON, without the record, which is kept beside it."""
+    metadata = {k: v for k, v in answer.response_metadata.items() if k != RECORD_KEY}
+    return message_to_dict(answer.model_copy(update={"response_metadata": metadata}))
+
+
+def _turn_of(row: AnyDict) -> tuple[HumanMessage, AIMessage]:
+    (answer,) = messages_from_dict([row["message"]])
+    if not isinstance(answer, AIMessage):
+        raise TypeError
+    metadata = {**answer.response_metadata, RECORD_KEY: row["record"]}
+    return HumanMessage(row["question"]), answer.model_copy(update={"response_metadata": metadata})
 
 
 def _usage_of(answer: AIMessage) -> Usage:

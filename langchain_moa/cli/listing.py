@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from textwrap import fill
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -16,12 +17,20 @@ from langchain_moa.presets import get_preset, preset_names
 _WIDTH: Final = 80
 
 
-def presets(name: str | None) -> int:
-    """List the presets, or print one as TOML.
+def presets(name: str | None, *, as_json: bool = False) -> int:
+    """List the presets, or print one as TOML, or either as JSON.
+
+    Args:
+        name: Which one; `None` lists all.
+        as_json: Whether to print JSON.
 
     Raises:
         MoAConfigurationError: There is no preset of that name.
     """
+    if as_json:
+        found = [_told(each) for each in preset_names()] if name is None else _told(name)
+        write_data(f"{json.dumps(found, indent=2)}\n")
+        return 0
     if name is None:
         for each in preset_names():
             preset = get_preset(each)
@@ -38,6 +47,12 @@ def presets(name: str | None) -> int:
     click.echo()
     write_data(settings_text(preset.settings, ".toml"))
     return 0
+
+
+def _told(name: str) -> dict[str, Any]:
+    preset = get_preset(name)
+    told = {"name": name, "title": preset.title, "source": preset.source}
+    return {**told, "retired": preset.retired, "settings": dict(preset.settings)}
 
 
 def config(

@@ -18,7 +18,7 @@ from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.board import Board, losses, summary, write
 from langchain_moa.cli.markdown import GrowingMarkdown, Paragraphs, Part
 from langchain_moa.cli.mixture import consulted_name, member_names
-from langchain_moa.cli.terminal import printable
+from langchain_moa.cli.terminal import on_one_line, printable
 from langchain_moa.explanation.explain import explain
 from langchain_moa.strategies.analysis import Analysis
 from langchain_moa.tracing.progress import OnProgress
@@ -216,7 +216,7 @@ def tell(
     console: Console,
     *,
     proposals: bool,
-    totals: bool,
+    totals: bool = False,
     explained: bool = False,
 ) -> None:
     """Tell of a call that is over: what was lost, the proposals, one line of totals.
@@ -229,7 +229,7 @@ def tell(
         explained: Whether to show how the answer came about, which tells all but the proposals.
     """
     if proposals:
-        show_proposals(asked.record, console)
+        show_proposals(_texts(asked.record), console)
     if explained:
         show_explanation(asked.message, console)
         return
@@ -239,13 +239,24 @@ def tell(
         write(console, summary(asked.record, asked.seconds), "note")
 
 
-def show_proposals(record: MoARecord, console: Console) -> None:
-    """Print each usable proposal under its layer and model."""
-    for proposal in record["proposals"]:
-        if text := proposal.get("text"):
-            write(console, f"\nlayer {proposal['layer']} · {proposal['model']}", "bold")
+def show_proposals(proposals: Sequence[tuple[int, str, str]], console: Console) -> None:
+    """Print proposals under their layer and model: on a terminal rendered, in a pipe as they are.
+
+    Args:
+        proposals: Layer, model and text of each.
+        console: Where to print them.
+    """
+    for layer, model, text in proposals:
+        write(console, f"\nlayer {layer} · {on_one_line(model)}", "bold")
+        if console.is_terminal:
+            console.print(Paragraphs(printable(text)))
+        else:
             write(console, text)
     write(console, "")
+
+
+def _texts(record: MoARecord) -> list[tuple[int, str, str]]:
+    return [(p["layer"], p["model"], text) for p in record["proposals"] if (text := p.get("text"))]
 
 
 def show_explanation(answer: AIMessage, console: Console) -> None:

@@ -14,20 +14,27 @@ from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.exits import Exit, one_line, say
 from langchain_moa.cli.mixture import mixture_for
 from langchain_moa.cli.options import MixtureOptions
-from langchain_moa.cli.terminal import on_one_line
+from langchain_moa.cli.terminal import on_one_line, write_data
 from langchain_moa.errors import MoAError
 from langchain_moa.local.served import LONGEST, get
 from langchain_moa.members.runnables import language_models, model_of
 from langchain_moa.providers.accounts import Endpoint, endpoint_of
+from langchain_moa.types import AnyDict
 
 TIMEOUT: Final = 30.0
 """Seconds that an endpoint has to give its whole list."""
+_PATIENCE: Final = 5.0
+"""Seconds that who types waits for names."""
 _CHAT: Final = ("chat", "language", "code", None)
 """Kinds of models, as Together names them, that answer questions; others tell no kind."""
 
 
-def run(options: MixtureOptions) -> int:
+def run(options: MixtureOptions, *, as_json: bool = False) -> int:
     """List the models of each endpoint that the mixture uses, and mark the mixture's own.
+
+    Args:
+        options: Which mixture.
+        as_json: Whether to print one JSON array in place of lines.
 
     Returns:
         0, or 4 if a model of the mixture is not served.
@@ -42,10 +49,27 @@ def run(options: MixtureOptions) -> int:
         endpoints: dict[str, list[Any]] = {}
         for model in together:
             endpoints.setdefault(str(model.together_api_base), []).append(model)
-        missing = [name for address, ours in endpoints.items() for name in _listed(address, ours)]
+        lists = [_listed(address, ours, quiet=as_json) for address, ours in endpoints.items()]
+    if as_json:
+        write_data(f"{json.dumps([row for rows in lists for row in rows], indent=2)}\n")
+    missing = [row for rows in lists for row in rows if not row["served"]]
     for name in sorted(others):
         say(f"{name} is another provider's and was not looked for.")
     return Exit.NOT_SERVED if missing else Exit.ANSWER
+
+
+def names_served(llm: MoAChatModel) -> list[str]:
+    """The models that the aggregator's endpoint serves, as far as they answer questions.
+
+    Raises:
+        MoAError: It gives no list.
+    """
+    for model in _models(llm):
+        if address := getattr(model, "together_api_base", None):
+            key = model.together_api_key.get_secret_value()
+            found = served_models(_endpoint(str(address), model), key, timeout=_PATIENCE)
+            return sorted(name for name, kind in found.items() if kind in _CHAT)
+    return []
 
 
 def _models(llm: MoAChatModel) -> Iterator[Any]:
@@ -54,20 +78,27 @@ def _models(llm: MoAChatModel) -> Iterator[Any]:
             yield model
 
 
-def _listed(address: str, models: list[Any]) -> list[str]:
-    """Print what an endpoint serves; give the mixture's models that are not among it."""
+def _listed(address: str, models: list[Any], *, quiet: bool) -> list[AnyDict]:
+    """What an endpoint serves, and the mixture's models that are not among it; printed, too."""
     endpoint = _endpoint(address, models[0])
     served = served_models(endpoint, models[0].together_api_key.get_secret_value())
     ours = {model_of(model) for model in models}
-    for name, kind in sorted(served.items()):
-        if kind in _CHAT or name in ours:
-            click.echo(f"{'*' if name in ours else ' '} {on_one_line(name)}")
-    missing = sorted(ours - served.keys())
-    for name in missing:
-        click.echo(f"! {on_one_line(name)}")
+    rows: list[AnyDict] = [
+        {
+            "model": name,
+            "endpoint": endpoint.address,
+            "served": name in served,
+            "in_mixture": name in ours,
+        }
+        for name in [*sorted(served), *sorted(ours - served.keys())]
+        if served.get(name) in _CHAT or name in ours
+    ]
+    for row in () if quiet else rows:
+        mark = ("*" if row["served"] else "!") if row["in_mixture"] else " "
+        click.echo(f"{mark} {on_one_line(row['model'])}")
     marks = "* in the mixture, ! in the mixture but not served"
     say(f"{endpoint.address} serves {len(served)} models ({marks}).")
-    return missing
+    return rows
 
 
 def _endpoint(address: str, model: Any) -> Endpoint:

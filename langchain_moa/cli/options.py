@@ -120,7 +120,12 @@ _BEFORE: tuple[Callable[[Any], Any], ...] = (
         help="A mixture in a .toml, .yaml or .json file.",
     ),
     click.option(
-        "--aggregator", "--model", "aggregator", metavar="MODEL", help="Who writes the answer."
+        "--aggregator",
+        "--model",
+        "-m",
+        "aggregator",
+        metavar="MODEL",
+        help="Who writes the answer.",
     ),
     click.option(
         "--reference-models",
@@ -131,6 +136,7 @@ _BEFORE: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option(
         "--temperature",
+        "-t",
         type=click.FloatRange(min=0),
         metavar="NUMBER",
         help="Sampling temperature of all members.",

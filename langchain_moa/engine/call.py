@@ -64,6 +64,7 @@ class CallInProgress:
         bindings: What the call's tools or schema mean for reference models.
         advice: What to tell reference models that have not the tools of them, or `None`.
         fan_out: What the fan-out gate decided.
+        kept: Usable proposals of an earlier try of this call, by slot; their authors are not asked.
         failures: Those of the graph's runs that go on; `None` outside of a graph.
         renewals: What the nodes of a layer renew of the layer before, by the layer's number.
     """
@@ -79,6 +80,7 @@ class CallInProgress:
     bindings: Bindings = field(default_factory=Bindings)
     advice: str | None = None
     fan_out: FanOutDecision = "layers"
+    kept: Mapping[str, Proposal] = field(default_factory=dict)
     failures: Failures | None = None
     renewals: dict[int, Future[list[Proposal]]] = field(default_factory=dict)
 

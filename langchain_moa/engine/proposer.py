@@ -18,6 +18,7 @@ from langchain_moa.engine.call import CallInProgress, read_proposals, require_en
 from langchain_moa.engine.proposal import ProposalQuestion
 from langchain_moa.engine.tries import Assignment
 from langchain_moa.engine.turn import Turn
+from langchain_moa.proposals.memory import reused
 from langchain_moa.reliability.retries import is_retryable
 from langchain_moa.reliability.threads import off_loop
 from langchain_moa.reliability.waiting import Ending, Result, acarried_out, carried_out
@@ -65,6 +66,9 @@ class Proposing:
             NotEnoughProposalsError: The layer before gave too few.
             BudgetExceededError: The layer does not fit, and `on_budget="raise"`.
         """
+        if (kept := self._kept()) is not None:
+            self.call.progress.emit("member_finished", **self._about(kept), seconds=0.0)
+            return kept
         turn = self._turn(messages, before, config)
         try:
             result = carried_out(turn.plan())
@@ -79,6 +83,9 @@ class Proposing:
         self, messages: Sequence[BaseMessage], before: Sequence[Proposal], config: RunnableConfig
     ) -> Proposal:
         """The async twin of `run`."""
+        if (kept := self._kept()) is not None:
+            await self.call.progress.aemit("member_finished", **self._about(kept), seconds=0.0)
+            return kept
         made = partial(self._turn, messages, before, config)
         turn = await off_loop(made, LARGE if self.call.mixture.asks_prices else 0)
         about = turn.assignment.about
@@ -93,6 +100,18 @@ class Proposing:
         event, values = _outcome(proposal)
         await self.call.progress.aemit(event, **about, **values)
         return proposal
+
+    def _kept(self) -> Proposal | None:
+        """What the proposer said in an earlier try of this call, if that is to be used."""
+        known = self.call.kept.get(slot(self.layer, self.index))
+        if known is None:
+            return None
+        self._count(known)
+        return reused(known)
+
+    def _about(self, proposal: Proposal) -> AnyDict:
+        place = {"layer": self.layer, "index": self.index}
+        return {**place, "role": "proposer", "model": proposal.model}
 
     def _turn(
         self, messages: Sequence[BaseMessage], before: Sequence[Proposal], config: RunnableConfig

@@ -58,6 +58,7 @@ class MoARun:
         manager: The run that the chat model opened, or `None` when nobody listens.
         arguments: Call arguments of the final answer.
         bindings: What of them is otherwise for other members.
+        kept: Proposals of an earlier try of this call, whose authors are not asked again.
         configurable: The caller's own `configurable` keys, for members that have use for them.
     """
 
@@ -65,6 +66,7 @@ class MoARun:
     manager: RunManager | None
     arguments: AnyDict
     bindings: Bindings = field(default_factory=Bindings)
+    kept: Sequence[Proposal] = ()
     configurable: AnyDict = field(default_factory=caller_configurable)
 
     def __post_init__(self) -> None:
@@ -257,6 +259,7 @@ class MoARun:
             monotonic() + self.mixture.policy.timeout,
             bindings=self.bindings,
             advice=advice(self._tools) if self.mixture.settings.describe_tools else None,
+            kept={proposal.key: proposal for proposal in self.kept if proposal.usable},
         )
 
     def _final_call(self, messages: Conversation) -> FinalCall:

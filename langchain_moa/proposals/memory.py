@@ -63,7 +63,7 @@ class ProposalMemory:
         nothing a second time.
         """
         known, _ = self._recalled(mixture, messages, thread)
-        return [_unpaid(proposal) for proposal in known] if any(p.usable for p in known) else []
+        return [reused(proposal) for proposal in known] if any(p.usable for p in known) else []
 
     def recall_notes(
         self, mixture: str, messages: Sequence[BaseMessage], thread: Sequence[str] = ()
@@ -85,7 +85,8 @@ SHARED_MEMORY: Final = ProposalMemory()
 """Of the whole process: mixtures are copied and made anew, for one call with other fields, say."""
 
 
-def _unpaid(proposal: Proposal) -> Proposal:
+def reused(proposal: Proposal) -> Proposal:
+    """A proposal that was paid for before, as one of this call."""
     status = "reused" if proposal.usable else proposal.status
     nothing = replace(proposal, seconds=0.0, attempts=0, requests=[], usage_by_model={}, unknown=[])
     return replace(nothing, status=status)
