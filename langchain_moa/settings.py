@@ -178,6 +178,26 @@ def did_you_mean(name: object, known: Collection[str], otherwise: str) -> str:
     return f"did you mean {close[0]}?" if close else otherwise
 
 
+_OF_MEMBERS: Final = (
+    "it is an argument of each member's own model: give the member as {{'model': ..., '{name}': "
+    "...}}, of all proposals proposal_kwargs={{'{name}': ...}}, of the answer "
+    "llm.bind({name}=...)."
+)
+_MEANT: Final = {
+    "model": "aggregator=... writes the answer, and reference_models=[...] propose.",
+    "model_name": "aggregator=... writes the answer, and reference_models=[...] propose.",
+    "models": "reference_models=[...] propose, and aggregator=... writes the answer.",
+    "proposers": "they are reference_models=[...].",
+    "rounds": "layers=... counts the aggregator's, too: it is rounds + 1.",
+    "preset": "give MoAChatModel.from_preset(name).",
+    **{
+        name: _OF_MEMBERS.format(name=name)
+        for name in ("top_p", "top_k", "seed", "frequency_penalty", "presence_penalty", "logprobs")
+    },
+}
+"""What those look for who come from a plain chat model, or from the paper."""
+
+
 def check_names(given: Iterable[str], known: Collection[str]) -> None:
     """Refuse arguments that do not exist.
 
@@ -186,7 +206,7 @@ def check_names(given: Iterable[str], known: Collection[str]) -> None:
     """
     for name in given:
         if name not in known:
-            hint = did_you_mean(name, known, "see help(MoAChatModel).")
+            hint = _MEANT.get(name) or did_you_mean(name, known, "see help(MoAChatModel).")
             msg = f"{name} is not an argument of a mixture; {hint}"
             raise MoAConfigurationError(msg)
 

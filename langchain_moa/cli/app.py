@@ -17,6 +17,7 @@ import click
 
 from langchain_moa.cli.evals.commands import evals
 from langchain_moa.cli.options import MixtureOptions, mixture_options
+from langchain_moa.cli.spellings import as_we_spell
 from langchain_moa.cli.terminal import open_what_is_closed, printable, terminated_in_order
 
 _DEBUG = "--debug"
@@ -197,6 +198,7 @@ def run(argv: Sequence[str]) -> int:
     end = argv.index("--") if "--" in argv else len(argv)
     debug = _DEBUG in argv[:end]
     words = [*(word for word in argv[:end] if word != _DEBUG), *argv[end:]]
+    words = as_we_spell(words, _switches(words[:1]))
     try:
         with terminated_in_order():
             code = app.main(args=words, prog_name="langchain-moa", standalone_mode=False)
@@ -205,6 +207,13 @@ def run(argv: Sequence[str]) -> int:
 
         return report(error, debug=debug)
     return code if isinstance(code, int) else 0
+
+
+def _switches(words: Sequence[str]) -> set[str]:
+    """The options of a command that can be switched on and off."""
+    command = app.commands.get(words[0]) if words else None
+    params = command.params if command is not None else ()
+    return {param.opts[0] for param in params if param.secondary_opts}
 
 
 def _write_all_texts() -> None:

@@ -25,7 +25,9 @@ def takes_openai(options: MixtureOptions) -> bool:
 
     That is so where no Together key and no address is given.
     """
+    preset = get_preset(options.preset or DEFAULT_PRESET)
     named = options.settings.get("base_url") or os.environ.get(ADDRESS) or options.config
+    named = named or preset.lists or preset.settings.get("base_url")
     both = _is_set(OPENAI_KEY) and _is_set(OPENAI_ADDRESS)
     return both and not named and not _is_set(KEY) and not options.serves
 

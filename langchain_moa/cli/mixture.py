@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from langchain_moa.chat_models import MoAChatModel
+from langchain_moa.cli.banner import OPENAI_ADDRESS, OPENAI_KEY, takes_openai
 from langchain_moa.cli.options import MixtureOptions, overrides_of
 from langchain_moa.config.files import read_settings
 from langchain_moa.config.trust import hosts_in
@@ -58,6 +59,9 @@ def mixture_for(
         )
         return
     key = {"api_key": _NO_KEY} if not _has_key() and (not asks or _endpoint(options)) else {}
+    if takes_openai(options):
+        named = {"base_url": os.environ[OPENAI_ADDRESS], "api_key": os.environ[OPENAI_KEY]}
+        key = {name: value.strip() for name, value in named.items()}
     trusted = frozenset(options.trust_host)
     if not asks and options.config is not None:  # nothing is sent
         trusted |= hosts_in(read_settings(options.config))

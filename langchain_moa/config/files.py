@@ -13,6 +13,7 @@ import yaml
 
 from langchain_moa.config.text_files import escaped, needs_escapes, read_text, write_text
 from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.presets import preset_names
 from langchain_moa.types import AnyDict, AnyMapping
 
 _MERGE: Final = "tag:yaml.org,2002:merge"
@@ -105,6 +106,8 @@ def format_of(path: Path) -> Format:
     """
     if path.suffix.lower() not in _FORMATS:
         msg = f"{path}: unknown format {path.suffix!r}; give one of {', '.join(_FORMATS)}."
+        if str(path) in preset_names():
+            msg = f"{path} is no file, but a preset; give from_preset({str(path)!r})."
         raise MoAConfigurationError(msg)
     return _FORMATS[path.suffix.lower()]
 

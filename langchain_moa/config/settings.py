@@ -39,6 +39,7 @@ from langchain_moa.members.runnables import model_of
 from langchain_moa.members.settings import AnswerSettings
 from langchain_moa.messages.settings import MessageSettings
 from langchain_moa.mixture import Settings
+from langchain_moa.presets import get_preset
 from langchain_moa.proposals.settings import AgentSettings, ProposalSettings
 from langchain_moa.providers.accounts import shown_address
 from langchain_moa.reliability.settings import ReliabilitySettings
@@ -117,11 +118,34 @@ class MixtureSettings(MemberSettings, Settings):
     if not TYPE_CHECKING:  # type checkers see the constructor that the fields make
 
         @without_variables
-        def __init__(self, **data: Any) -> None:
+        def __init__(self, *args: object, **data: Any) -> None:
+            if args:
+                names = ("reference_models=...", "aggregator=...")
+                hint = ", ".join(names[: len(args)]) if len(args) <= len(names) else "..."
+                msg = f"arguments of a mixture are given by name; give {hint}."
+                raise MoAConfigurationError(msg)
             try:
                 super().__init__(**data)
             except ValidationError as error:
                 raise from_validation(error) from None
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides: Any) -> Self:
+        """The mixture that a preset describes (see `langchain_moa.presets`).
+
+        Args:
+            name: The preset's name.
+            **overrides: Arguments that replace or add to those of the preset.
+
+        Raises:
+            MoAConfigurationError: There is no such preset, or an argument is wrong.
+
+        Example:
+            >>> from langchain_moa import MoAChatModel
+            >>> MoAChatModel.from_preset("self-moa", api_key="your-key").num_layers
+            2
+        """
+        return cls.from_config(get_preset(name).settings, **overrides)
 
     @classmethod
     @without_variables

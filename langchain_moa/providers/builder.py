@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import warnings
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from langchain_together import ChatTogether
 
 TOGETHER_KEY_VARIABLE: Final = "TOGETHER_API_KEY"
+
+logger = logging.getLogger(__name__)
 
 
 class ModelBuilder:
@@ -103,9 +107,15 @@ class ModelBuilder:
         settings = dict(options)
         key = settings.pop("together_api_key", None) or settings.get("api_key")
         address = settings.pop("together_api_base", None) or settings.get("base_url")
+        named = address or self._base_url or _named_address(TOGETHER)
+        if named is None and (owner := _owner(model)) is not None:
+            logger.warning(
+                "%s=%r is asked for at Together; of its own provider it is %r",
+                *(field, model, f"{owner}:{model}"),
+            )
         settings |= {
             "api_key": key or self._together_key(model, field),
-            "base_url": address or self._base_url or _named_address(TOGETHER) or TOGETHER_ADDRESS,
+            "base_url": named or TOGETHER_ADDRESS,
         }
         of_clients = {name: settings.pop(name) for name in OF_CLIENTS & settings.keys()}
         known = frozenset((name, _text(value)) for name, value in of_clients.items())
@@ -269,6 +279,28 @@ def _mended_environment(provider: str, options: AnyMapping) -> AnyDict:
     return mended
 
 
+_PROVIDERS: Final = (
+    *("openai", "anthropic", "azure_openai", "google_genai", "google_vertexai", "bedrock"),
+    *("cohere", "deepseek", "fireworks", "groq", "huggingface", "mistralai", "ollama"),
+    *("perplexity", "together", "xai"),
+)
+"""Those whose names are likely misspelled; LangChain knows more."""
+
+
+_OWNERS: Final = {
+    "openai": re.compile(r"(gpt-(?!oss)|chatgpt-|o[1-9](-|$))"),
+    "anthropic": re.compile(r"claude-"),
+    "google_genai": re.compile(r"gemini-"),
+    "mistralai": re.compile(r"(mistral|magistral|codestral)-\w+-latest"),
+}
+"""What the names of providers' own models begin with."""
+
+
+def _owner(model: str) -> str | None:
+    """The provider who alone serves a model of such a name, which has no owner in it."""
+    return next((owner for owner, name in _OWNERS.items() if name.match(model)), None)
+
+
 def _reason(name: str, error: Exception) -> str:
     """Why a provider's package makes no model, with a hint where the provider is unknown to it."""
     text = " ".join(str(error).split())
@@ -280,6 +312,9 @@ def _reason(name: str, error: Exception) -> str:
         address, key = COMPATIBLE[provider.lower()]
         member = {"model": f"openai:{model}", "base_url": address, "api_key_env": key}
         return f"{text}it speaks OpenAI's API, so give {member}."
+    close = get_close_matches(provider.lower(), _PROVIDERS, n=1, cutoff=0.85)
+    if close:
+        return f"{text}did you mean '{close[0]}:{model}'?"
     return (
         f"{text}give 'provider:model', as in 'openai:...', 'anthropic:...' or 'ollama:{name}', "
         "or a Together model id, as in 'owner/model'."

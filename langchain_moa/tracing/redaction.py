@@ -151,7 +151,8 @@ def without_variables(function: Callable[_P, _T]) -> Callable[_P, _T]:
         forget_variables(ours)
         del args
         kwargs.clear()
-        raise ours
+        # the message says it all: what is inside is no help to who gave a wrong argument
+        raise ours.with_traceback(None)
 
     return called
 

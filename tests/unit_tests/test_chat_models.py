@@ -790,3 +790,56 @@ def test_deep_copies_answer(copied: Callable[[MoAChatModel], MoAChatModel]) -> N
     llm = mixture(max_concurrency=2, circuit_breaker=CircuitBreaker())
     before = llm.invoke("Hi").content
     assert copied(llm).invoke("Hi").content == before
+
+
+NAMES: dict[str, Any] = {"reference_models": ["a/b"], "aggregator": "a/c", "api_key": "k"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "mend"),
+    [
+        ({"top_p": 1}, "{'model': ..., 'top_p': ...}"),
+        ({"model": "a/c"}, "aggregator=... writes the answer"),
+        ({"rounds": 1}, "it is rounds + 1"),
+        ({"aggregator": "opnai:gpt-4o"}, "did you mean 'openai:gpt-4o'?"),
+        ({"reference_models": ["antropic:claude-x"]}, "did you mean 'anthropic:claude-x'?"),
+    ],
+)
+def test_wrong_arguments_name_the_mend_in_one_frame(settings: dict[str, Any], mend: str) -> None:
+    with pytest.raises(MoAConfigurationError) as caught:
+        MoAChatModel(**{**NAMES, **settings})
+    assert mend in str(caught.value)
+    assert len(caught.traceback) == 2  # the line above, and what it called
+
+
+def test_arguments_are_given_by_name() -> None:
+    make: Any = MoAChatModel
+    with pytest.raises(MoAConfigurationError, match=r"give reference_models=\.\.\., aggregator="):
+        make(["a/b"], "a/c")
+
+
+def test_presets_by_name() -> None:
+    with pytest.raises(MoAConfigurationError, match=r"give from_preset\('self-moa'\)"):
+        MoAChatModel.from_config("self-moa")
+    assert MoAChatModel.from_preset("self-moa", api_key="k", layers=3).num_layers == 3
+    with pytest.raises(MoAConfigurationError, match="self-moa"):
+        MoAChatModel.from_preset("selfmoa", api_key="k")
+
+
+@pytest.mark.parametrize(
+    ("model", "warned"),
+    [
+        ("gpt-4o", "'openai:gpt-4o'"),
+        ("claude-sonnet-4-5", "'anthropic:claude-sonnet-4-5'"),
+        ("gpt-oss-20b", None),
+        ("openai/gpt-oss-20b", None),
+    ],
+)
+def test_an_id_of_another_provider_is_no_error(
+    model: str, warned: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert MoAChatModel(**{**NAMES, "aggregator": model})
+    assert (warned or "asked for at Together") in caplog.text or warned is None
+    caplog.clear()
+    assert MoAChatModel(**{**NAMES, "aggregator": model}, base_url="http://127.0.0.1:9/v1")
+    assert "asked for at Together" not in caplog.text

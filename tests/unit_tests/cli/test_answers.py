@@ -149,7 +149,7 @@ def test_what_lost_answers_cost_is_counted() -> None:
     conversation.on_event(event(3))
     conversation.answered(answer("1", tokens=5))  # the record holds the 3
     assert total(conversation) == 5
-    assert conversation.to_retry() == "one"
+    assert conversation.to_retry()[0] == "one"
     assert total(conversation) == 5
     conversation.with_question("one")
     conversation.on_event(event(7))  # and is then cancelled
