@@ -15,7 +15,7 @@ from langchain_core.messages import (
     convert_to_messages,
     message_chunk_to_message,
 )
-from langchain_core.outputs import Generation
+from langchain_core.outputs import ChatResult, Generation, LLMResult
 from pydantic import BaseModel
 
 from langchain_moa.accounting.usage import known_usage
@@ -74,6 +74,8 @@ def _message_in(output: object, given: object) -> AIMessage:
             message = AIMessage(output)
         case Generation():  # and a chat model's, which has a message
             message = _message_in(getattr(output, "message", output.text), given)
+        case ChatResult() | LLMResult():
+            message = _message_in(_first_of(output.generations), given)
         case Mapping():
             message = _message_in_mapping(output, given)
         case list() | tuple():
@@ -120,6 +122,15 @@ def _message_in_list(output: Sequence[Any], given: object) -> AIMessage:
     if all(isinstance(part, str) or _is_part(part) for part in output):
         return AIMessage([part if isinstance(part, str) else dict(part) for part in output])
     return _answer_of_state({"messages": output}, given)
+
+
+def _first_of(generations: Sequence[Any]) -> object:
+    """The first answer of a result, as the methods `generate` and `_generate` give it."""
+    if not generations:
+        msg = "the member gave no answer: a result without generations"
+        raise TypeError(msg)
+    first = generations[0]
+    return _first_of(first) if isinstance(first, list) else first
 
 
 def _answer_of_state(state: AnyMapping, given: object) -> AIMessage:

@@ -1,4 +1,4 @@
-"""Characters that a model sends in halves, as pieces of JSON escapes, made whole again.
+"""What of a text can be seen, and characters that a model sends in halves, made whole again.
 
 A character beyond U+FFFF is a pair of surrogates in JSON's escapes. A provider that cuts a text
 between them sends two halves, which Python joins to no character, and which no file, no log and
@@ -9,7 +9,11 @@ no request in UTF-8 can hold. A half that stays alone is shown as U+FFFD, as Uni
 from __future__ import annotations
 
 import re
-from typing import Final
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import regex
 
 _HALVES: Final = re.compile("[\ud800-\udfff]")
 
@@ -24,3 +28,26 @@ def whole_characters(text: str) -> str:
     if text.isascii() or _HALVES.search(text) is None:
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def from_first_seen(text: str) -> str:
+    r"""A text from its first character on that can be seen; nothing where there is none.
+
+    Spaces of every script, controls, and what Unicode calls ignorable, as joiners and fillers are,
+    cannot be seen.
+
+    Example:
+        >>> from_first_seen("\u200b\u3164 4"), from_first_seen("\u200b\ufeff\u3164")
+        ('4', '')
+    """
+    text = text.lstrip()
+    if not text or (text[0].isascii() and text[0].isprintable()):
+        return text
+    return _unseen().sub("", text, count=1)
+
+
+@cache
+def _unseen() -> regex.Pattern[str]:
+    import regex  # noqa: PLC0415 - it takes a while, and most texts begin with a letter of ASCII
+
+    return regex.compile(r"\A[\s\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]*")

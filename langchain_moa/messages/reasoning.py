@@ -6,6 +6,8 @@ import re
 from functools import cache
 from typing import Final, NamedTuple
 
+from langchain_moa.messages.characters import from_first_seen
+
 
 class _Tags(NamedTuple):
     """How a family of models marks its reasoning where the server leaves it in the text.
@@ -80,19 +82,23 @@ def _patterns(tags: _Tags) -> _Patterns:
 
 
 def strip_reasoning(text: str) -> str:
-    """Cut reasoning in tags from a model's text: closed, unclosed or without an opening tag.
+    r"""Cut reasoning in tags from a model's text: closed, unclosed or without an opening tag.
+
+    Where nothing is left that can be seen, nothing is left.
 
     Example:
         >>> strip_reasoning("<think>2+2... easy</think>4")
         '4'
         >>> strip_reasoning("[THINK]easy[/THINK]4")
         '4'
+        >>> strip_reasoning("<think>easy</think>\u200b")
+        ''
     """
     lowered = text.lower()  # to look for the tags with patterns costs more
     for tags in _TAGS:
         if any(tag in lowered for tag in (*tags.opening, *tags.closing)):
             text = _without(tags, text)
-    return text.strip()
+    return text.strip() if from_first_seen(text) else ""
 
 
 def tagged_reasoning(text: str) -> str:
@@ -183,7 +189,7 @@ class ReasoningAhead:
                 return False
             self._rest, self._inside = self._rest[closing.end() :], None
             return True
-        self._rest = self._rest.lstrip()
+        self._rest = from_first_seen(self._rest)
         tag = next(filter(self._rest.startswith, (*_OPENINGS, *_CLOSINGS)), None)
         if tag is None:
             return False

@@ -9,9 +9,10 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_moa.accounting.usage import is_cached
 from langchain_moa.errors import ModelRefusalError
 from langchain_moa.messages.blocks import REASONING_TYPES, kind_of
+from langchain_moa.messages.characters import from_first_seen
 from langchain_moa.messages.finish_reasons import ending_of
 from langchain_moa.messages.reasoning import ReasoningAhead, strip_reasoning
-from langchain_moa.types import AnyMapping, ProposalStatus
+from langchain_moa.types import AnyDict, AnyMapping, ProposalStatus
 
 _FINISH_KEYS: Final = ("finish_reason", "stop_reason", "stopReason", "done_reason")
 """Where OpenAI and Gemini, Anthropic, Bedrock and Ollama say why a model stopped."""
@@ -76,6 +77,9 @@ def _nothing(message: AIMessage, finish_reason: object) -> Verdict:
         return Verdict("reasoning_only", "the answer holds only reasoning")
     if message.tool_calls or message.invalid_tool_calls:
         return Verdict("empty", "the answer holds only tool calls")
+    kinds = {kind_of(block) or "something unknown" for block in _blocks(message)}
+    if others := sorted(kinds - {"text"}):
+        return Verdict("empty", f"the answer holds no text, only {' and '.join(others)}")
     return Verdict("empty", f"no text; finish_reason is {finish_reason}")
 
 
@@ -87,25 +91,28 @@ def _holds_more(message: AIMessage) -> bool:
 
 def _brings(message: AIMessage) -> bool:
     """Whether there is something that is neither text nor reasoning."""
-    content = message.content if isinstance(message.content, list) else []
-    return any(isinstance(b, dict) and kind_of(b) not in _NO_ANSWER for b in content) or any(
+    return any(kind_of(block) not in _NO_ANSWER for block in _blocks(message)) or any(
         message.additional_kwargs.get(name) for name in _ANSWERS
     )
 
 
 def _has_reasoning(message: AIMessage) -> bool:
-    if message.text.strip() or message.additional_kwargs.get("reasoning_content"):
+    if from_first_seen(message.text) or message.additional_kwargs.get("reasoning_content"):
         return True
     return any(_block(message, kind) for kind in REASONING_TYPES)
 
 
 def _block(message: AIMessage, kind: str) -> Any:
     """The first content block of a kind, as the provider gave it, or `None`."""
-    content = message.content if isinstance(message.content, list) else []
-    for block in content:
-        if isinstance(block, dict) and block.get("type") == kind:
+    for block in _blocks(message):
+        if block.get("type") == kind:
             return block.get(kind) or block
     return None
+
+
+def _blocks(message: AIMessage) -> list[AnyDict]:
+    content = message.content if isinstance(message.content, list) else []
+    return [block for block in content if isinstance(block, dict)]
 
 
 def finish_reason_of(message: AIMessage) -> Any:

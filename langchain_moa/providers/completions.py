@@ -24,7 +24,7 @@ from openai.resources.chat.completions import (
 )
 from openai.types.chat import ChatCompletion
 
-from langchain_moa.providers.events import AsyncPieces, Pieces, provider_said
+from langchain_moa.providers.events import AsyncPieces, Pieces, nothing_said, provider_said
 from langchain_moa.providers.tidying import error_within, tidied
 from langchain_moa.types import LARGE, AnyDict
 
@@ -131,10 +131,14 @@ class _Answer:
             APIError: The provider sent an error in its place, or in it.
         """
         answer = self.read()
-        if isinstance(answer, dict) and (error := error_within(answer)):
-            raise provider_said(error, self.http_response, tidied(answer).get("usage"))
+        tidy = tidied(answer)
+        usage = tidy.get("usage") if isinstance(tidy, dict) else None
+        if error := error_within(answer):
+            raise provider_said(error, self.http_response, usage)
+        if isinstance(tidy, dict) and not tidy.get("choices"):
+            raise nothing_said(self.http_response, usage)
         # LangChain reads a refusal from the SDK's types only
-        return self._raw.parse(to=ChatCompletion) if _refuses(answer) else tidied(answer)
+        return ChatCompletion.construct(**tidy) if _refuses(tidy) else tidy
 
 
 def _refuses(answer: object) -> bool:

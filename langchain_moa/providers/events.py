@@ -16,7 +16,7 @@ from typing import Any, Final
 import openai
 
 from langchain_moa.providers.sizes import Size, answer_limit
-from langchain_moa.providers.tidying import error_within, tidied
+from langchain_moa.providers.tidying import error_within, tidied, told
 from langchain_moa.types import LARGE, AnyDict, AnyMapping
 
 _END: Final = "[DONE]"
@@ -34,6 +34,7 @@ class Pieces(openai.Stream[object]):
     def _iter_events(self) -> Iterator[Any]:
         for event in super()._iter_events():
             self._came_to_end = self._came_to_end or event.data.startswith(_END)
+            _require_no_error(event, self.response)
             yield event
 
     def __stream__(self) -> Iterator[object]:
@@ -55,6 +56,7 @@ class AsyncPieces(openai.AsyncStream[object]):
     async def _iter_events(self) -> AsyncIterator[Any]:
         async for event in super()._iter_events():
             self._came_to_end = self._came_to_end or event.data.startswith(_END)
+            _require_no_error(event, self.response)
             yield event
 
     async def __stream__(self) -> AsyncIterator[object]:
@@ -80,11 +82,34 @@ def provider_said(error: object, response: Any, usage: Any = None) -> openai.API
         response: The HTTP response that it stands in, whose headers may say more.
         usage: What the answer has used even so, as far as it tells.
     """
-    said = error.get("message") if isinstance(error, Mapping) else error
-    text = said if isinstance(said, str) and said else json.dumps(error, default=str)
-    made = openai.APIError(text, request=response.request, body=error)
+    said = told(error)
+    text = said if isinstance(said, str) else json.dumps(error, default=str)
+    body = error if isinstance(error, Mapping) else {"message": text}
+    made = openai.APIError(text, request=response.request, body=body)
     vars(made).update(response=response, usage=usage)
     return made
+
+
+def nothing_said(response: Any, usage: Any = None) -> openai.APIConnectionError:
+    """The SDK's error for an answer in which there is none, as for a stream without a piece."""
+    made = openai.APIConnectionError(message="the answer has no choices", request=response.request)
+    vars(made).update(response=response, usage=usage)
+    return made
+
+
+def _require_no_error(event: Any, response: Any) -> None:
+    """Raise what an event says that calls itself an error, which may be no JSON.
+
+    Raises:
+        APIError: It is one.
+    """
+    if event.event != "error":
+        return
+    try:
+        said = json.loads(event.data)
+    except ValueError:
+        said = event.data
+    raise provider_said(error_within(said) or said, response)
 
 
 def is_document(response: Any) -> bool:
@@ -95,10 +120,15 @@ def is_document(response: Any) -> bool:
 
 @contextmanager
 def _with_response(response: Any) -> Iterator[None]:
-    """Have an error that an event brings keep the response, whose headers may say more."""
+    """Have an error that an event brings keep the response, whose headers may say more.
+
+    What the SDK makes of one that is no object does not say what it was.
+    """
     try:
         yield
     except openai.APIError as error:
+        if isinstance(error.body, str | list):
+            raise provider_said(error.body, response) from None
         vars(error).setdefault("response", response)
         raise
 
@@ -133,7 +163,7 @@ def _streamed(body: bytes, response: Any) -> AnyDict:
         answer = json.loads(body)
     except ValueError:
         answer = None
-    if isinstance(answer, dict) and (error := answer.get("error")):
+    if error := error_within(answer):
         raise provider_said(error, response)
     choices = answer.get("choices") if isinstance(answer, dict) else None
     if not isinstance(choices, list):
@@ -172,8 +202,11 @@ class _Heard:
     def taken(self, piece: object) -> object:
         """A piece as it is passed on."""
         piece = tidied(piece)
+        bare = not isinstance(piece, dict) or piece.get("choices") is None
+        if bare and (error := error_within(piece)):
+            raise provider_said(error, self._response, self._usage)
         if not isinstance(piece, dict):
-            return piece
+            return {"choices": []}
         self._usage = piece.get("usage") or self._usage
         choices = piece.get("choices")
         if isinstance(choices, list) and choices:

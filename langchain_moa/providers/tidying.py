@@ -11,14 +11,24 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from langchain_moa.types import AnyDict, AnyMapping, whole_number
+from langchain_moa.types import AnyDict, whole_number
 
 _TEXTS: Final = ("id", "model", "object", "system_fingerprint", "service_tier")
+_LONGEST_INDEX: Final = 6
+"""Digits of the number of a call."""
 _COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 _DETAILS: Final = ("prompt_tokens_details", "completion_tokens_details")
-_SAID: Final = ("message", "delta")
-_FREE_TEXTS: Final = ("reasoning_content", "reasoning", "refusal", "role", "name")
+_SAID: Final = {"message": None, "delta": "assistant"}
+"""Where a choice says something, and the role that it has where it names none."""
+_FREE_TEXTS: Final = ("reasoning_content", "reasoning", "refusal", "name")
 """Fields of a message that are read as text where they are one."""
+_TEXT_BLOCKS: Final = ("text", "output_text", "output", None)
+"""Types of content blocks whose text is read; some servers give none."""
+_TELLING: Final = (
+    *("message", "detail", "details", "errors", "msg"),
+    *("error_message", "error_msg", "errorMessage", "error_description"),
+)
+"""Where servers say what is wrong, beside or in place of `error`, the plainest first."""
 
 
 def tidied(answer: Any) -> Any:
@@ -77,20 +87,30 @@ def _choice(choice: Any) -> Any:
         changed["finish_reason"] = None
     if not isinstance(choice.get("logprobs"), dict | None):
         changed["logprobs"] = None
-    for name in _SAID:
-        if name in choice and (said := _said(choice[name])) is not choice[name]:
+    for name, role in _SAID.items():
+        if name in choice and (said := _said(choice[name], role)) is not choice[name]:
             changed[name] = said
     return {**choice, **changed} if changed else choice
 
 
-def _said(message: Any) -> Any:
-    """What a choice says as clients read it."""
+def _said(message: Any, role: str | None) -> Any:
+    """What a choice says as clients read it; its role by default is this."""
     if not isinstance(message, dict):
         return {} if message is not None else None
     changed: AnyDict = {n: None for n in _FREE_TEXTS if not isinstance(message.get(n), str | None)}
+    if message.get("role", role) != "assistant":  # a whole message must have it
+        changed["role"] = "assistant"
     content = message.get("content")
-    if not isinstance(content, str | list | None):
-        changed["content"] = [content] if isinstance(content, dict) else json.dumps(content)
+    if isinstance(content, list | dict):
+        given = content if isinstance(content, list) else [content]
+        blocks = [_block(block) for block in given if block is not None]
+        if blocks != content:
+            changed["content"] = blocks
+    elif not isinstance(content, str | None):
+        changed["content"] = json.dumps(content)
+    called = message.get("function_call")
+    if called is not None and (function := _function(called)) != called:
+        changed["function_call"] = function
     calls = message.get("tool_calls")
     if calls is not None:
         given = calls if isinstance(calls, list) else []
@@ -100,36 +120,77 @@ def _said(message: Any) -> Any:
     return {**message, **changed} if changed else message
 
 
-def _call(call: Any) -> AnyDict | None:
-    """A tool call as clients read it; `None` where it names no function."""
-    function = call.get("function") if isinstance(call, dict) else None
-    if not isinstance(function, dict):
+def _block(block: Any) -> Any:
+    """A part of a message's content as clients read it."""
+    if not isinstance(block, dict):
+        return block if isinstance(block, str) else json.dumps(block)
+    kind = block.get("type")
+    text = block.get("text", "")
+    if kind not in _TEXT_BLOCKS or (isinstance(text, str) and kind == "text"):
+        return block if isinstance(kind, str) else {**block, "type": json.dumps(kind)}
+    known = text if isinstance(text, str | None) else json.dumps(text)
+    return {**block, "type": "text", "text": known or ""}
+
+
+def _function(called: Any) -> AnyDict | None:
+    """The name and the arguments of a call as clients read them; `None` where it has neither."""
+    if not isinstance(called, dict):
         return None
-    arguments = function.get("arguments")
     changed: AnyDict = {}
-    if not isinstance(function.get("name"), str | None):
+    if not isinstance(called.get("name"), str | None):
         changed["name"] = None
+    arguments = called.get("arguments")
     if not isinstance(arguments, str | None):
         changed["arguments"] = json.dumps(arguments)
-    known = {**call, "function": {**function, **changed}} if changed else dict(call)
+    return {**called, **changed} if changed else called
+
+
+def _call(call: Any) -> AnyDict | None:
+    """A tool call as clients read it; `None` where it names no function."""
+    function = _function(call.get("function")) if isinstance(call, dict) else None
+    if function is None:
+        return None
     as_text: Callable[[object], str] = json.dumps
-    if not isinstance(call.get("id"), str | None):
-        known["id"] = as_text(call["id"])
-    if not isinstance(call.get("index"), int | str | None):
-        known["index"] = None
+    name, index = call.get("id"), call.get("index")
+    if isinstance(index, str) and index.isdecimal() and len(index) <= _LONGEST_INDEX:
+        index = int(index)
+    known = {**call, "function": function}
+    # clients of streams drop all calls of a piece in which one has no index
+    known["index"] = index if isinstance(index, int) and not isinstance(index, bool) else None
+    if not isinstance(name, str | None):
+        known["id"] = as_text(name)
     return known
 
 
-def error_within(answer: AnyMapping) -> object:
-    """The error that an answer holds, or one of its choices; `None` where there is none.
+def error_within(answer: object) -> object:
+    """The error that an answer holds, or one of its choices, or that it is; `None` for none.
 
     Args:
-        answer: A whole answer, or a piece of a streamed one.
+        answer: A whole answer, or a piece of a streamed one. Some of Google's endpoints put an
+            error into a list.
+
+    Example:
+        >>> error_within({"object": "error", "message": "Overloaded", "code": 503})["code"]
+        503
+        >>> error_within([{"error": "quota"}]), error_within({"choices": []})
+        ('quota', None)
     """
-    if error := answer.get("error"):
-        return error
-    choices = answer.get("choices")
-    for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, Mapping) and (error := choice.get("error")):
+    for one in answer if isinstance(answer, list) else [answer]:
+        if not isinstance(one, Mapping):
+            continue
+        if error := one.get("error"):
             return error
+        choices = one.get("choices")
+        if choices is None and told(one) is not None:
+            return one
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, Mapping) and (error := choice.get("error")):
+                return error
     return None
+
+
+def told(error: object) -> object:
+    """What an error object says, most plainly; `None` where it says nothing."""
+    if not isinstance(error, Mapping):
+        return error or None
+    return next((error[name] for name in _TELLING if error.get(name)), None)

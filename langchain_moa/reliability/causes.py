@@ -50,7 +50,9 @@ def reason_of(error: BaseException, *, model: str, key_from: str = "") -> str:
     if any(_is_about_connecting(each) for each in _chain(error)):
         return f"cannot connect{f' to {origin}' if origin else ''}: {_cause(error, where)}"
     if isinstance(error, ModelConnectionError):  # it was lost
-        return f"{said} ({origin}{': ' if origin else ''}{_cause(error, where)})"
+        cause = _cause(error, where)
+        behind = [part for part in (origin, "" if cause in said else cause) if part]
+        return f"{said} ({': '.join(behind)})" if behind else said
     return said
 
 

@@ -104,7 +104,10 @@ _WORDS: Final = (
 )
 """What an error object without any code may say instead."""
 
-_CODES: Final = ("status_code", "http_status", "http_code", "code", "status", "type", "Code")
+_CODES: Final = (
+    *("status_code", "http_status", "http_code", "statusCode"),
+    *("code", "status", "type", "Code"),
+)
 """Where errors and error objects say which they are, the surest first."""
 
 _PAUSES: Final = ("retry-after", "retry_after", "retryafter", "retry_after_seconds", "retrydelay")

@@ -18,7 +18,7 @@ from langchain_core.messages import (
     messages_to_dict,
 )
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.outputs import ChatGeneration, Generation
+from langchain_core.outputs import ChatGeneration, ChatResult, Generation, LLMResult
 from pydantic import BaseModel
 
 from langchain_moa.members.adapters import as_chunk, as_message
@@ -95,6 +95,8 @@ class Town:
         ([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "a"),
         (ChatGeneration(message=AIMessage("a")), "a"),
         (Generation(text="a"), "a"),
+        (ChatResult(generations=[ChatGeneration(message=AIMessage("a"))]), "a"),
+        (LLMResult(generations=[[Generation(text="a")]]), "a"),
         # states that end on a tool's message, or hold a schema's values
         ({"messages": [CALLS, TOOL], "structured_response": City(name="a")}, '{"name":"a"}'),
         ({"messages": [CALLS], "structured_response": {"name": "ä"}}, '{"name":"ä"}'),

@@ -83,6 +83,7 @@ def test_an_answer(message: AIMessage) -> None:
         (saying("", response_metadata={"finish_reason": "length"}), "finish_reason is length"),
         (saying("", response_metadata={"stop_reason": "max_tokens"}), "max_tokens"),
         (saying("<think>hm</think>"), "the answer holds only reasoning"),
+        (saying("\u200b\ufeff\u3164"), "no text"),
         (saying("<think>hm"), "the answer holds only reasoning"),
         (saying([THINKING]), "the answer holds only reasoning"),
         (saying([REASONING]), "the answer holds only reasoning"),
@@ -235,3 +236,8 @@ def test_to_look_for_the_start_takes_no_square() -> None:
 
     few = min(seconds(2_000) for _ in range(3))
     assert min(seconds(8_000) for _ in range(3)) < 8 * few
+
+
+def test_what_an_answer_holds_instead_of_text_is_told() -> None:
+    told = judge(saying([NO_TEXT, IMAGE, {"type": "audio", "base64": "AA=="}])).reason
+    assert told == "the answer holds no text, only audio and image"

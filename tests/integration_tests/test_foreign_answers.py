@@ -1,0 +1,209 @@
+"""Answers and errors in every form that servers send them in, with status 200, in all four ways.
+
+What the scripted server cannot say is sent here byte by byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+from langchain_core.exceptions import ModelAPIError, ModelConnectionError, ModelRateLimitError
+
+from langchain_moa import AggregationError, MoAChatModel
+from tests.wire import AGGREGATOR, ALPHA
+
+WAYS = ("invoke", "ainvoke", "stream", "astream")
+SECOND = "acme/second"
+
+
+class Wire:
+    """A server whose models answer whole and streamed with the bytes that they are given."""
+
+    def __init__(self) -> None:
+        self.whole: dict[str, bytes] = {}
+        self.events: dict[str, bytes] = {}
+        self.asked: list[str] = []
+        wire = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                wire.asked.append(body["model"])
+                said = wire.events if body.get("stream") else wire.whole
+                kind = "text/event-stream" if body.get("stream") else "application/json"
+                self.send_response(200)
+                self.send_header("content-type", kind)
+                self.send_header("content-length", str(len(said[body["model"]])))
+                self.end_headers()
+                self.wfile.write(said[body["model"]])
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.llm = self.mixture(AGGREGATOR)
+        self.with_fallback = self.mixture(AGGREGATOR, SECOND)
+
+    def mixture(self, *aggregators: str) -> MoAChatModel:
+        return MoAChatModel(
+            reference_models=[ALPHA],
+            aggregator=list(aggregators),
+            api_key="k",
+            base_url=f"http://127.0.0.1:{self.server.server_port}/v1",
+            max_retries=0,
+        )
+
+    def says(self, model: str, whole: object, *events: object) -> None:
+        """Have a model say this; an event that is a text is sent as it is."""
+        self.whole[model] = json.dumps(whole).encode()
+        texts = (e if isinstance(e, str) else f"data: {json.dumps(e)}\n\n" for e in events)
+        self.events[model] = "".join(texts).encode()
+
+
+@pytest.fixture(scope="module")
+def wire() -> Iterator[Wire]:
+    wire = Wire()
+    Thread(target=wire.server.serve_forever, daemon=True).start()
+    yield wire
+    wire.server.shutdown()
+    wire.server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def _all_is_well(wire: Wire) -> None:
+    for model in (ALPHA, AGGREGATOR, SECOND):
+        message = {"role": "assistant", "content": f"{model} says Paris."}
+        wire.says(model, *answer(message))
+    wire.asked.clear()
+
+
+DONE = "data: [DONE]\n\n"
+
+
+def answer(message: Mapping[str, Any], **top: Any) -> tuple[Any, ...]:
+    """An answer, whole and in events."""
+    end = {"index": 0, "delta": {}, "finish_reason": "stop"}
+    piece = {"index": 0, "delta": message}
+    whole = {"index": 0, "message": message, "finish_reason": "stop"}
+    return {"choices": [whole], **top}, {"choices": [piece], **top}, {"choices": [end]}, DONE
+
+
+def called(llm: MoAChatModel, way: str) -> Any:
+    if way == "invoke":
+        return llm.invoke("Where?")
+    if way == "ainvoke":
+        return asyncio.run(llm.ainvoke("Where?"))
+    if way == "stream":
+        first, *others = llm.stream("Where?")
+    else:
+        first, *others = asyncio.run(streamed(llm))
+    return sum(others, first)
+
+
+async def streamed(llm: MoAChatModel) -> list[Any]:
+    return [chunk async for chunk in llm.astream("Where?")]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("said", "kind", "text"),
+    [
+        ({"error": "rate limit exceeded"}, ModelRateLimitError, "rate limit exceeded"),
+        (
+            {"object": "error", "message": "It is overloaded", "code": 503},
+            ModelAPIError,
+            "It is overloaded",
+        ),
+        ([{"error": {"code": 429, "message": "quota"}}], ModelRateLimitError, "quota"),
+        ({"detail": "Too Many Requests"}, ModelRateLimitError, "Too Many Requests"),
+        ({"success": False, "errors": [{"code": 429}]}, ModelRateLimitError, "429"),
+        ({"statusCode": 503, "message": "Not now"}, ModelAPIError, "Not now"),
+        ({"choices": []}, ModelConnectionError, "no choices"),
+        ({}, ModelConnectionError, "no choices"),
+    ],
+)
+def test_an_error_of_any_form_in_a_200(
+    wire: Wire, way: str, said: object, kind: type[Exception], text: str
+) -> None:
+    nothing = text == "no choices"
+    wire.says(AGGREGATOR, said, said, DONE)
+    with pytest.raises(AggregationError) as caught:
+        called(wire.llm, way)
+    assert isinstance(caught.value.__cause__, kind)
+    assert getattr(caught.value.__cause__, "is_retryable", False)
+    if not (nothing and "stream" in way):  # of those LangChain says it
+        assert text in str(caught.value)
+    assert len(caught.value.proposals) == 1
+    assert called(wire.with_fallback, way).text == f"{SECOND} says Paris."
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+@pytest.mark.parametrize(
+    ("event", "kind", "text"),
+    [
+        ("event: error\ndata: Service overloaded\n\n", ModelAPIError, "Service overloaded"),
+        ('event: error\ndata: {"message": "slow", "code": 429}\n\n', ModelRateLimitError, "slow"),
+        ('event: error\ndata: {"error": {"code": 503}}\n\n', ModelAPIError, "503"),
+        ('data: {"error": "rate limit"}\n\n', ModelRateLimitError, "rate limit"),
+        ('data: [{"error": {"code": 503, "message": "full"}}]\n\n', ModelAPIError, "full"),
+    ],
+)
+def test_an_error_of_any_form_in_a_stream(
+    wire: Wire, way: str, event: str, kind: type[Exception], text: str
+) -> None:
+    _, first, *_ = answer({"role": "assistant", "content": "It is"})
+    for before in ([], [first]):
+        wire.says(AGGREGATOR, None, *before, event)
+        with pytest.raises(AggregationError, match=text) as caught:
+            called(wire.llm, way)
+        assert isinstance(caught.value.__cause__, kind)
+        assert len(caught.value.proposals) == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"role": 5, "name": {"a": 1}, "annotations": "x", "audio": 7},
+        {"role": None, "reasoning_content": [1], "refusal": {"a": 1}},
+        {"role": "model"},
+        {"function_call": 3},
+        {"content": [{"type": "text", "text": "It is "}, None, {"type": "text", "text": None}, 4]},
+        {"content": [{"type": "output_text", "text": "It is 4"}, {"text": 4, "type": [1]}]},
+        {"content": {"text": "It is 4"}},
+    ],
+)
+def test_a_message_of_any_form(wire: Wire, way: str, odd: Mapping[str, Any]) -> None:
+    wire.says(AGGREGATOR, *answer({"role": "assistant", "content": "It is 4", **odd}))
+    wire.says(ALPHA, *answer({"role": "assistant", "content": "It is 4", **odd}))
+    message = called(wire.llm, way)
+    assert message.text == "It is 4"
+    assert [p["status"] for p in message.response_metadata["moa"]["proposals"]] == ["ok"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("index", ["q", [0], True, "0", None, ...])
+def test_calls_with_an_index_of_any_type(wire: Wire, way: str, index: object) -> None:
+    call = {"id": "1", "type": 7, "function": {"name": "look", "arguments": {"where": "here"}}}
+    calls = [call if index is ... else {**call, "index": index}, 3, {"function": None}]
+    wire.says(AGGREGATOR, *answer({"role": "assistant", "content": None, "tool_calls": calls}))
+    (made,) = called(wire.llm, way).tool_calls
+    assert (made["name"], made["args"]) == ("look", {"where": "here"})
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "text", ["\u200b\ufeff", "\u3164", " \u00a0\u2003\n", "<think>4</think>\u200d"]
+)
+def test_an_answer_that_cannot_be_seen_is_none(wire: Wire, way: str, text: str) -> None:
+    wire.says(AGGREGATOR, *answer({"role": "assistant", "content": text}))
+    assert called(wire.with_fallback, way).text == f"{SECOND} says Paris."
+    assert wire.asked == [ALPHA, AGGREGATOR, SECOND]
