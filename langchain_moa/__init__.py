@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         UnsupportedContentError,
     )
     from langchain_moa.explanation.explain import Explanation, explain
+    from langchain_moa.explanation.notebook import NotebookBoard
     from langchain_moa.graph import create_moa_graph
     from langchain_moa.reliability.breaker import CircuitBreaker
     from langchain_moa.strategies.analysis import Analysis
@@ -59,6 +60,7 @@ _HOMES = {
     "MoAError": "errors",
     "MoARecord": "types",
     "NotEnoughProposalsError": "errors",
+    "NotebookBoard": "explanation.notebook",
     "ProgressEvent": "types",
     "Proposal": "types",
     "ProposalRecord": "types",
@@ -92,6 +94,7 @@ __all__ = [
     "MoAError",
     "MoARecord",
     "NotEnoughProposalsError",
+    "NotebookBoard",
     "ProgressEvent",
     "Proposal",
     "ProposalRecord",

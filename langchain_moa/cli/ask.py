@@ -65,7 +65,7 @@ def run(
         click.UsageError: There is no question.
         MoAConfigurationError: The question, or the system message, is no text.
     """
-    asked = _question(question)
+    asked = _question(question, demo=options.demo)
     system = checked_text(system or "", "--system")
     messages: list[BaseMessage] = [SystemMessage(system)] if system else []
     messages.append(with_files(asked, attach))
@@ -145,7 +145,12 @@ def _json(data: AnyDict) -> str:
     return f"{escaped(json.dumps(data, indent=2, ensure_ascii=False))}\n"
 
 
-def _question(given: str | None) -> str:
+def _question(given: str | None, *, demo: bool) -> str:
+    if given is None and stdin_is_terminal() and demo:
+        from langchain_moa.testing.demo_models import DEMO_QUESTION  # noqa: PLC0415 - an extra
+
+        say(f"> {DEMO_QUESTION}")
+        return DEMO_QUESTION
     if given is None and stdin_is_terminal():
         msg = "no question; give it as an argument, or on stdin."
         raise click.UsageError(msg)

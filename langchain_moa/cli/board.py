@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
@@ -48,8 +49,14 @@ _SDKS_ERROR: Final = re.compile(
 _TYPE: Final = re.compile(r"^\w+(Error|Exception): ")
 _LONGEST_REASON: Final = 500
 """Characters of an error's text that are shown."""
-_OTHER_COLUMNS: Final = 27
-"""Width of the board's columns, and of what stands between, without names and results."""
+_WIDEST: Final = 100
+"""Columns of the board: nobody reads longer lines with ease."""
+_NARROW: Final = 60
+_LEFT: Final = 22
+"""Width of the first column and of the states, and of what stands between."""
+_OTHER: Final = 50
+"""The same with the times, and with what a result needs at least to tell anything."""
+_LONGEST_TAIL: Final = 200
 _STYLES: Final = {"waiting": "waiting", "asking": "running", "streaming": "running", "done": "done"}
 
 
@@ -74,6 +81,13 @@ class _Row:
     tokens: int | None = None
     error: str | None = None
     started: float = 0.0
+    last_line: str = ""
+
+    def grows(self, text: str) -> None:
+        """Take a piece of a streamed proposal: its last line that holds anything is shown."""
+        *before, last = (self.last_line + text).split("\n")
+        kept = last if last.strip() or not before else before[-1]
+        self.last_line = kept[-_LONGEST_TAIL:]
 
     def time(self) -> str:
         if self.state in ("asking", "streaming"):
@@ -83,6 +97,8 @@ class _Row:
     def result(self) -> str:
         if self.error:
             return self.error
+        if self.state == "streaming":
+            return self.last_line
         return "" if self.tokens is None else f"{self.tokens:,} tokens"
 
 
@@ -110,13 +126,14 @@ class Board:
         for layer, models in enumerate(names, start=1):
             if layer == len(names) and consulted is not None:
                 self._rows[consulted[0], 0] = _Row(consulted[1])
+            label = "aggregator" if layer == len(names) else f"layer {layer}"
             for index, model in enumerate(models):
-                self._rows[f"layer {layer}", index] = _Row(model)
+                self._rows[label, index] = _Row(model)
 
     def on_event(self, event: ProgressEvent) -> None:
         """Take one step into account; the mixture's `on_progress`."""
-        consulted = event["role"] if event["role"] in _CONSULTED else None
-        row = self._rows.get((consulted or f"layer {event['layer']}", event["index"] or 0))
+        own = event["role"] if event["role"] != "proposer" else None
+        row = self._rows.get((own or f"layer {event['layer']}", event["index"] or 0))
         if row is None:
             return
         match event["event"]:
@@ -124,6 +141,7 @@ class Board:
                 row.state, row.started = "asking", time.perf_counter()
             case "first_token" | "token":
                 row.state = "streaming"
+                row.grows(event["text"] or "")
             case "member_retried":
                 reason = _short(event["error"] or "")
                 row.error = f"again in {event['seconds'] or 0:.1f} s: {reason}"
@@ -137,20 +155,36 @@ class Board:
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
         """The table of all members."""
-        table = Table.grid(padding=(0, 1), expand=True)
-        for width in (7, None, 9, 7):
-            table.add_column(width=width, no_wrap=True, overflow="ellipsis", ratio=_ratio(width))
-        # reasons leave the names at least half of what the other columns leave
-        most = max(12, min(30, (options.max_width - _OTHER_COLUMNS) // 2))
-        table.add_column(no_wrap=True, overflow="ellipsis", min_width=12, max_width=most)
+        width = min(options.max_width, _WIDEST)
+        narrow = width < _NARROW  # there the state says it all; what was lost is told afterwards
+        shown = list(self._fitting(options.max_height - 1))
+        names = _names([row.model for _, row in shown], width - (_LEFT if narrow else _OTHER))
+        longest = max((cell_len(name) for name in names), default=0)
+        table = Table.grid(padding=(0, 1), expand=narrow)
+        columns: tuple[tuple[int, bool], ...] = ((10, False), (longest, True), (9, False))
+        if not narrow:
+            room = width - _LEFT - 7 - 1
+            columns = ((10, False), (min(longest, room - 12), True), (9, False), (7, False))
+        for size, gives in columns:
+            table.add_column(
+                width=None if narrow and gives else size,
+                ratio=1 if narrow and gives else None,
+                no_wrap=True,
+                overflow="ellipsis",
+            )
+        if not narrow:
+            rest = max(12, width - sum(size for size, _ in columns) - len(columns))
+            table.add_column(no_wrap=True, overflow="ellipsis", width=rest)
         layer_before = ""
-        for layer, row in self._fitting(options.max_height - 1):
+        for (layer, row), name in zip(shown, names, strict=True):
             style = _STYLES.get(row.state, "lost")
             label = layer if layer != layer_before else ""
             layer_before = layer
-            texts = (label, row.model, row.state, row.time(), row.result())
-            styles = ("note", "", style, "", "")
-            table.add_row(*map(Text, map(on_one_line, texts), styles))
+            texts = (label, name, row.state, row.time(), row.result())
+            result = "note" if row.state == "streaming" else ""
+            styles = ("note", "", style, "", result)
+            cells = [Text(on_one_line(text), of) for text, of in zip(texts, styles, strict=True)]
+            table.add_row(*cells[:3] if narrow else cells)
         yield table
 
     def _fitting(self, height: int) -> Iterator[tuple[str, _Row]]:
@@ -171,6 +205,14 @@ class Board:
             yield from ((number, row) for row in rows)
 
 
+def _names(models: Sequence[str], room: int) -> list[str]:
+    """The members' names, without their owners where there is no room and that tells them apart."""
+    names = [on_one_line(model) for model in models]
+    short = [name.rpartition("/")[2] or name for name in names]
+    fits = max(map(cell_len, names), default=0) <= room
+    return names if fits or len(set(short)) < len(set(names)) else short
+
+
 def _open(rows: Sequence[_Row]) -> bool:
     return any(row.state in ("waiting", "asking", "streaming") for row in rows)
 
@@ -185,10 +227,6 @@ def _together(rows: Sequence[_Row]) -> _Row:
         seconds=max((row.seconds for row in rows if row.seconds is not None), default=None),
         error=counts if len(states) > 1 else None,
     )
-
-
-def _ratio(width: int | None) -> int | None:
-    return None if width else 1
 
 
 def summary(record: MoARecord, seconds: float) -> str:

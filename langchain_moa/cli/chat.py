@@ -98,7 +98,21 @@ def run(
         if not interactive:
             return chat.answer(lines_of_stdin())
         history = log_file().with_name("history") if log.keeps else None
-        return chat.talk(typed(Completions(COMMANDS, chat.words), history))
+        lines = typed(Completions(COMMANDS, chat.words), history)
+        return chat.talk(_offered(lines) if options.demo else lines)
+
+
+def _offered(lines: Iterable[str]) -> Iterator[str]:
+    """What is typed to scripted models; Enter alone asks what they are best at."""
+    from langchain_moa.testing.demo_models import DEMO_QUESTIONS  # noqa: PLC0415 - an extra
+
+    first, *others = DEMO_QUESTIONS
+    click.echo(f"Scripted models. Enter asks: {first}")
+    click.echo("They know these, too:")
+    for question in others:
+        click.echo(f"  {question}")
+    for place, line in enumerate(lines):
+        yield first if place == 0 and not line.strip() else line
 
 
 def _until_left(lines: Iterable[str | Unreadable]) -> Iterator[str | Unreadable]:

@@ -11,6 +11,7 @@ from pydantic import PrivateAttr
 from langchain_moa.accounting.estimates import Estimate
 from langchain_moa.accounting.prices import Prices
 from langchain_moa.engine.estimating import estimated
+from langchain_moa.explanation.picture import mixture_svg
 from langchain_moa.mixture import Mixture
 from langchain_moa.types import Proposal
 
@@ -24,6 +25,12 @@ class Foreseeing(BaseChatModel):
     def _mixture(self) -> Mixture:
         """The checked mixture."""
         raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        """The picture that notebooks show: boxes in SVG, made here."""
+        mixture = self._mixture
+        layers = [[member.model for member in layer] for layer in mixture.proposers]
+        return mixture_svg([*layers, [mixture.aggregator.model]])
 
     @property
     def known_prices(self) -> Prices | None:

@@ -6,66 +6,48 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from langchain_moa.testing.behavior import ModelBehavior
+from langchain_moa.testing.behavior import BehaviorFunction, ModelBehavior
+from langchain_moa.testing.demo_answers import SCRIPTS, Script
 from langchain_moa.testing.demo_judge import JUDGE, judged
 from langchain_moa.testing.replies import Reply, ToolCall, assistant_reply, user_text
 from langchain_moa.types import AnyMapping
 
-DEMO_QUESTION: Final = "What are 3 fun things to do in SF?"
-"""The question that the scripted models know an answer to."""
-
-_DRAFTS: Final = {
-    "demo/sunset-8b": (
-        "1. Walk or cycle across the Golden Gate Bridge and come back by ferry from Sausalito.\n"
-        "2. See the sea lions at Pier 39.\n"
-        "3. Ride a cable car up Powell Street."
-    ),
-    "demo/mission-70b": (
-        "1. Eat a burrito in the Mission and look at the murals of Balmy Alley.\n"
-        "2. Watch the city from Dolores Park.\n"
-        "3. Spend an evening at a jazz club in the Fillmore."
-    ),
-    "demo/presidio-22b": (
-        "1. Golden Gate Park: the Japanese Tea Garden and the California Academy of Sciences.\n"
-        "2. The Lands End trail, with the ruins of the Sutro Baths.\n"
-        "3. Night tour of Alcatraz; book weeks ahead."
-    ),
-    "demo/castro-32b": (
-        "1. Take the ferry to Alcatraz.\n"
-        "2. Walk the Golden Gate Bridge early, before the fog and the crowds.\n"
-        "3. Browse the Ferry Building's farmers market on a Saturday."
-    ),
-}
-_ANSWER: Final = (
-    "Three things that make a good day in San Francisco:\n\n"
-    "1. **Golden Gate Bridge, early.** Walk or cycle across before the crowds, and take the "
-    "ferry back from Sausalito.\n"
-    "2. **Alcatraz.** The night tour is the best one; book it weeks ahead.\n"
-    "3. **The Mission.** A burrito, the murals of Balmy Alley, and the view from Dolores Park."
-)
+DEMO_QUESTION: Final = SCRIPTS[0].question
+"""The question that is offered; the scripted models know answers to some others."""
+DEMO_QUESTIONS: Final = tuple(script.question for script in SCRIPTS)
+"""All that they know answers to."""
+_ANSWERS_ONLY: Final = "I am scripted, and know answers to these alone: " + " ".join(DEMO_QUESTIONS)
 _SHOWN: Final = re.compile(
     r'<proposal-(?P<key>[0-9a-f]+) number="(?P<number>\d+)">\n(?P<text>.*?)\n</proposal-(?P=key)>',
     re.DOTALL,
 )
 AGGREGATOR: Final = "demo/aggregator-405b"
-PROPOSERS: Final = tuple(_DRAFTS)
+PROPOSERS: Final = ("demo/sunset-8b", "demo/mission-70b", "demo/presidio-22b", "demo/castro-32b")
 
 
-def _draft(model: str) -> Callable[[AnyMapping], str | Reply]:
-    return _scripted(_DRAFTS[model], f"This is {model}'s scripted draft; a real model would answer")
+def _script(body: AnyMapping) -> Script | None:
+    """What is said to a request's question, where that is known."""
+    question = user_text(body)
+    return next((script for script in SCRIPTS if script.question in question), None)
 
 
-def _scripted(known: str, otherwise: str) -> Callable[[AnyMapping], str | Reply]:
+def _draft(place: int) -> Callable[[AnyMapping], str | Reply]:
+    def known(script: Script, question: str) -> str:
+        has_read = any(draft and draft in question for draft in script.first)
+        return (script.second if has_read else script.first)[place]
+
+    return _scripted(known)
+
+
+def _scripted(known: Callable[[Script, str], str]) -> Callable[[AnyMapping], str | Reply]:
     def reply(body: AnyMapping) -> str | Reply:
         question = user_text(body)
         if DEMO_QUESTION in question and (advice := _advice(body, question)) is not None:
             return Reply(text=None, tool_calls=(advice,))
         if body.get("tools") or body.get("response_format"):
             return assistant_reply(body)
-        if DEMO_QUESTION in question:
-            return known
-        first_line = next(iter(question.strip().splitlines()), "")
-        return f"{otherwise}: {' '.join(first_line.split()[:30])}"
+        script = _script(body)
+        return _ANSWERS_ONLY if script is None else known(script, question)
 
     return reply
 
@@ -109,18 +91,22 @@ def _advice(body: AnyMapping, question: str) -> ToolCall | None:
     return ToolCall(name="Analysis", arguments=found)
 
 
-def _proposer(model: str, latency: float) -> ModelBehavior:
-    return ModelBehavior(reply=_draft(model), latency=latency)
+def _proposer(place: int) -> BehaviorFunction:
+    """A reference model; to one of the questions one of them fails, as real ones do."""
+    behavior = ModelBehavior(reply=_draft(place), latency=0.4 + 0.3 * place)
+    fails = ModelBehavior(status=400, error="scripted to fail here", latency=0.4)
+
+    def behaves(body: AnyMapping, _: int) -> ModelBehavior:
+        script = _script(body)
+        return fails if script is not None and not script.first[place] else behavior
+
+    return behaves
 
 
-DEMO_MODELS: Final[dict[str, ModelBehavior]] = {
-    **{model: _proposer(model, 0.4 + 0.3 * place) for place, model in enumerate(PROPOSERS)},
+DEMO_MODELS: Final[dict[str, ModelBehavior | BehaviorFunction]] = {
+    **{model: _proposer(place) for place, model in enumerate(PROPOSERS)},
     AGGREGATOR: ModelBehavior(
-        reply=_scripted(
-            _ANSWER, "This is the scripted aggregator, which read the drafts; the question was"
-        ),
-        latency=0.3,
-        token_delay=0.02,
+        reply=_scripted(lambda script, _: script.answer), latency=0.3, token_delay=0.02
     ),
     JUDGE: ModelBehavior(reply=judged),
 }

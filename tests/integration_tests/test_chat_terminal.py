@@ -209,7 +209,7 @@ def test_the_display_follows_each_member(chat: Chat, server: LoopbackServer) -> 
     terminal.until(lambda: shows(failed, " failed ", "no such luck"))
     terminal.until(lambda: shows(slow, " asking ", " s"))
     terminal.until(lambda: shows(streaming, " streaming ", " s"))
-    terminal.until(lambda: shows(AGGREGATOR, "layer 2", "waiting"))
+    terminal.until(lambda: shows(AGGREGATOR, "aggregator ", "waiting"))
     assert max(map(len, terminal.text.splitlines())) <= terminal.columns
     terminal.sends(CTRL_C)
     terminal.until("cancelled;")

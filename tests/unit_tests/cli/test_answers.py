@@ -258,7 +258,8 @@ def test_a_failure_leaves_the_names_half_of_a_narrow_terminal() -> None:
     board = Board([["vendor/some-model", "vendor/other"], ["aggregator"]])
     failed = progress_event("member_failed", layer=1, index=1, error="refused because of " * 5)
     board.on_event(failed)
-    assert "vendor/some-mo" in drawn(board, 60)
+    assert "some-model" in drawn(board, 60)  # owners give way first
+    assert "vendor/some-model" in drawn(board, 100)
 
 
 def test_links_show_where_they_lead() -> None:
@@ -293,3 +294,21 @@ def test_a_saved_answer_may_hold_half_of_a_character(tmp_path: Path) -> None:
     loaded = Conversation()
     loaded.load(tmp_path / "saved.json")
     assert loaded.with_question("And?")[1].text == "bad \ud800 text"
+
+
+NAMES = [["owner/some-model-with-a-long-name", "other/gpt"], ["owner/writer"]]
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_board_at_any_width(width: int) -> None:
+    board = Board(NAMES)
+    for index in (0, 1):
+        values: dict[str, Any] = {"layer": 1, "index": index, "role": "proposer"}
+        board.on_event(progress_event("member_started", **values))
+        board.on_event(progress_event("token", **values, text="First line.\n\nSecond li"))
+        board.on_event(progress_event("token", **values, text="ne"))
+    lines = [line.rstrip() for line in Text.from_ansi(drawn(board, width)).plain.splitlines()]
+    assert max(map(len, lines)) <= min(width, 100)
+    assert [line.startswith(("layer 1", "aggregator")) for line in lines] == [True, False, True]
+    assert ("owner/" in lines[0]) is (width > 100)
+    assert ("Second" in lines[0]) is (width >= 80)
