@@ -61,6 +61,7 @@ class NotebookBoard:
     def __init__(self) -> None:
         self._display = _ipython()
         self._lock = threading.Lock()
+        self._drawn = 0.0
         self._clear()
 
     def __deepcopy__(self, memo: object) -> NotebookBoard:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from langchain_moa import MoAConfigurationError
 from langchain_moa.cli.board import THEME, Board, usage_table
