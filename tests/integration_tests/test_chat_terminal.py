@@ -128,6 +128,30 @@ def test_how_an_answer_came_about(chat: Chat, tmp_path: Path) -> None:
     assert "give a file that ends with .html or .md or .json" in " ".join(terminal.text.split())
 
 
+def test_a_chat_remembers_lines_and_turns(
+    chat: Chat, server: LoopbackServer, tmp_path: Path
+) -> None:
+    log = str(tmp_path / "log.db")
+    terminal = chat(*MIXTURE, "--yes", LANGCHAIN_MOA_LOG=log)
+    ask(terminal, "First question?")
+    ask(terminal, "/usage")
+    terminal.sends(CTRL_D)
+    assert terminal.ends() == 0
+    again = chat(*MIXTURE, "--yes", "--continue", LANGCHAIN_MOA_LOG=log)
+    again.until("going on after 1 turn.")
+    again.sends("/mod\t")
+    again.until("other aggregator")
+    again.sends("\x15" + UP + UP)
+    again.until("First question?")
+    ask(again, "")
+    assert user_turns(server, ALPHA) == [
+        "user: First question?",
+        "assistant: The **answer**.",
+        "user: First question?",
+    ]
+    assert "so far " in again.text
+
+
 def test_retry_and_usage(chat: Chat, server: LoopbackServer) -> None:
     terminal = chat(*MIXTURE, "--yes")
     ask(terminal, "One?")
@@ -268,7 +292,7 @@ def test_warnings_stand_above_the_display(chat: Chat, server: LoopbackServer) ->
     terminal.types("Well?")
     terminal.until("WARNING layer 1, index 0 (acme/alpha)")
     terminal.until(lambda: "400: no such luck" in terminal.screen)
-    assert terminal.text.count("layer 1 acme/alpha") == 1
+    assert terminal.text.count("layer 1    acme/alpha") == 1
     seen.set()
     terminal.until(PROMPT, count=2)
     assert "waiting" not in terminal.text
