@@ -296,7 +296,7 @@ def test_warnings_stand_above_the_display(chat: Chat, server: LoopbackServer) ->
     seen.set()
     terminal.until(PROMPT, count=2)
     assert "waiting" not in terminal.text
-    assert terminal.text.count("WARNING") == 1
+    assert terminal.text.count("WARNING layer 1") == 1
 
 
 def test_a_long_answer_scrolls_and_is_whole(chat: Chat, server: LoopbackServer) -> None:
