@@ -64,7 +64,7 @@ pictures: $(UV) ## draw the README's pictures from real runs
 	$(RUN) --no-dev --group test python -m tests.pictures
 
 notebooks: $(UV) ## execute the notebooks and keep their outputs
-	$(RUN) --no-dev --group test jupyter execute --inplace notebooks/*.ipynb
+	$(RUN) --no-dev --group test python -m tests.notebooks
 
 bench: $(UV) ## measure against plain LangChain and peers, side by side (B="--quick --scenario A")
 	$(RUN) --no-dev --group bench python -m benchmarks $(B)

@@ -23,7 +23,7 @@ TOGETHERS = (
     "deepseek-ai/DeepSeek-V4-Flash-0731",
     "deepseek-ai/DeepSeek-V4-Pro",
 )
-OTHERS = ("gpt-5-mini", "claude-haiku-4-5", "claude-sonnet-4-6")
+OTHERS = ("gpt-5-mini", "claude-sonnet-4-6")
 OLLAMAS = {"qwen3:8b": 5_225_388_164, "llama3.2:1b": 1_321_098_329}
 _QUESTION = "What are 3 fun things to do in SF?"
 ANSWER = "Cycle over the Golden Gate Bridge, visit Alcatraz, and eat a burrito in the Mission."

@@ -23,6 +23,7 @@ def scripted(*names: str) -> list[ScriptedChatModel]:
         (["vendor-4/a", "vendor-4/b", "c"], 0),
         (["vendor-5/a", "vendor-5/a", "vendor-5/a"], 0),  # one model, sampled several times
         (["a", "b", "c"], 0),
+        (["demo/a", "demo/b", "demo/c"], 0),  # scripted: nobody's
     ],
 )
 def test_a_mixture_of_one_family_is_warned_of_once(
