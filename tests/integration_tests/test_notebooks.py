@@ -26,11 +26,13 @@ def outputs_of(notebook: Any) -> list[Any]:
 def ran_well(path: Path, notebook: Any) -> None:
     outputs = outputs_of(notebook)
     printed = "".join(output.get("text", "") for output in outputs)
-    assert "degraded: False" in printed, path
+    pages = "".join(output.get("data", {}).get("text/html", "") for output in outputs)
+    assert "degraded: False" in printed or "8 of 8 proposals" in pages, path
     told = [output for output in outputs if output.get("name") == "stderr"]
     assert not told, (path, told)
 
 
+@pytest.mark.timeout(600)  # for all of them together
 def test_notebooks_run_side_by_side() -> None:
     for path, notebook in asyncio.run(execute(SCRIPTED)).items():
         ran_well(path, notebook)
@@ -46,7 +48,7 @@ def test_the_notebook_of_real_models_runs() -> None:
 
 def test_outputs_are_committed_and_pages_link_to_each() -> None:
     index = (ROOT / "docs/notebooks.md").read_text("utf-8")
-    assert len(NOTEBOOKS) == 8
+    assert len(NOTEBOOKS) >= 8
     for path in NOTEBOOKS:
         notebook = read(path)
         assert outputs_of(notebook), path
