@@ -258,7 +258,7 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatMo
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: object,
     ) -> ChatResult:
-        return _result(self._run(run_manager, stop, kwargs).invoke(messages))
+        return _result(self._run(run_manager, stop, _whole(kwargs)).invoke(messages))
 
     @override
     async def _agenerate(
@@ -268,7 +268,7 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatMo
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: object,
     ) -> ChatResult:
-        return _result(await self._run(run_manager, stop, kwargs).ainvoke(messages))
+        return _result(await self._run(run_manager, stop, _whole(kwargs)).ainvoke(messages))
 
     @override
     def _stream(
@@ -484,3 +484,8 @@ ChatMoA = MoAChatModel
 
 def _result(answer: AIMessage) -> ChatResult:
     return ChatResult(generations=[ChatGeneration(message=without_usage(answer))])
+
+
+def _whole(arguments: AnyDict) -> AnyDict:
+    """The arguments of a call that is not streamed, without what is of streams alone."""
+    return {name: value for name, value in arguments.items() if name != "stream_usage"}

@@ -49,9 +49,22 @@ _HOW_MANY: Final = ("n", "best_of", "candidate_count", "num_generations", "num_r
 """How many answers to make, in the words of providers; a mixture gives one."""
 _CLIENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "BaseChatOpenAI": ("root_client.chat.completions.create", "root_client.responses.create"),
-    "ChatAnthropic": ("_client.messages.create",),
+    "ChatAnthropic": ("_client.messages.create", "_client.beta.messages.create"),
 }
 """Where chat models keep the methods that make their requests."""
+_READ: Final = frozenset(
+    {
+        *("stop", "stream", "stream_usage", "callbacks", "tags", "metadata", "run_name", "run_id"),
+        *("ls_structured_output_format", "structured_output_format"),
+        # of ChatAnthropic
+        *("effort", "reasoning_effort", "output_format", "response_format", "cache_control"),
+        *("temperature", "top_k", "top_p"),
+    }
+)
+"""What LangChain takes out of a call's arguments, or changes, before they reach such a method."""
+_NOT_BY_OPENAI: Final = frozenset({"effort", "output_format", "cache_control", "top_k"})
+_NESTED: Final = ("extra_body", "model_kwargs", "generation_config")
+"""Arguments that hold parameters of the request."""
 _NEAR: Final = 0.8
 
 
@@ -102,13 +115,17 @@ def require_one_answer(arguments: AnyMapping, field: str) -> None:
                 "others would be paid for and dropped; leave it out, or call it several times."
             )
             raise MoAConfigurationError(msg)
+    for name in _NESTED:
+        if isinstance(inner := arguments.get(name), Mapping):
+            require_one_answer(inner, f"{field}{name}: ")
 
 
 def _require_known(member: Member, model: BaseChatModel, arguments: AnyMapping) -> None:
     fields = {*type(model).model_fields}
     fields |= {f.alias for f in type(model).model_fields.values() if f.alias}
     taken, complete = _request_parameters(model)
-    known = fields | taken | _LANGCHAIN
+    # what makes up the object, as its clients do, is no parameter of a request
+    known = taken | _read_by(model) if complete else fields | taken | _LANGCHAIN
     for name in arguments:
         if name in known or name.startswith(("_", "ls_", "lc_")):
             continue
@@ -120,6 +137,15 @@ def _require_known(member: Member, model: BaseChatModel, arguments: AnyMapping) 
                 hint = f"what only the endpoint knows goes into extra_body={{{name!r}: ...}}."
             msg = f"{name} is not an argument of {member.field}={member.model!r} ({kind}); {hint}"
             raise MoAConfigurationError(msg)
+
+
+def _read_by(model: BaseChatModel) -> frozenset[str]:
+    """What a model whose client is known makes something else of."""
+    return _READ - _NOT_BY_OPENAI if _is_a(model, "BaseChatOpenAI") else _READ
+
+
+def _is_a(model: BaseChatModel, kind: str) -> bool:
+    return any(base.__name__ == kind for base in type(model).__mro__)
 
 
 def _request_parameters(model: BaseChatModel) -> tuple[frozenset[str], bool]:
@@ -135,9 +161,7 @@ def _client_methods(model: BaseChatModel) -> list[Callable[..., Any]]:
 
     That is langchain-openai's family, with its two endpoints, and langchain-anthropic.
     """
-    kinds = {base.__name__ for base in type(model).__mro__}
-    paths = _CLIENTS["BaseChatOpenAI"] if "BaseChatOpenAI" in kinds else ()
-    paths = _CLIENTS["ChatAnthropic"] if "ChatAnthropic" in kinds else paths
+    paths = [path for kind, their in _CLIENTS.items() if _is_a(model, kind) for path in their]
     found = []
     for path in paths:
         value: Any = model

@@ -35,6 +35,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "another": ({"proposal_temperature": 0.1}, r"llm\.replace\(proposal_temperature=\.\.\.\)"),
     "the time": ({"timeout": 5}, "timeout is a setting of the mixture"),
     "a typo": ({"temprature": 0.1}, "temprature is not an argument of .*did you mean temperature"),
+    "several in the body": ({"extra_body": {"n": 2}}, "extra_body: n=2: a mixture gives one"),
+    "what makes up a model": ({"verbose": True}, "verbose is not an argument of"),
+    "its clients": ({"max_retries": 3}, "max_retries is a setting"),
+    "its own arguments": ({"model_kwargs": {"seed": 1}}, "model_kwargs is not an argument of"),
+    "its cache": ({"cache": False}, "cache is"),
     "unknown": ({"top_k": 5}, "top_k is not an argument of .*extra_body={'top_k': ...}"),
 }
 
@@ -57,6 +62,7 @@ SENT: dict[str, Any] = {
     "temperature": 0.3,
     "max_tokens": 7,
     "stop": ["x"],
+    "stream_usage": True,
     "top_p": 0.5,
     "seed": 3,
     "n": 1,
@@ -77,7 +83,7 @@ def test_what_the_client_takes_is_sent_to_the_aggregator_alone(way: str) -> None
             server.requests.clear()
             WAYS[way](mixture(server, **members), **SENT)
             (sent,) = bodies(server, AGGREGATOR)
-            beyond = {"extra_body", "extra_headers"}
+            beyond = {"extra_body", "extra_headers", "stream_usage"}
             assert {name: sent[name] for name in SENT if name not in beyond} == {
                 name: value for name, value in SENT.items() if name not in beyond
             }

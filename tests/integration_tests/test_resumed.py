@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -99,15 +100,36 @@ def test_what_another_version_wrote_is_read(
 FAILED: Final = ModelBehavior(status=400)
 
 
-@pytest.mark.parametrize("where", ["same process", "another mixture"])
+@pytest.mark.parametrize(
+    ("where", "sequential"),
+    [("same process", False), ("another mixture", False), ("same process", True)],
+)
 @pytest.mark.parametrize("layers", [2, 3])
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_a_run_whose_layer_failed_asks_again(
-    stage: Stage, where: str, layers: int, *, is_async: bool
+    stage: Stage, where: str, layers: int, *, sequential: bool, is_async: bool
 ) -> None:
-    """In the run that failed nobody is asked twice."""
+    """In the run that failed nobody is asked twice; one after the other where that is wanted."""
+    open_now, most = 0, [0]
+
+    def counting(body: Any, _: int) -> ModelBehavior:
+        nonlocal open_now
+        open_now += 1
+        most.append(open_now)
+
+        def waited() -> bool:  # for a look or two, in which others would come
+            nonlocal open_now
+            looks.append(None)
+            if len(looks) < 10:
+                return False
+            open_now -= 1
+            return True
+
+        looks: list[None] = []
+        return replace(MODELS[body["model"]], once=waited)
+
     server = stage.plays({**MODELS, ALPHA: FAILED, BETA: FAILED})
-    llm, saver = stage.mixture(layers=layers), InMemorySaver()
+    llm, saver = stage.mixture(layers=layers, sequential=sequential), InMemorySaver()
     graph = compiled(llm, saver, "alone")
 
     async def run(graph: Any, given: Any) -> Any:
@@ -124,8 +146,9 @@ async def test_a_run_whose_layer_failed_asks_again(
     with pytest.raises(NotEnoughProposalsError):
         await run(graph, None)
     assert asked() == [2, 2]
-    server.models = dict(MODELS)
+    server.models = {**MODELS, ALPHA: counting, BETA: counting}
     answer = (await run(graph, None))["messages"][-1]
+    assert max(most) == (1 if sequential else 2)
     proposals = answer.response_metadata["moa"]["proposals"]
     assert [p["status"] for p in proposals] == ["ok"] * 2 * (layers - 1)
     assert asked() == [1 + layers, 1 + layers]
