@@ -7,7 +7,7 @@ paid for; or it drops it, or sends and pays it in vain.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -183,17 +183,17 @@ def _parameters(function: Callable[..., Any]) -> tuple[frozenset[str], bool]:
     return names - {"self"}, all(p.kind is not p.VAR_KEYWORD for p in parameters)
 
 
-def refuse_itself(tools: Sequence[object], fingerprint: str) -> None:
+def refuse_itself(tools: object, fingerprint: str) -> None:
     """Refuse a tool that asks the mixture it is bound to, which would ask itself again and again.
 
     Args:
-        tools: The tools.
+        tools: The tools; what is no list of them the aggregator refuses itself.
         fingerprint: The mixture's.
 
     Raises:
         MoAConfigurationError: One does.
     """
-    for tool in tools:
+    for tool in tools if isinstance(tools, Iterable) else ():
         if getattr(tool, "asks_mixture", None) == fingerprint:
             msg = f"tools: {getattr(tool, 'name', '')!r} asks this mixture itself; leave it out."
             raise MoAConfigurationError(msg)

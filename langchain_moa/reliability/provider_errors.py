@@ -115,8 +115,11 @@ _PAUSES: Final = ("retry-after", "retry_after", "retryafter", "retry_after_secon
 
 _OVERFLOW: Final = re.compile(
     r"""
-    context_length_exceeded | exceed_context_size | ContextWindowExceeded    # names
+    context_length_exceeded | exceed_context_size | context_?window_?exceeded    # names
     | maximum[ ]context[ ]length                                             # OpenAI, vLLM
+    | maximum[ ]prompt[ ]length                                              # xAI
+    | reduce[ ](?:the|your)[ ](?:length[ ]of[ ]the[ ]messages|prompt)        # Groq, OpenAI
+    | \binputs?\b.?[ ]tokens[ ]\+[ ].?max_(?:new_)?tokens                    # Hugging Face
     | exceed[^.]{0,60}\bcontext[ ](?:window|size|length)                     # llama.cpp, OpenAI
     | \bcontext[ ](?:window|size|length)\b[^.]{0,60}(?:exceed|full|too[ ]small)   # LM Studio
     | (?:prompt|input|request|conversation)[ ]is[ ]too[ ]long                # Anthropic, Bedrock

@@ -121,6 +121,11 @@ OVERFLOWS = {
     "Mistral": "Prompt contains 40000 tokens, too large for model with 32768 maximum context "
     "length",
     "Bedrock": "Input is too long for requested model.",
+    "xAI": "This model's maximum prompt length is 131072 but the request contains 140000 tokens.",
+    "Groq": "Please reduce the length of the messages or completion.",
+    "text-generation-inference": "Input validation error: `inputs` tokens + `max_new_tokens` must "
+    "be <= 4096. Given: 5000 `inputs` tokens and 512 `max_new_tokens`",
+    "a code": "context_window_exceeded",
     "LiteLLM": "litellm.ContextWindowExceededError: no",
     "LM Studio": "The context length of 4096 tokens is exceeded",
     "Cohere": "too many tokens: size limit exceeded by 20 tokens",
