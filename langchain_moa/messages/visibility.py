@@ -30,12 +30,32 @@ def visible(
         names: The member's name, and that of the member which it stands in for: what is hidden
             from the one, the other must not see.
         messages: The conversation.
+
+    Raises:
+        RuntimeError: The filter failed.
+        TypeError: It gave no messages.
     """
     filters = _filters(given, names)
     seen = [copied(message) for message in messages] if filters else list(messages)
     for each in filters:
-        seen = list(each(seen))
+        seen = _filtered(each, seen)
     return seen
+
+
+def _filtered(
+    function: Callable[[list[BaseMessage]], Sequence[BaseMessage]], messages: list[BaseMessage]
+) -> list[BaseMessage]:
+    try:
+        kept: object = function(messages)
+        found = list(kept) if isinstance(kept, Iterable) else [kept]
+    except Exception as error:
+        msg = f"context_filter failed ({type(error).__name__}: {error})"
+        raise RuntimeError(msg) from error
+    if strangers := [each for each in found if not isinstance(each, BaseMessage)]:
+        kind = type(strangers[0]).__name__
+        msg = f"context_filter must give a list of messages; it gave {kind!r} among them"
+        raise TypeError(msg)
+    return [each for each in found if isinstance(each, BaseMessage)]
 
 
 def _filters(

@@ -132,6 +132,20 @@ async def test_context_filter(
     assert (second["status"], record["aggregator"]["status"]) == ("ok", "ok")
     assert not server.requests_for(ALPHA)
     assert threading.current_thread() not in function.threads
+    assert how == "hangs" or "context_filter failed (" in first["error"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("given", [5, None, "x", [None], {"messages": []}])
+async def test_a_context_filter_that_gives_no_messages(
+    server: LoopbackServer, given: Any, way: str
+) -> None:
+    server.requests.clear()
+    llm = mixture(server, context_filter={ALPHA: lambda _: given}, **QUICK)
+    first, second = (await answer(llm, way)).response_metadata["moa"]["proposals"]
+    assert (first["status"], second["status"]) == ("failed", "ok")
+    assert "context_filter must give a list of messages" in first["error"]
+    assert not server.requests_for(ALPHA)
 
 
 @pytest.mark.parametrize("way", WAYS)
