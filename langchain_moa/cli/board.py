@@ -66,11 +66,14 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def write(console: Console, text: str, style: str = "") -> None:
-    """Write a text as it stands: on a terminal wrapped between words, in a pipe as it is."""
+    """Write a text as it stands: on a terminal wrapped between words, in a pipe in its own lines.
+
+    What leaves through a pipe is seen on a terminal, too, sooner or later (`| tee`, `| less -R`).
+    """
     if console.is_terminal:
         console.print(Text(printable(text), style))
     else:
-        console.out(text, highlight=False)
+        console.out(printable(text), highlight=False)
 
 
 @dataclass(slots=True)

@@ -72,14 +72,15 @@ class AnswerPrinter:
         self._live: Live | None = None
 
     def feed(self, text: str) -> None:
-        """Take the answer's next piece."""
+        """Take the answer's next piece, without what terminals obey: `--json` has it as it is."""
+        text = printable(text)
         if not self._console.is_terminal:
             self._plain.append(text)
             return
         if self._live is None:
             self._live = _live(self._console, Paragraphs(self._growing))
             self._live.start()
-        for part in self._growing.feed(printable(text)):
+        for part in self._growing.feed(text):
             self._print(part)
 
     def refresh(self) -> None:
@@ -201,14 +202,15 @@ def require_reportable(llm: MoAChatModel, *, report: bool) -> None:
 
 
 def show_report(asked: Asked, console: Console) -> None:
-    """Print what the analyst found: on a terminal rendered, in a pipe as it is."""
+    """Print what the analyst found: on a terminal rendered, in a pipe as Markdown."""
     analysis = Analysis.of(asked.message)
     if analysis is None:  # why is told with what was lost
         return
+    report = printable(f"\n{analysis.report()}")
     if console.is_terminal:
-        console.print(Paragraphs(printable(f"\n{analysis.report()}")))
+        console.print(Paragraphs(report))
     else:
-        console.out(f"\n{analysis.report()}", highlight=False)
+        console.out(report, highlight=False)
 
 
 def tell(

@@ -64,7 +64,7 @@ def safe(text: str) -> bool:
 def test_no_command_lets_a_text_command_the_terminal(
     cli: Cli, server: LoopbackServer, tmp_path: Path
 ) -> None:
-    """Answers in a pipe are the one exception: they are what programs asked for."""
+    """In a pipe, too, whose end is often a terminal; `--json` escapes, and so loses nothing."""
     name, writer = f"acme/{HOSTILE}", f"acme/writer{HOSTILE}"
     server.models[name] = ModelBehavior(reply=f"Draft {HOSTILE}")
     server.models[writer] = ModelBehavior(reply=f"Answer {HOSTILE}")
@@ -73,6 +73,8 @@ def test_no_command_lets_a_text_command_the_terminal(
     path.write_text(json.dumps({"reference_models": [name, BETA], "aggregator": writer}))
     config = ("--config", str(path))
     for words in (
+        ("ask", "Why?", *config),
+        ("ask", "Why?", "--show-proposals", "--verbose", *config),
         ("ask", "Why?", "--json", *config),
         ("models", *config),
         ("graph", *config),
@@ -86,6 +88,10 @@ def test_no_command_lets_a_text_command_the_terminal(
         assert "evil" in ran.out, words
         assert safe(ran.out), words
         assert safe(ran.err), words
+    ran = cli("chat", "--show-proposals", *config, stdin=f"Why?\n/models\n/load {HOSTILE}\n".encode())
+    assert ran.out.count("evil") > 1
+    assert safe(ran.out)
+    assert safe(ran.err)
     server.models[writer] = ModelBehavior(status=400, error=f"refused {HOSTILE}")
     for more in ((), ("--debug",), ("--verbose",)):
         ran = cli("ask", "Why?", *more, *config)
