@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from http.client import HTTPConnection
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from langchain_together import ChatTogether
 from pydantic import SecretStr
@@ -63,10 +66,21 @@ class Stage:
         self.members = {name: together(server, name) for name in names}
 
     def plays(self, models: Mapping[str, ModelBehavior | BehaviorFunction]) -> LoopbackServer:
-        """The server with other models, and no requests so far."""
+        """The server with other models, and no requests so far.
+
+        A client that has given up may have sent a request that a busy server has not read yet: it
+        would come as one of the next test's. What answers a new connection has read the old ones.
+        """
+        for _ in range(2):  # the first finds them accepted, the second read
+            self._ask_for_models()
         self.server.models = dict(models)
         self.server.requests.clear()
         return self.server
+
+    def _ask_for_models(self) -> None:
+        with closing(HTTPConnection(urlsplit(self.server.url).netloc, timeout=60)) as connection:
+            connection.request("GET", "/v1/models")
+            connection.getresponse().read()
 
     def mixture(
         self, proposers: Iterable[str] = (ALPHA, BETA), *aggregators: str, **fields: Any
