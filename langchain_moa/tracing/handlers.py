@@ -51,7 +51,7 @@ class _StandIn(BaseCallbackHandler):
         return own[name] if name in own else getattr(own["original"](), name)
 
     def __eq__(self, other: object) -> bool:
-        return self.original() is other or self is other
+        return self is other or self.original() == other  # which may be another one's stand-in
 
     def __hash__(self) -> int:
         return hash(self.original())
