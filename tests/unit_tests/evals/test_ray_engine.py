@@ -160,6 +160,7 @@ def test_a_worker_judges(server: LoopbackServer, tmp_path: Path) -> None:
     assert "nobody to judge" in done(worker(server), question=question)["refused"]
 
 
+@pytest.mark.usefixtures("stand_in")
 def test_members_that_no_configuration_holds_are_refused(
     server: LoopbackServer, tmp_path: Path
 ) -> None:
