@@ -19,6 +19,7 @@ from langchain_moa.messages.for_proposers import without_tool_turns
 from langchain_moa.messages.rules import rules_of
 from langchain_moa.messages.visibility import visible
 from langchain_moa.mixture import Mixture
+from langchain_moa.proposals.cleaning import cleaned
 from langchain_moa.proposals.fences import PROPOSALS_ALONE, Beside, fence_key
 from langchain_moa.proposals.fitting import (
     PROPOSAL_TOKENS,
@@ -82,9 +83,10 @@ def require_taken(mixture: Mixture, member: Member, left_out: Sequence[str]) -> 
 
 
 def seen_by(mixture: Mixture, member: Member, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """The caller's messages that a member may see."""
+    """The caller's messages that a member may see, in whole characters: no request holds halves."""
     names = (member.model, mixture.stand_ins.get(member, member.model))
-    return visible(mixture.settings.context_filter, names, messages)
+    seen = visible(mixture.settings.context_filter, names, messages)
+    return [cleaned(message, None) for message in seen]
 
 
 def weight_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessageChunk, BaseMessage
 from pydantic import BaseModel
 
 from langchain_moa.messages.blocks import is_reasoning
@@ -13,7 +13,7 @@ from langchain_moa.messages.characters import whole_characters
 from langchain_moa.proposals.fences import begun_tag, without_tags
 from langchain_moa.types import AnyDict, AnyMapping
 
-_Message = TypeVar("_Message", bound=AIMessage)
+_Message = TypeVar("_Message", bound=BaseMessage)
 
 _CLEANED: Final = ("content", "tool_calls", "invalid_tool_calls", "additional_kwargs")
 _HIGH: Final = ("\ud800", "\udbff")
@@ -40,7 +40,7 @@ def cleaned(message: _Message, key: str | None) -> _Message:
 
     Reasoning keeps its tags, for some providers sign it.
     """
-    given = {name: getattr(message, name) for name in _CLEANED}
+    given = {name: getattr(message, name, None) for name in _CLEANED}
     update = {name: _cleaned(value, key) for name, value in given.items()}
     changed = {name: value for name, value in update.items() if value is not given[name]}
     return message.model_copy(update=changed) if changed else message

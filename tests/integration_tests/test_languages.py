@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_moa import MoAChatModel
@@ -85,14 +92,14 @@ class Halves(ScriptedChatModel):
 ANSWER = "Grüße 👍, 世界 🌍; ไทย; مرحبا; क्षि 𠮷"
 
 
-async def all_ways(llm: MoAChatModel) -> dict[str, tuple[str, Any]]:
+async def all_ways(llm: MoAChatModel, asked: Any = "Hi") -> dict[str, tuple[str, Any]]:
     """The text and the record of an answer, in each way to call."""
     found: dict[str, tuple[str, Any]] = {}
-    for way, message in (("invoke", llm.invoke("Hi")), ("ainvoke", await llm.ainvoke("Hi"))):
+    for way, message in (("invoke", llm.invoke(asked)), ("ainvoke", await llm.ainvoke(asked))):
         found[way] = (message.text, message.response_metadata["moa"])
     chunks = {
-        "stream": list(llm.stream("Hi")),
-        "astream": [chunk async for chunk in llm.astream("Hi")],
+        "stream": list(llm.stream(asked)),
+        "astream": [chunk async for chunk in llm.astream(asked)],
     }
     for way, pieces in chunks.items():
         for piece in pieces:
@@ -147,6 +154,35 @@ async def test_halves_that_stay_alone_break_nothing_that_comes_after(tmp_path: P
         again = Conversation()
         again.load(tmp_path / "talk.json")
         assert llm.invoke(again.with_question("Two?")).text == "So \ufffd it is."
+
+
+HISTORIES: dict[str, list[BaseMessage]] = {
+    "the user's": [HumanMessage(f"{PAIR} or \ud83d?")],
+    "another model's": [HumanMessage("?"), AIMessage(f"{PAIR} or \ud83d"), HumanMessage("So?")],
+    "the system's": [SystemMessage(f"{PAIR} or \udc4d"), HumanMessage("?")],
+    "a block's": [HumanMessage([{"type": "text", "text": f"{PAIR} or \ud83d"}])],
+    "a tool's": [
+        HumanMessage("?"),
+        AIMessage("", tool_calls=[{"name": "see", "args": {"what": f"{PAIR} \ud83d"}, "id": "1"}]),
+        ToolMessage(f"{PAIR} or \ud83d", tool_call_id="1"),
+    ],
+}
+
+
+@pytest.mark.parametrize("whose", HISTORIES)
+async def test_halves_in_a_history_end_no_call(whose: str) -> None:
+    messages = HISTORIES[whose]
+    before = [message.model_dump() for message in messages]
+    with LoopbackServer({ALPHA: says("Seen."), AGGREGATOR: says("So it is.")}) as server:
+        llm = Stage(server, [ALPHA, AGGREGATOR]).mixture([ALPHA])
+        for way, (text, _) in (await all_ways(llm, messages)).items():
+            assert text == "So it is.", way
+        assert llm.graph.invoke({"messages": messages})["messages"][-1].text == "So it is."
+        for name in (ALPHA, AGGREGATOR):
+            sent = [json.dumps(body, ensure_ascii=False) for body in bodies(server, name)]
+            assert len(sent) == 5
+            assert all("👍" in body and "\ufffd" in body for body in sent)
+    assert [message.model_dump() for message in messages] == before
 
 
 def test_one_model_under_every_name_is_told(caplog: pytest.LogCaptureFixture) -> None:
