@@ -17,6 +17,7 @@ from langchain_moa.evals.spending import paid_for, proposals_of, spent
 from langchain_moa.evals.suites import get_suite
 from langchain_moa.evals.types import Answer, ChatMessage, GenerationSettings, Row
 from langchain_moa.evals.work import Stop, work_through
+from langchain_moa.reliability.provider_errors import status_of
 from langchain_moa.types import RECORD_KEY
 
 CONCURRENCY: Final = 8
@@ -301,7 +302,7 @@ def refuse_set_up(error: Exception, model: str) -> None:
         MoAConfigurationError: A provider says that the key is wrong or the model unknown.
     """
     causes: Mapping[str, Exception] = getattr(error, "causes", {})
-    statuses = {getattr(cause, "status_code", None) for cause in causes.values()}
+    statuses = {status_of(cause) for cause in causes.values()}
     if statuses and statuses <= _SETUP_STATUSES:
         msg = f"{model}: {why(error)}"
         raise MoAConfigurationError(msg) from error

@@ -311,6 +311,8 @@ def key_source(model: object) -> str:
     That is the environment's variable or the argument that the key was read from, or, for a model
     that the user constructed, the variables that its class reads.
     """
+    if getattr(getattr(getattr(model, "http_client", None), "auth", None), "pair", None):
+        return "the user's name and password in the address"  # which are sent in a key's place
     found = [v for n, v in key_fields(model).items() if KEY_OPTION.fullmatch(n)] if model else []
     sources = [key.source for key in found if isinstance(key, Key)]
     read = getattr(model, "lc_secrets", None)

@@ -8,6 +8,7 @@ exceptions behind it.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 from collections.abc import Iterable, Iterator
@@ -16,12 +17,20 @@ from urllib.parse import urlsplit
 
 from langchain_core.exceptions import ModelConnectionError
 
-from langchain_moa.reliability.provider_errors import text_of
+from langchain_moa.reliability.provider_errors import status_of, words_of
 
 KEY_REFUSED: Final = "the key was refused"
 """What stands in the reason of a request that failed for its key alone."""
 _DEEPEST: Final = 20
 _UNAUTHORIZED, _NOT_FOUND = 401, 404
+_OTHER_STATUSES: Final = (400, 403)
+_WRONG_KEY: Final = re.compile(
+    r"api[_ ]key[_ ](?:is[_ ])?(?:not[_ ]valid|invalid)|(?:incorrect|invalid)[_ ]api[_ ]key",
+    re.IGNORECASE,
+)
+"""How Gemini's API (ai.google.dev/gemini-api/docs/troubleshooting) and xAI's say it, with 400."""
+_READ: Final = 4096
+"""Characters of an error that are looked through."""
 _CONNECTING: Final = frozenset(
     # of httpx and its successor, and of aiohttp
     {"ConnectError", "ClientConnectorError", "LocalProtocolError", "ProxyError"}
@@ -37,11 +46,11 @@ def reason_of(error: BaseException, *, model: str, key_from: str = "") -> str:
         model: The model that was asked.
         key_from: Where the model's key comes from: the environment's variables, or an argument.
     """
-    said = f"{type(error).__name__}: {text_of(error)}"
+    said = f"{type(error).__name__}: {words_of(error)}"
     response = _first(error, "response")
     status = getattr(response, "status_code", None)
     where = _address(error)
-    if status == _UNAUTHORIZED:
+    if status == _UNAUTHORIZED or _names_the_key(error, said):
         mend = f"; set {key_from} anew" if key_from else ""
         return f"{KEY_REFUSED}{_at(where)}{mend} ({said})"
     if status == _NOT_FOUND:
@@ -54,6 +63,11 @@ def reason_of(error: BaseException, *, model: str, key_from: str = "") -> str:
         behind = [part for part in (origin, "" if cause in said else cause) if part]
         return f"{said} ({': '.join(behind)})" if behind else said
     return said
+
+
+def _names_the_key(error: BaseException, said: str) -> bool:
+    """Whether a provider that has another status for it says that the key is wrong."""
+    return status_of(error) in _OTHER_STATUSES and _WRONG_KEY.search(said[:_READ]) is not None
 
 
 def told_once(failures: Iterable[tuple[str, str]]) -> str:

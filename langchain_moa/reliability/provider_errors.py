@@ -98,6 +98,9 @@ _NAMES: Final[Mapping[str, int]] = {
 }
 """The status that an error's name stands for, in lower case."""
 
+_SDKS_ERROR: Final = re.compile(r"Error code: \d+ - (?=\{)")
+"""What stands before the whole error object in errors of OpenAI's and Anthropic's SDKs."""
+
 _WORDS: Final = (
     (re.compile(r"rate.?limit|too many requests|throttl", re.IGNORECASE), 429),
     (re.compile(r"overloaded|temporarily unavailable|loading model", re.IGNORECASE), 503),
@@ -179,7 +182,7 @@ def provider_error(error: Exception) -> Exception:
     for one in _with_causes(error):
         if isinstance(one, AnswerTooLargeError):  # clients take it for a lost connection
             return one
-    code = _code_of(error)
+    code = status_of(error)
     if code in _REFUSAL_CODES and _refuses(error):
         return _as(ModelRefusalError, error)
     if code in _OVERFLOW_CODES and _OVERFLOW.search(text_of(error)[:_READ]):
@@ -203,6 +206,24 @@ def text_of(error: BaseException) -> str:
         return str(error)
     except Exception as failure:  # noqa: BLE001 - it must not end a call
         return f"its text cannot be read ({type(failure).__name__})"
+
+
+def words_of(error: BaseException) -> str:
+    """What an error says; where its SDK quotes a whole error object, the message in that.
+
+    Example:
+        >>> error = ValueError({"message": "no such model", "code": 404})
+        >>> words_of(error)
+        "{'message': 'no such model', 'code': 404}"
+    """
+    text = text_of(error)
+    found = _SDKS_ERROR.match(text)
+    if found is None:
+        return text
+    objects = (each for one in _with_causes(error) for each in _error_objects(one))
+    messages = (each.get("message") for each in objects)
+    told = next((each for each in messages if isinstance(each, str) and each), None)
+    return f"{found[0]}{told}" if told else text
 
 
 def _class_of_code(code: int) -> type[ModelError]:
@@ -248,7 +269,7 @@ def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def _code_of(error: BaseException) -> int | None:
+def status_of(error: BaseException) -> int | None:
     """The HTTP status of an error, or what its error object has in its place."""
     for one in _with_causes(error):
         told = {name: _attribute(one, name) for name in _CODES}

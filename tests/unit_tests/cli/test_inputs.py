@@ -88,7 +88,9 @@ def test_no_command_lets_a_text_command_the_terminal(
         assert "evil" in ran.out, words
         assert safe(ran.out), words
         assert safe(ran.err), words
-    ran = cli("chat", "--show-proposals", *config, stdin=f"Why?\n/models\n/load {HOSTILE}\n".encode())
+    ran = cli(
+        "chat", "--show-proposals", *config, stdin=f"Why?\n/models\n/load {HOSTILE}\n".encode()
+    )
     assert ran.out.count("evil") > 1
     assert safe(ran.out)
     assert safe(ran.err)

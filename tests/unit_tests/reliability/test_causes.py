@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from langchain_moa import AggregationError, MoAChatModel, NotEnoughProposalsError
+from langchain_moa.cli.exits import Exit, code_of
 from langchain_moa.reliability.causes import reason_of
 from langchain_moa.testing import LoopbackServer, ModelBehavior
 from tests.conftest import Cli
@@ -95,6 +97,39 @@ def test_the_aggregators_cause_is_told_in_the_same_way(
             ways(llm)[way]()
         assert told in str(caught.value), way
         assert [proposal.text for proposal in caught.value.proposals] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, "API key not valid. Please pass a valid API key."),
+        (400, "Incorrect API key provided: tg***ab."),
+        (403, "Invalid API Key"),
+    ],
+)
+def test_a_key_is_refused_in_any_providers_words(
+    status: int, error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOGETHER_API_KEY", "loopback-key")
+    with LoopbackServer({ALPHA: says("", status=status, error=error)}) as server:
+        llm = MoAChatModel(reference_models=[ALPHA], aggregator=ALPHA, base_url=server.base_url)
+        with pytest.raises(NotEnoughProposalsError) as caught:
+            llm.invoke("Hi")
+    assert "the key was refused" in str(caught.value)
+    assert re.search(rf"set TOGETHER_API_KEY anew \(.*{re.escape(error)}", str(caught.value))
+    assert code_of(caught.value) is Exit.USAGE
+
+
+def test_a_refused_login_is_not_taken_for_the_key() -> None:
+    with LoopbackServer({ALPHA: says("ok")}) as server:
+        address = server.base_url.replace("://", "://me:s3cret@")
+        llm = MoAChatModel(
+            reference_models=[ALPHA], aggregator=ALPHA, base_url=address, api_key=SecretStr("k")
+        )
+        with pytest.raises(NotEnoughProposalsError) as caught:
+            llm.invoke("Hi")
+    assert "; set the user's name and password in the address anew (" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_refused_key_names_its_variable() -> None:
