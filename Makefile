@@ -9,6 +9,8 @@ Q      ?=
 T      ?=
 # the system's certificates, as pip uses them: a network may have its own authority
 export UV_SYSTEM_CERTS ?= 1
+# tests start Python some hundred times; without compiled files each start compiles all libraries anew
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-local test soak lint types check format readme docs pictures notebooks bench build lowest newest pythons lock clean
