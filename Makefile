@@ -40,9 +40,10 @@ test: $(UV) ## run all tests, and see 95 % of the core's branches covered; or so
 soak: $(UV) ## run the tests that take minutes by their nature
 	$(RUN) $(TEST) -m soak $(T)
 
-lint: $(UV) ## lint, format, import contracts, unused dependencies
+lint: $(UV) ## lint, format, spelling, import contracts, unused dependencies
 	$(RUN) ruff check
 	$(RUN) ruff format --check
+	$(RUN) codespell *.md docs .github langchain_moa --skip "*.svg"
 	$(RUN) lint-imports
 	$(RUN) deptry .
 

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+import langchain_moa
+from langchain_moa import evals, local, testing
+from langchain_moa.presets import preset_names
 from tests import cli_help
 from tests.documents import (
     ANSWER,
@@ -76,6 +79,7 @@ def test_citation_has_the_projects_version_and_address() -> None:
     assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 
+REFERENCES = ("api", "record", "errors")
 RUN = {
     "agents": ["layers\nreused\n", "('openai/gpt-oss-20b', ['image'])", "'ballots': 2"],
     "chains": ["country=", "\ndeepseek-ai/DeepSeek-V4-Pro\n"],
@@ -116,6 +120,16 @@ def test_python_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch, tmp_p
         assert server.requests or page == "testing", "it has a server of its own"
     for words in RUN[page]:
         assert words in output, output
+
+
+def test_reference_pages_have_each_public_name_and_preset() -> None:
+    pages = "".join((ROOT / f"docs/{page}.md").read_text("utf-8") for page in REFERENCES)
+    named = set(re.findall(r"::: langchain_moa[\w.]*\.(\w+)$", pages, re.MULTILINE))
+    errors = {name for name in langchain_moa.__all__ if name.endswith("Error")}
+    assert set(langchain_moa.__all__) - errors - {"ChatMoA"} <= named
+    assert {*testing.__all__, *evals.__all__, *local.__all__} - named == {"BehaviorFunction"}
+    presets = (ROOT / "docs/configuration.md").read_text("utf-8")
+    assert [name for name in preset_names() if f"`{name}`" not in presets] == []
 
 
 def test_help_is_what_the_command_line_says() -> None:
