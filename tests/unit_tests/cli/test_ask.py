@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -151,7 +152,8 @@ def test_too_few_proposals_are_exit_code_3_and_each_has_its_reason(
     server.models[ALPHA] = ModelBehavior(status=400, error="much too long")
     ran = cli("ask", QUESTION, *MIXTURE)
     for name, reason in ((ALPHA, "much too long"), (BETA, "no such luck")):
-        assert f"{name}: failed: OpenAIInvalidRequestError: Error code: 400 - {reason}" in ran.err
+        said = rf"{name}: failed: \w+InvalidRequestError: Error code: 400 - {reason}"
+        assert re.search(said, ran.err)  # older clients have no class of their own for it
 
 
 @pytest.mark.parametrize("fault", [{}, {"status": 500}])
