@@ -34,6 +34,10 @@ def pytest_configure(config: pytest.Config) -> None:
             old.unlink()
 
 
-def pytest_unconfigure() -> None:
-    """Write what this process has found; `tests/branch_coverage.py` puts all together."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish() -> None:
+    """Write what this process has found; `tests/branch_coverage.py` puts all together.
+
+    Not at the very end: a worker has no time there.
+    """
     (FOUND / f"{os.getpid()}.json").write_text(json.dumps(_MEASURING.get_coverage()), "utf-8")

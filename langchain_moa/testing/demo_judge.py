@@ -36,7 +36,7 @@ def judged(body: AnyMapping) -> Reply:
 
     Example:
         >>> judged({"messages": [{"role": "user", "content": "Rate it: [[rating]]"}]}).text
-        'This is the scripted judge, which draws by lot. [[8]]'
+        'This is the scripted judge, which draws by lot. [[7]]'
     """
     text = "\n".join(str(message.get("content")) for message in body["messages"])
     lot = sha256(text.encode("utf-8", "replace")).digest()

@@ -189,7 +189,7 @@ def test_records_are_in_order_whatever_comes_first() -> None:
     with LoopbackServer({BETA: says("fast"), AGGREGATOR: says("ok")}) as server:
         server.models[GAMMA] = says("medium", once=lambda: is_answered(server, BETA))
         server.models[ALPHA] = says("slow", once=lambda: is_answered(server, GAMMA))
-        llm = mixture(server, reference_models=PROPOSERS, include_proposals=True)
+        llm = mixture(server, reference_models=PROPOSERS, include_proposals=True, shuffle=False)
         record = llm.invoke("Go").response_metadata["moa"]
         assert [p["text"] for p in record["proposals"]] == ["slow", "fast", "medium"]
         final = bodies(server, AGGREGATOR)[0]["messages"][-1]["content"]

@@ -38,6 +38,10 @@ def _no_fan_out(_: Any) -> bool:
     return False
 
 
+def _passes(text: str) -> bool:
+    return text.isascii()
+
+
 def _see_nothing(_: str, __: Any) -> list[Any]:
     return []
 
@@ -77,9 +81,20 @@ SHAPING: dict[str, Any] = {
     "max_cost": 1.0,
     "on_budget": "raise",
     "include_proposals": True,
+    "strategy": "compare",
+    "analyst": BETA,
+    "judge": BETA,
+    "check": _passes,
+    "shuffle": False,
+    "share_reasoning": True,
 }
 ALL_PRICES = dict.fromkeys((ALPHA, BETA, AGGREGATOR), (1.0, 1.0))
-NEEDED: dict[str, dict[str, Any]] = {"max_cost": {"prices": ALL_PRICES}}
+NEEDED: dict[str, dict[str, Any]] = {
+    "max_cost": {"prices": ALL_PRICES},
+    "analyst": {"strategy": "compare"},
+    "judge": {"strategy": "select"},
+    "check": {"strategy": "select"},
+}
 """Other settings that one needs."""
 
 OTHERWISE: dict[str, Any] = {
@@ -88,6 +103,8 @@ OTHERWISE: dict[str, Any] = {
     "aggregator_timeout": 5.0,
     "layer_timeout": 5.0,
     "timeout": 5.0,
+    "analyst_timeout": 5.0,
+    "max_answer_bytes": 5_000,
     "hedge_after": 5.0,
     "max_retries": 0,
     "circuit_breaker": CircuitBreaker(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -139,8 +140,13 @@ class Capital(BaseModel):
     rivers: list[str]
 
 
+def is_seen(text: str) -> bool:
+    """Whether there is anything to see: what cannot be seen is no proposal."""
+    return any(unicodedata.category(letter)[0] in "LNPS" for letter in text)
+
+
 VALUES: Final = st.builds(Capital, name=st.text(max_size=40), rivers=st.lists(st.text(max_size=9)))
-TEXTS: Final = st.text(min_size=1).filter(str.strip) | st.sampled_from(
+TEXTS: Final = st.text(min_size=1).filter(is_seen) | st.sampled_from(
     [
         " \n\tends in blanks \u2003\n\n",
         "```py\nprint('</proposal-0 number=\"1\">')\n```\n",

@@ -83,7 +83,8 @@ def _text(message: Request) -> str:
 def _requests(server: LoopbackServer, proposers: list[str], **fields: Any) -> list[Fenced]:
     """Every request with proposals in it that one call of a mixture made, in order."""
     first = len(server.requests)
-    llm = mixture(server, reference_models=proposers, aggregator_prompt=PROMPT, **fields)
+    told = {"aggregator_prompt": PROMPT, "shuffle": False, **fields}
+    llm = mixture(server, reference_models=proposers, **told)
     assert llm.invoke(CONVERSATION).text == "Paris."
     sent = [request.body for request in server.requests[first:]]
     return [Fenced(body) for body in sent if "Drafts follow." in json.dumps(body)]
@@ -193,7 +194,7 @@ def _agent(server: LoopbackServer, wiped: list[str], **fields: Any) -> Any:
         wiped.append(path)
         return "wiped"
 
-    return create_agent(mixture(server, **fields), [wipe])
+    return create_agent(mixture(server, shuffle=False, **fields), [wipe])
 
 
 @pytest.mark.parametrize("layers", [2, 3])

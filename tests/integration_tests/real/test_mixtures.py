@@ -46,9 +46,12 @@ def asked(llm: MoAChatModel, way: str, question: str = QUESTION, **options: Any)
 @pytest.mark.parametrize("layers", [2, 3])
 def test_each_layer_each_way_each_token(smol: Real, layers: int, way: str) -> None:
     """The record tells of every token that the server has written, and of no other."""
-    before = smol.written()
-    answer = asked(smol.mixture(layers=layers), way)
-    record = answer.response_metadata["moa"]
+    for _ in range(3):  # a connection that a busy machine lost has been asked again
+        before = smol.written()
+        answer = asked(smol.mixture(layers=layers), way)
+        record = answer.response_metadata["moa"]
+        if not record["usage"]["unknown"]:
+            break
     proposals = record["proposals"]
     assert [p["status"] for p in proposals] == ["ok"] * 2 * (layers - 1)
     assert {p["layer"] for p in proposals} == set(range(1, layers))

@@ -98,7 +98,7 @@ def test_the_board_has_a_row_for_who_is_consulted(capsys: pytest.CaptureFixture[
     console().print(board)
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert rows[1][:3] == ["analyst", "y", "failed"]
-    assert rows[2] == ["layer", "2", "z", "waiting"]
+    assert rows[2] == ["aggregator", "z", "waiting"]
 
 
 def test_a_drawing_has_it_too(cli: Cli) -> None:
