@@ -262,7 +262,6 @@ def test_every_aggregator_takes_every_history_without_proposals(
     assert llm.invoke(history).text == f"Thus says {name}."
 
 
-@pytest.mark.xfail(reason="half surrogates of a history are mended on the way", strict=False)
 @pytest.mark.parametrize("name", AGGREGATORS)
 @settings(max_examples=25, **SETTINGS)
 @given(data=st.data())
@@ -278,10 +277,12 @@ def test_what_a_provider_takes_reaches_it_unchanged(
         with_tools(client, 3).invoke(history)
     except Exception:  # noqa: BLE001 - the plain model is refused
         assume(False)  # noqa: FBT003
-    with_tools(moa(client, fan_out="never"), 3).invoke(history)
+    # an equal mixture of another test may have asked the reference models in the same user's turn
+    alone = moa(client, fan_out="never", reuse_proposals=False)
+    with_tools(alone, 3).invoke(history)
     with_tools(moa(client, placement="system"), 3).invoke(history)
-    plain, alone, proposed = bodies(server, name)
-    assert alone == plain
+    plain, unadvised, proposed = bodies(server, name)
+    assert unadvised == plain
     assert without_system(proposed) == without_system(plain)
     assert "A proposal." in str(proposed)
 
