@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parent.parent
-GOAL: Final = 94.0
-NOT_CORE: Final = ("testing", "cli", "local", "evals", "explanation")
+GOAL: Final = 95.0
+NOT_CORE: Final = ("testing", "cli", "local")
 """The edges, whose tests run in processes of their own, too."""
 Branch = tuple[int, int]
 

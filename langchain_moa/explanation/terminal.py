@@ -38,7 +38,8 @@ class InTerminal:
         """The tables, at most as wide as can be read with ease."""
         view, width = self._view, min(options.max_width, _MOST)
         yield _members(view.members, width)
-        yield Text(words.totals_line(view.totals, view.end), "dim")
+        totals = words.totals_line(view.totals, view.end)
+        yield Text(totals.replace(" · ", ", ") if options.ascii_only else totals, "dim")
         for reason in view.reasons:
             yield Text(f"! {words.line(reason, 500)}", "red")
         for fact in view.facts:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -96,3 +99,68 @@ async def test_a_blocking_run_works_inside_a_running_loop_too() -> None:
 
     assert run_blocking(main()) == 4
     assert await asyncio.to_thread(lambda: run_blocking(main())) == 4
+
+
+def press_ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there Ctrl-C cancels at once")
+async def test_ctrl_c_lets_what_is_under_way_finish() -> None:
+    done: list[int] = []
+    told = asyncio.Event()
+
+    async def do(thing: int) -> None:
+        press_ctrl_c()
+        await told.wait()
+        done.append(thing)
+
+    with pytest.raises(KeyboardInterrupt):
+        await work_through(range(100), do, concurrency=1, stop=Stop(on_interrupt=told.set))
+    assert done == [0]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there Ctrl-C cancels at once")
+async def test_a_second_ctrl_c_does_not() -> None:
+    begun, done = asyncio.Event(), list[int]()
+
+    async def do(thing: int) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+        done.append(thing)
+
+    async def pressed_twice() -> None:
+        await begun.wait()
+        for _ in range(2):
+            press_ctrl_c()
+            await asyncio.sleep(0.01)
+
+    pressing = asyncio.create_task(pressed_twice())
+    with pytest.raises(KeyboardInterrupt):
+        await work_through(range(100), do, concurrency=3)
+    assert done == []
+    assert not pressing.cancelled()
+
+
+async def test_in_another_thread_ctrl_c_is_the_programs_own() -> None:
+    done: list[int] = []
+
+    async def do(thing: int) -> None:
+        done.append(thing)
+
+    await asyncio.to_thread(lambda: asyncio.run(work_through(range(3), do, concurrency=1)))
+    assert done == [0, 1, 2]
+
+
+async def test_who_cancels_a_run_hears_of_it() -> None:
+    begun = asyncio.Event()
+
+    async def do(_: int) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    run = asyncio.create_task(work_through(range(3), do, concurrency=1))
+    await begun.wait()
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -205,6 +206,42 @@ def test_who_said_what_when_and_whom_the_answer_follows(way: str, tmp_path: Path
     saved = json.loads(explanation.save(str(tmp_path / "it.json")).read_text("utf-8"))
     assert explain(saved).to_markdown() == explanation.to_markdown()
     assert set(explanation._repr_mimebundle_()) == {"text/plain", "text/markdown", "text/html"}
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_terminal_tells_all_that_the_record_has(width: int) -> None:
+    record = hostile_record("acme/alpha")
+    first, *others = record["proposals"]
+    first |= {"usage": {"input_tokens": 1200, "output_tokens": 34}, "model_name": "alpha-2026"}
+    record["proposals"] = [{**first, "text": "It is 4.", "status": "ok"}, *others]
+    spans = [
+        {"model": "acme/alpha", "kind": "hedge", "outcome": outcome, "started": 0.0, "seconds": 0.2}
+        for outcome in ("answered", "failed", "given_up", "of another version")
+    ]
+    record["aggregator"] |= {"requests": spans, "first_token": 0.1}
+    for encoding in ("utf-8", "ascii"):
+        file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="replace")
+        console = Console(file=file, width=width, force_terminal=False)
+        console.print(explain({"record": record, "answer": "It is 4."}))
+        file.seek(0)
+        text = file.read()
+        assert max(map(len, text.splitlines())) <= width
+        for title in ("timeline", "influence", "consensus", "blind spots"):
+            assert f"\n{title}\n" in text
+        assert "alpha-2026" in text.replace("\n", "")
+        assert ("1,200" in text) is (width == 200)
+        assert "|" in text  # where the first token came
+        bars = "#x." if encoding == "ascii" else "█▒░"
+        assert width == 40 or set(bars) <= set(text)  # there each is one mark, the token in it
+        assert "?" not in text
+
+
+def test_a_record_without_times_or_texts_says_so() -> None:
+    file = io.StringIO()
+    bare = {"layer": 1, "index": 0, "model": "m", "status": "ok"}
+    Console(file=file, width=100).print(explain({"proposals": [bare], "aggregator": None}))
+    assert "does not tell when requests were made" in file.getvalue()
+    assert "include_proposals=True" in file.getvalue()
 
 
 def test_without_texts_that_is_said() -> None:
