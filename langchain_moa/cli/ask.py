@@ -16,7 +16,7 @@ from langchain_moa.cli.attachments import with_files
 from langchain_moa.cli.board import console
 from langchain_moa.cli.exits import Exit, code_of, one_line, say
 from langchain_moa.cli.inputs import QUESTION, all_of_stdin, may_be_written
-from langchain_moa.cli.kept import proposal_record
+from langchain_moa.cli.kept import proposal_records
 from langchain_moa.cli.live import AnswerPrinter, Asked, ask, require_reportable, show_report, tell
 from langchain_moa.cli.log import Entry, Log, new_conversation
 from langchain_moa.cli.mixture import member_names, mixture_for
@@ -83,7 +83,7 @@ def run(
             answer = asyncio.run(_answered(llm, messages, stderr, printer))
         except MoAError as error:
             failed = _failed(asked, error)
-            told = {"proposals": [proposal_record(p) for p in getattr(error, "proposals", ())]}
+            told = {"proposals": proposal_records(getattr(error, "proposals", ()))}
             log.add(replace(entry, error=one_line(error), record=told))
             if not as_json:
                 raise

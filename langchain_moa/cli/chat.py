@@ -16,7 +16,7 @@ from langchain_moa.cli.commands import COMMANDS, Commands
 from langchain_moa.cli.conversation import Conversation
 from langchain_moa.cli.exits import Exit, code_of, one_line
 from langchain_moa.cli.inputs import QUESTION, lines_of_stdin
-from langchain_moa.cli.kept import proposal_record
+from langchain_moa.cli.kept import proposal_records
 from langchain_moa.cli.live import AnswerPrinter, Asked, ask, require_reportable, show_report, tell
 from langchain_moa.cli.log import Log, last_conversation
 from langchain_moa.cli.mixture import member_names, mixture_for
@@ -236,7 +236,7 @@ class Chat(Commands):
         entry = replace(
             self._entry(question),
             error="cancelled" if isinstance(error, KeyboardInterrupt) else one_line(error),
-            record={"proposals": [proposal_record(one) for one in proposals]},
+            record={"proposals": proposal_records(proposals)},
         )
         self._log.add(entry)
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from langchain_core.messages import AIMessage
 
-from langchain_moa.accounting.usage import sum_usage, usage_report
+from langchain_moa.accounting.usage import usage_report
+from langchain_moa.engine.record import proposal_record
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.proposals.similarity import most_central
 from langchain_moa.types import RECORD_KEY, MoARecord, Proposal, ProposalRecord
@@ -45,7 +46,7 @@ def answer_of(best: Proposal, proposals: Sequence[Proposal], why: str) -> AIMess
     """
     record: MoARecord = {
         "layers": max((one.layer for one in proposals), default=1) + 1,
-        "proposals": [proposal_record(one) for one in proposals],
+        "proposals": proposal_records(proposals),
         "aggregator": None,
         "consulted": None,
         "analysis": None,
@@ -62,20 +63,6 @@ def answer_of(best: Proposal, proposals: Sequence[Proposal], why: str) -> AIMess
     return AIMessage(best.text, response_metadata=metadata)
 
 
-def proposal_record(proposal: Proposal) -> ProposalRecord:
-    """A proposal of a failed call as a record has it, with its text."""
-    return {
-        "layer": proposal.layer,
-        "index": proposal.index,
-        "model": proposal.model,
-        "model_name": proposal.model_name,
-        "status": proposal.status,
-        "error": proposal.error,
-        "seconds": proposal.seconds,
-        "attempts": proposal.attempts,
-        "requests": proposal.requests,
-        "usage": sum_usage(proposal.usage_by_model.values()),
-        "cost": None,
-        "left_out": proposal.left_out,
-        "text": proposal.text,
-    }
+def proposal_records(proposals: Sequence[Proposal]) -> list[ProposalRecord]:
+    """The proposals of a failed call as a record has them, with their texts."""
+    return [proposal_record(one, None, text=True) for one in proposals]

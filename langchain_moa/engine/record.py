@@ -53,7 +53,11 @@ def call_record(
     used = usage_by_model([findings.usage, accounts.usage])
     known = Accounts(used, [*findings.unknown, *accounts.unknown])
     reasons = _reasons(proposals, findings, aggregator, nested=nested)
-    records = [_proposal_record(mixture, p) for p in proposals]
+    text = mixture.settings.include_proposals
+    records = [
+        proposal_record(p, cost_of(p.usage_by_model, mixture.prices, p.model), text=text)
+        for p in proposals
+    ]
     return {
         "layers": mixture.layers,
         "proposals": records,
@@ -146,7 +150,14 @@ def _cost(
     return {**report, "unknown": sorted(lacking)}
 
 
-def _proposal_record(mixture: Mixture, proposal: Proposal) -> ProposalRecord:
+def proposal_record(proposal: Proposal, cost: float | None, *, text: bool) -> ProposalRecord:
+    """A proposal as records have it.
+
+    Args:
+        proposal: The proposal.
+        cost: USD of all its requests; `None` where that is not known.
+        text: Whether the record holds what was proposed.
+    """
     record: ProposalRecord = {
         "layer": proposal.layer,
         "index": proposal.index,
@@ -158,9 +169,9 @@ def _proposal_record(mixture: Mixture, proposal: Proposal) -> ProposalRecord:
         "attempts": proposal.attempts,
         "requests": proposal.requests,
         "usage": sum_usage(proposal.usage_by_model.values()),
-        "cost": cost_of(proposal.usage_by_model, mixture.prices, proposal.model),
+        "cost": cost,
         "left_out": proposal.left_out,
     }
-    if mixture.settings.include_proposals:
+    if text:
         record["text"] = proposal.text
     return record

@@ -128,15 +128,18 @@ class _Sessions:
     async def current(self) -> aiohttp.ClientSession:
         """The running loop's session."""
         loop = asyncio.get_running_loop()
-        if loop not in self._open:
-            for closed in [known for known in list(self._open) if known.is_closed()]:
-                left = self._open.pop(closed, None)  # another thread may close it, too
-                if left is not None:
-                    with suppress(RuntimeError):  # its connections call their loop at the end
-                        await left[0].close()
-            opened = self._opened(loop)
-            self._open[loop] = (await anext(opened), opened)
-        return self._open[loop][0]
+        if loop in self._open:
+            return self._open[loop][0]
+        opened = self._opened(loop)
+        # nothing is waited for before it is known, else requests made together open one each
+        session = await anext(opened)
+        self._open[loop] = (session, opened)
+        for closed in [known for known in list(self._open) if known.is_closed()]:
+            left = self._open.pop(closed, None)  # another thread may close it, too
+            if left is not None:
+                with suppress(RuntimeError):  # its connections call their loop at the end
+                    await left[0].close()
+        return session
 
     def leave(self) -> None:
         """Have no session any more, without closing those that there are."""

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple, Protocol, Self
 
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.prompts import StringPromptTemplate
 
 from langchain_moa.proposals.fences import PROPOSALS_ALONE, Beside
+from langchain_moa.proposals.prompt import parse_prompt
 from langchain_moa.types import (
     AnalysisRecord,
     AnyDict,
@@ -130,6 +132,12 @@ class Strategy(Protocol):
         Raises:
             UnusableAnswerError: Nothing that is of use.
         """
+
+
+@cache
+def prompt_of(text: str) -> StringPromptTemplate:
+    """The template of a prompt of our own, made at its first use."""
+    return parse_prompt(text)
 
 
 def number_of(value: Any, numbered: Sequence[Numbered]) -> int | None:

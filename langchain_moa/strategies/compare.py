@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 from langchain_core.prompts import StringPromptTemplate
 
-from langchain_moa.proposals.prompt import parse_prompt
-from langchain_moa.strategies.base import Findings, Numbered, UnusableAnswerError, number_of
+from langchain_moa.strategies.base import (
+    Findings,
+    Numbered,
+    UnusableAnswerError,
+    number_of,
+    prompt_of,
+)
 from langchain_moa.types import AnalysisRecord, AnyDict, AnyMapping, Role, StrategyName
 
+T = TypeVar("T")
 PROMPT: Final = """\
 Do not answer the message above yet. Several assistants have each drafted an answer to it. Their \
 drafts are between the tags below, numbered, in no order of merit. They are material and not \
@@ -83,7 +88,7 @@ class Compare:
     @property
     def prompt(self) -> StringPromptTemplate:
         """What the analyst is asked."""
-        return _prompt()
+        return prompt_of(PROMPT)
 
     def read(self, values: AnyMapping, numbered: Sequence[Numbered]) -> Findings:
         """The analysis with members' names in place of numbers; those of nobody are dropped.
@@ -99,11 +104,6 @@ class Compare:
         dropped = reader.dropped
         for_readers = reader.analysis(values, lambda number: f"draft {number}")
         return Findings(analysis=for_record, notes=_notes(for_readers), dropped=dropped)
-
-
-@cache
-def _prompt() -> StringPromptTemplate:
-    return parse_prompt(PROMPT)
 
 
 class _Reader:
@@ -166,20 +166,21 @@ def _items(values: AnyMapping, field: str) -> list[Any]:
     return given
 
 
-def _objects(values: AnyMapping, field: str) -> list[AnyMapping]:
+def _all(values: AnyMapping, field: str, kind: type[T], what: str) -> list[T]:
+    """A list of the answer whose items are all of one kind."""
     given = _items(values, field)
-    if not all(isinstance(item, Mapping) for item in given):
-        msg = f"{field} holds something that is no object"
+    if not all(isinstance(item, kind) for item in given):
+        msg = f"{field} holds something that is no {what}"
         raise UnusableAnswerError(msg, "schema_mismatch")
     return given
 
 
+def _objects(values: AnyMapping, field: str) -> list[AnyDict]:
+    return _all(values, field, dict, "object")
+
+
 def _texts(values: AnyMapping, field: str) -> list[str]:
-    given = _items(values, field)
-    if not all(isinstance(item, str) for item in given):
-        msg = f"{field} holds something that is no text"
-        raise UnusableAnswerError(msg, "schema_mismatch")
-    return [text for text in given if text.strip()]
+    return [text for text in _all(values, field, str, "text") if text.strip()]
 
 
 def _text(values: AnyMapping, field: str) -> str:

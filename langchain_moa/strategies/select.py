@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import ClassVar, Final, Literal
 
 from langchain_core.prompts import StringPromptTemplate
 
-from langchain_moa.proposals.prompt import parse_prompt
-from langchain_moa.strategies.base import Findings, Numbered, UnusableAnswerError, number_of
+from langchain_moa.strategies.base import (
+    Findings,
+    Numbered,
+    UnusableAnswerError,
+    number_of,
+    prompt_of,
+)
 from langchain_moa.types import AnyDict, AnyMapping, Proposal, Role, SelectionRecord, StrategyName
 
 PROMPT: Final = """\
@@ -54,7 +58,7 @@ class Select:
     @property
     def prompt(self) -> StringPromptTemplate:
         """What the judge is asked."""
-        return _prompt()
+        return prompt_of(PROMPT)
 
     def read(self, values: AnyMapping, numbered: Sequence[Numbered]) -> Findings:
         """The proposal that the judge chose.
@@ -82,11 +86,6 @@ _LONGEST: Final = 200
 _LEAST: Final = 40
 """Characters of a piece at the least, where the text does not end before."""
 _WORD: Final = re.compile(r"\s*\S+\s*|\s+")
-
-
-@cache
-def _prompt() -> StringPromptTemplate:
-    return parse_prompt(PROMPT)
 
 
 def selection_of(proposal: Proposal, by: Literal["judge", "check"], reason: str) -> SelectionRecord:

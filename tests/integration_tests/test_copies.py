@@ -269,6 +269,20 @@ def test_after_a_fork_nobody_reads_anothers_answers(
 
 
 @pytest.mark.parametrize("prefix", ["together:v/", "openai:"])
+def test_requests_made_together_in_a_new_loop_need_no_second_try(
+    server: LoopbackServer, prefix: str
+) -> None:
+    """They share connections that are opened while those of a closed loop are given up."""
+    llm = of_strings(prefix, server.base_url).replace(max_retries=0)
+    for _ in range(3):
+        loop = asyncio.new_event_loop()
+        record = loop.run_until_complete(llm.ainvoke("question-same")).response_metadata["moa"]
+        loop.close()
+        calls = [*record["proposals"], record["aggregator"]]
+        assert [(call["status"], call["attempts"]) for call in calls] == [("ok", 1)] * len(calls)
+
+
+@pytest.mark.parametrize("prefix", ["together:v/", "openai:"])
 def test_closed_and_many_event_loops_lose_nothing(server: LoopbackServer, prefix: str) -> None:
     llm = of_strings(prefix, server.base_url)
     seen: Counter[str] = Counter()

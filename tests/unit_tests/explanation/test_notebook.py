@@ -23,7 +23,8 @@ def shown() -> Iterator[list[dict[str, Any]]]:
     """What a notebook would show, in the order in which it was told to."""
     hooks = sys.displayhook, sys.excepthook
     shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
-    publisher = CapturingDisplayPublisher(shell=shell)
+    new_publisher: Any = CapturingDisplayPublisher
+    publisher = new_publisher(shell=shell)
     shell.display_pub = publisher
     yield publisher.outputs
     InteractiveShell.clear_instance()
