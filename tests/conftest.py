@@ -17,6 +17,9 @@ from langchain_moa.cli import main
 from langchain_moa.testing import LoopbackServer, ModelBehavior
 from tests.commands import KEY, MODELS
 
+# what builds the site needs MkDocs, which tests are installed without
+collect_ignore = ["site_examples.py", "site_hooks.py"]
+
 settings.register_profile("busy", deadline=None)  # how long an example takes is no verdict
 settings.load_profile("busy")
 
