@@ -20,6 +20,7 @@ import click
 
 from langchain_moa.cli.state import is_on, log_file, private_file
 from langchain_moa.cli.terminal import on_one_line, printable
+from langchain_moa.messages.characters import whole_characters
 
 _VERSION: Final = 1
 _SCHEMA: Final = """
@@ -225,7 +226,7 @@ def _json(value: Any) -> str | None:
 
 def _whole(value: Any) -> Any:
     """Halves of surrogate pairs are no text for SQLite."""
-    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+    return whole_characters(value) if isinstance(value, str) else value
 
 
 def may_log(*, demo: bool, no_log: bool) -> bool:
