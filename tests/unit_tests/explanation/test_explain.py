@@ -189,8 +189,9 @@ def test_who_said_what_when_and_whom_the_answer_follows(way: str, tmp_path: Path
     assert "no such luck" in explanation.reasons[0]
     assert explanation.totals.requests == requests == len(explanation.timeline)
     assert {(s.model, s.kind, s.outcome) for s in explanation.timeline} >= {
-        (GAMMA, "first", "failed"), (GAMMA, "retry", "failed"), (ALPHA, "first", "answered"),
+        (GAMMA, "first", "failed"), (GAMMA, "retry", "failed")
     }  # fmt: skip
+    assert "answered" in {s.outcome for s in explanation.timeline if s.model == ALPHA}
     of_beta = {s.kind: s.outcome for s in explanation.timeline if s.model == BETA}
     assert set(of_beta) == {"first", "hedge"}
     assert sorted(of_beta.values()) == ["answered", "given_up"]
