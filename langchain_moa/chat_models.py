@@ -361,10 +361,17 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatMo
 
         Raises:
             MoAConfigurationError: The aggregator is no chat model or has no such method; a field
-                is open and cannot be voted on; or a reference model refuses the schema. One that
-                cannot have any answers in free text.
+                is open and cannot be voted on; a vote is wanted where a judge selects the answer;
+                or a reference model refuses the schema. One that cannot have any answers in free
+                text.
         """
         fields = votable_fields(schema) if vote else {}
+        if vote and self.strategy == "select":
+            msg = (
+                "vote=True contradicts strategy='select', whose answer is one proposal as it is; "
+                "leave one of them out."
+            )
+            raise MoAConfigurationError(msg)
 
         def bind(model: BaseChatModel) -> AnyRunnable:
             return model.with_structured_output(schema, include_raw=include_raw, **kwargs)

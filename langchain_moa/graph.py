@@ -11,7 +11,7 @@ import inspect
 import operator
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -32,6 +32,7 @@ from pydantic import Field, SkipValidation
 from typing_extensions import TypedDict
 
 from langchain_moa.accounting.budget import Ledger
+from langchain_moa.accounting.usage import with_usage
 from langchain_moa.config.build import build_mixture
 from langchain_moa.config.lineup import Aggregators, ReferenceModels
 from langchain_moa.config.settings import MixtureSettings
@@ -212,7 +213,9 @@ def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
     last = f"{_LAYER}{mixture.layers - 1}"
     if mixture.strategy is not None and mixture.adviser is not None:
         role = mixture.strategy.role
-        graph.add_node(role, _adviser_node(mixture, mixture.strategy, mixture.adviser))
+        graph.add_node(
+            role, _adviser_node(mixture, mixture.strategy, mixture.adviser, resolve.failures)
+        )
         graph.add_edge(last, role)
         last = role
     graph.add_node(AGGREGATOR_NODE, _aggregator_node(mixture, resolve.failures))
@@ -328,25 +331,55 @@ def _node_call(
     return CallInProgress(mixture, progress, failures=failures)
 
 
-def _adviser_node(mixture: Mixture, strategy: Strategy, adviser: Member) -> Node:
+def _proposals_read(
+    call: CallInProgress, state: Any, config: RunnableConfig
+) -> Plan[list[Proposal]]:
+    """The layers' proposals for who reads them last, those renewed that an earlier run lacked.
+
+    Raises:
+        NotEnoughProposalsError: The last layer gave too few.
+    """
+    layers = call.mixture.layers
+    proposals = own_proposals(call.mixture, state.get("moa_proposals", {}))
+    proposals = yield from renewing(call, layers, state["messages"], proposals, config)
+    require_enough(call, [p for p in proposals if p.layer == layers - 1], proposals)
+    return proposals
+
+
+def _as_state(proposals: Sequence[Proposal]) -> dict[str, AnyDict]:
+    return {p.key: p.to_state() for p in proposals}
+
+
+def _adviser_node(
+    mixture: Mixture, strategy: Strategy, adviser: Member, failures: Failures
+) -> Node:
     layers = mixture.layers
 
-    def start(state: Any, config: RunnableConfig) -> Consulting:
+    def start(state: Any, config: RunnableConfig) -> Plan[Consulting]:
+        call = _node_call(mixture, config, failures)
         return Consulting(
-            call=_node_call(mixture, config),
+            call=call,
             strategy=strategy,
             adviser=adviser,
             messages=state["messages"],
-            proposals=own_proposals(mixture, state.get("moa_proposals", {})),
+            proposals=(yield from _proposals_read(call, state, config)),
             config=proposer_config(config, layer=layers, index=0, tokens=False, role=strategy.role),
             arguments=model_and_arguments(mixture.aggregator.runnable)[1],
         )
 
     def run(state: Any, config: RunnableConfig) -> AnyDict:
-        return {"moa_findings": start(state, config).invoke().to_state()}
+        consulting = carried_out(start(state, config))
+        return given(consulting, consulting.invoke())
 
     async def arun(state: object, config: RunnableConfig) -> AnyDict:
-        return {"moa_findings": (await start(state, config).ainvoke()).to_state()}
+        consulting = await acarried_out(start(state, config))
+        return given(consulting, await consulting.ainvoke())
+
+    def given(consulting: Consulting, findings: Findings) -> AnyDict:
+        return {
+            "moa_findings": findings.to_state(),
+            "moa_proposals": _as_state(consulting.proposals),
+        }
 
     return Node(strategy.role, run, arun)
 
@@ -363,15 +396,15 @@ def _aggregator_node(mixture: Mixture, failures: Failures) -> Node:
 
     def start(state: Any, config: RunnableConfig) -> Plan[FinalCall]:
         call = _node_call(mixture, config, failures)
-        proposals = own_proposals(mixture, state.get("moa_proposals", {}))
-        findings = Findings.from_state(state.get("moa_findings"))
+        proposals, findings = list[Proposal](), NO_FINDINGS
         if _may_skip_layers(mixture) and state.get("moa_fan_out") == "alone":
-            call.fan_out, proposals, findings = "alone", [], NO_FINDINGS
-        messages, layers = state["messages"], mixture.layers
-        proposals = yield from renewing(call, layers, messages, proposals, config)
-        require_enough(call, [p for p in proposals if p.layer == layers - 1], proposals)
-        own = aggregator_config(config, layers)
-        return FinalCall(call, messages, proposals, own, aggregating, findings)
+            call.fan_out = "alone"
+        else:
+            proposals = yield from _proposals_read(call, state, config)
+            if mixture.strategy is not None:  # else they are of another mixture on this thread
+                findings = Findings.from_state(state.get("moa_findings"))
+        own = aggregator_config(config, mixture.layers)
+        return FinalCall(call, state["messages"], proposals, own, aggregating, findings)
 
     def run(state: Any, config: RunnableConfig) -> AnyDict:
         final = carried_out(start(state, config))
@@ -383,8 +416,8 @@ def _aggregator_node(mixture: Mixture, failures: Failures) -> Node:
 
     def given(final: FinalCall, answer: AIMessage) -> AnyDict:
         return {
-            "messages": [answer],
-            "moa_proposals": {p.key: p.to_state() for p in final.proposals},
+            "messages": [with_usage(answer)],
+            "moa_proposals": _as_state(final.proposals),
         }
 
     return Node(AGGREGATOR_NODE, run, arun)

@@ -34,7 +34,7 @@ def run(options: MixtureOptions, *, mermaid: bool, png: Path | None, force: bool
         names = member_names(llm)
         if png is not None:
             may_be_written(png, force=force, mend="give --force")
-            draw_png(names, png)
+            draw_png(names, png, consulted_name(llm))
             say(f"drawn to {png}.")
         elif mermaid:
             write_data(printable(llm.graph.get_graph(xray=1).draw_mermaid()))

@@ -20,22 +20,32 @@ _SIZE: Final = 22
 _PAD, _GAP, _RISE, _MARGIN = 16, 28, 84, 40
 _LONGEST_NAME: Final = 60
 _INK, _LINE, _PAPER = "#1f2328", "#8c959f", "#ffffff"
-_FILLS: Final = {"end": "#f6f8fa", "proposer": "#ddf4ff", "aggregator": "#dafbe1"}
+_FILLS: Final = {
+    "end": "#f6f8fa",
+    "proposer": "#ddf4ff",
+    "adviser": "#fff8c5",
+    "aggregator": "#dafbe1",
+}
 
 Box = tuple[float, float, float, float]
 
 
-def draw_png(names: Sequence[Sequence[str]], path: Path) -> None:
+def draw_png(
+    names: Sequence[Sequence[str]], path: Path, consulted: tuple[str, str] | None = None
+) -> None:
     """Draw the mixture into a PNG file.
 
     Args:
         names: The members' names layer by layer, the aggregator's layer last.
         path: The file.
+        consulted: Who is consulted before the aggregator: its role and its name.
 
     Raises:
         MoAConfigurationError: The file can't be written, or no font here has a name's characters.
     """
-    rows = [["question"], *([_short(name) for name in layer] for layer in names), ["answer"]]
+    *layers, aggregator = [[_short(name) for name in layer] for layer in names]
+    advisers = [] if consulted is None else [[f"{consulted[0]}: {_short(consulted[1])}"]]
+    rows = [["question"], *layers, *advisers, aggregator, ["answer"]]
     labels = [[runs_of(text, _SIZE) for text in row] for row in rows]
     widths = [[_length(label) + 2 * _PAD for label in row] for row in labels]
     lengths = [sum(row) + _GAP * (len(row) - 1) for row in widths]
@@ -49,7 +59,8 @@ def draw_png(names: Sequence[Sequence[str]], path: Path) -> None:
     for above, below in pairwise(boxes):
         for one, other in product(above, below):
             draw.line((_middle(one), one[3], _middle(other), other[1]), _LINE, 2)
-    kinds = ["end", *["proposer"] * (len(names) - 1), "aggregator", "end"]
+    asked = [*["proposer"] * len(layers), *["adviser"] * len(advisers), "aggregator"]
+    kinds = ["end", *asked, "end"]
     for row, texts, kind in zip(boxes, labels, kinds, strict=True):
         for box, label in zip(row, texts, strict=True):
             draw.rounded_rectangle(box, 10, _FILLS[kind], _LINE, 2)

@@ -140,7 +140,8 @@ class AdviceQuestion:
             code: Reason = "filtered" if verdict.status == "filtered" else "empty"
             return Result(value=code, reason=verdict.reason, request=request)
         try:
-            found = self.strategy.read(values_of(message), self.numbered)
+            values = values_of(message, self.strategy.schema["properties"].keys())
+            found = self.strategy.read(values, self.numbered)
         except UnusableAnswerError as error:
             return Result(value=error.reason, reason=str(error), request=request)
         advice = Advice(found, request.model_name(message))

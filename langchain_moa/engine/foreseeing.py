@@ -30,7 +30,9 @@ class Foreseeing(BaseChatModel):
         """The picture that notebooks show: boxes in SVG, made here."""
         mixture = self._mixture
         layers = [[member.model for member in layer] for layer in mixture.proposers]
-        return mixture_svg([*layers, [mixture.aggregator.model]])
+        strategy, adviser = mixture.strategy, mixture.adviser
+        found = None if strategy is None or adviser is None else (strategy.role, adviser.model)
+        return mixture_svg([*layers, [mixture.aggregator.model]], found)
 
     @property
     def known_prices(self) -> Prices | None:

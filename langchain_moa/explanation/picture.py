@@ -13,7 +13,12 @@ from langchain_moa.explanation import words
 _CHARACTER, _HEIGHT, _RISE = 8.5, 34, 74
 _PAD, _GAP, _MARGIN = 14, 20, 12
 _LONGEST: Final = 40
-_FILLS: Final = {"end": "#8c959f22", "proposer": "#4493f833", "aggregator": "#2da44e33"}
+_FILLS: Final = {
+    "end": "#8c959f22",
+    "proposer": "#4493f833",
+    "adviser": "#d4a72c33",
+    "aggregator": "#2da44e33",
+}
 
 
 class _Box(NamedTuple):
@@ -27,24 +32,28 @@ class _Box(NamedTuple):
         return self.left + self.width / 2
 
 
-def mixture_svg(names: Sequence[Sequence[str]]) -> str:
+def mixture_svg(names: Sequence[Sequence[str]], consulted: tuple[str, str] | None = None) -> str:
     """The picture, in colours that can be read on light and on dark.
 
     Args:
         names: The members' names layer by layer, the aggregator's layer last.
+        consulted: Who is consulted before the aggregator: its role and its name.
 
     Example:
         >>> mixture_svg([["acme/a", "acme/b"], ["acme/c"]]).count("<rect")
         5
     """
-    rows = [["question"], *([_short(name) for name in layer] for layer in names), ["answer"]]
+    *layers, aggregator = [[_short(name) for name in layer] for layer in names]
+    advisers = [] if consulted is None else [[f"{consulted[0]}: {_short(consulted[1])}"]]
+    rows = [["question"], *layers, *advisers, aggregator, ["answer"]]
     widths = [[_width(text) for text in row] for row in rows]
     longest = max(sum(row) + _GAP * (len(row) - 1) for row in widths)
     boxes = [
         _row(texts, row, longest, place)
         for place, (texts, row) in enumerate(zip(rows, widths, strict=True))
     ]
-    kinds = ["end", *["proposer"] * (len(names) - 1), "aggregator", "end"]
+    asked = [*["proposer"] * len(layers), *["adviser"] * len(advisers), "aggregator"]
+    kinds = ["end", *asked, "end"]
     lines = "".join(
         f'<line x1="{one.middle:.0f}" y1="{one.top + _HEIGHT:.0f}" x2="{other.middle:.0f}" '
         f'y2="{other.top:.0f}" stroke="#8c959f"/>'

@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from langchain_moa.types import RECORD_KEY
 
-_MARKUP: Final = re.compile(r"([\\`*_\[\]<>#|~])")
+_MARKUP: Final = re.compile(r"([\\`*_\[\]<>#|~]|&(?=#?\w+;))")
 """Signs that would be Markdown or HTML in the middle of a line."""
+_ITEM: Final = re.compile(r"^(\d{0,9})([-+.)])(?=\s|$)")
+"""What would begin a list where a line begins."""
 
 
 class _Part(BaseModel):
@@ -176,7 +178,7 @@ def _names(models: Iterable[str]) -> str:
 
 def _shown(text: str) -> str:
     """A text as it is in one line of Markdown: models wrote it, and it may hold anything."""
-    return _MARKUP.sub(r"\\\1", _one_line(text))
+    return _ITEM.sub(r"\1\\\2", _MARKUP.sub(r"\\\1", _one_line(text)))
 
 
 def _one_line(text: str) -> str:

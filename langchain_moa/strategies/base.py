@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.prompts import StringPromptTemplate
@@ -134,6 +134,10 @@ class Strategy(Protocol):
         """
 
 
+_LONGEST_NUMBER: Final = 20
+"""Characters of a number; Python refuses to read those of some thousand digits."""
+
+
 @cache
 def prompt_of(text: str) -> StringPromptTemplate:
     """The template of a prompt of our own, made at its first use."""
@@ -148,7 +152,7 @@ def number_of(value: Any, numbered: Sequence[Numbered]) -> int | None:
         >>> [number_of(value, two) for value in (1, "2", 2.0, "3", "gpt", True, None)]
         [1, 2, 2, None, None, None, None]
     """
-    if isinstance(value, str) and value.strip().isdecimal():
+    if isinstance(value, str) and len(value) <= _LONGEST_NUMBER and value.strip().isdecimal():
         value = int(value)
     if (
         isinstance(value, bool)

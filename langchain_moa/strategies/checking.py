@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent import futures
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -77,8 +78,19 @@ class CheckAll:
 
 
 def _called(check: Check, text: str) -> bool:
-    passes = check(text)
-    return bool(asyncio.run(_awaited(passes)) if inspect.isawaitable(passes) else passes)
+    with _exiting():
+        passes = check(text)
+        return bool(asyncio.run(_awaited(passes)) if inspect.isawaitable(passes) else passes)
+
+
+@contextmanager
+def _exiting() -> Iterator[None]:
+    """Makes an error of `sys.exit`, which a check's code may call: it would end the event loop."""
+    try:
+        yield
+    except SystemExit as error:
+        msg = f"it called sys.exit({error.code!r})"
+        raise RuntimeError(msg) from None
 
 
 async def _awaited(passes: object) -> object:
@@ -87,7 +99,8 @@ async def _awaited(passes: object) -> object:
 
 async def _acalled(check: Check, text: str) -> bool:
     if is_async(check):
-        return bool(await _awaited(check(text)))
+        with _exiting():
+            return bool(await _awaited(check(text)))
     asked = in_thread(partial(_called, check, text))
     await woken_by(asked)
     return asked.result()
@@ -95,7 +108,7 @@ async def _acalled(check: Check, text: str) -> bool:
 
 def _checked(asked: Sequence[futures.Future[bool] | asyncio.Future[bool] | None]) -> Checked:
     """What came of each; `None` has not ended."""
-    errors = [None if one is None else one.exception() for one in asked]
+    errors = [None if one is None else _error_of(one) for one in asked]
     for error in errors:
         if error is not None:
             logger.warning("the check of a proposal failed: %s: %s", type(error).__name__, error)
@@ -105,3 +118,7 @@ def _checked(asked: Sequence[futures.Future[bool] | asyncio.Future[bool] | None]
         if one is not None and error is None and one.result()
     ]
     return Checked(passed, any(error is not None for error in errors), None in asked)
+
+
+def _error_of(asked: futures.Future[bool] | asyncio.Future[bool]) -> BaseException | None:
+    return asyncio.CancelledError() if asked.cancelled() else asked.exception()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from itertools import permutations
 from typing import Any, Final, cast
@@ -40,6 +41,8 @@ FACTS: Final = (
 """One contradicts the others, one alone tells of floods, two tell of bridges, all of a river."""
 
 
+CUT: Final = '{"consensus": [], "contradictions": [{"topic": "t", "stances": [{"model": 1'
+"""Half an analysis, as where its tokens are limited."""
 LOOP: Final = asyncio.Runner()
 """One for all tests: the members' clients keep connections, which belong to a loop."""
 
@@ -158,6 +161,7 @@ def test_numbers_of_no_proposal_are_dropped_and_counted(stage: Stage) -> None:
         "contradictions": [
             {"topic": "a", "stances": [{"model": 7, "stance": "x"}, {"model": "2", "stance": "y"}]},
             {"topic": "b", "stances": [{"model": "gpt-9", "stance": "x"}]},
+            {"topic": "c", "stances": [{"model": "9" * 5000, "stance": "x"}]},
         ],
         "partial_coverage": [{"models": [0, 1, True], "point": "p"}],
         "unique_insights": [{"model": None, "insight": "i"}],
@@ -171,7 +175,7 @@ def test_numbers_of_no_proposal_are_dropped_and_counted(stage: Stage) -> None:
         "unique_insights": [],
         "blind_spots": [],
     }
-    assert record["consulted"]["dropped"] == 5
+    assert record["consulted"]["dropped"] == 6
     assert not record["degraded"]
 
 
@@ -182,6 +186,7 @@ def test_numbers_of_no_proposal_are_dropped_and_counted(stage: Stage) -> None:
         pytest.param(says("一致しています。"), "invalid_json", 2, id="no JSON"),
         pytest.param(says('{"verdict": "fine"}'), "schema_mismatch", 2, id="other JSON"),
         pytest.param(says('{"consensus": "all"}'), "schema_mismatch", 2, id="other type"),
+        pytest.param(says(f"[{CUT}"), "invalid_json", 2, id="cut off"),
         pytest.param(says(" "), "empty", 1, id="blanks"),
         pytest.param(says("<think>Hm.</think>"), "empty", 1, id="reasoning"),
         pytest.param(ModelBehavior(status=429), "rate_limited", 1, id="429"),
@@ -325,6 +330,26 @@ def test_the_selected_proposal_is_the_answer_byte_for_byte(stage: Stage, way: st
     assert server.requests_for(AGGREGATOR) == []
 
 
+QUOTED: Final = "Draft 1 says {{'number': 3}}, or {}. So I take another:\n```json\n{}\n```"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        QUOTED.format('{"number": 1, "reason": "A draft says so."}', '{"number": 2, "reason": ""}'),
+        r"By \frac{1}{2}" * 20 + ': {"number": "2"}',
+        '[{"number": 2, "reason": "It is\nright."}]',
+        '{"number": 2, "reason": "It is right."} {"reason": "As I said."}',
+    ],
+    ids=["a draft is quoted", "formulas", "a list, and a line break", "something follows"],
+)
+def test_a_choice_is_found_in_what_is_said_around_it(stage: Stage, said: str) -> None:
+    stage.plays(drafts(**{JUDGE: says(said)}))
+    record = record_of(selecting(stage, shuffle=False).invoke(QUESTION))
+    assert record["selection"]["index"] == 1
+    assert record["consulted"]["attempts"] == 1
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("said", "reason"),
@@ -358,6 +383,18 @@ def raises(text: str) -> bool:
     raise RuntimeError(text)
 
 
+def exits(_: str) -> bool:
+    sys.exit("as code that is run may do")
+
+
+async def exits_later(text: str) -> bool:
+    return exits(text)
+
+
+async def is_cancelled(_: str) -> bool:
+    raise asyncio.CancelledError
+
+
 def hangs(_: str) -> bool:
     asyncio.run(asyncio.sleep(3600))
     return True
@@ -372,6 +409,9 @@ def hangs(_: str) -> bool:
         pytest.param(passes_later, [1, 3], None, id="async"),
         pytest.param(lambda _: False, [], "none_passed", id="none passes"),
         pytest.param(raises, [], "check_failed", id="raises"),
+        pytest.param(exits, [], "check_failed", id="exits"),
+        pytest.param(exits_later, [], "check_failed", id="exits in the event loop"),
+        pytest.param(is_cancelled, [], "check_failed", id="is cancelled"),
         pytest.param(hangs, [], "timed_out", id="hangs"),
     ],
 )

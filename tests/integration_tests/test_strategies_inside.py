@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from langchain.agents import create_agent
 from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.messages import AIMessage
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import BaseModel
 
-from langchain_moa import MoAChatModel
+from langchain_moa import MoAChatModel, MoAConfigurationError, NotEnoughProposalsError
 from langchain_moa.middleware import MoAMiddleware
 from langchain_moa.testing import LoopbackServer, ModelBehavior, Reply, ScriptedChatModel
 from langchain_moa.testing.replies import ToolCall
@@ -133,6 +134,131 @@ def test_the_middleware_brings_the_strategy_with_it(stage: Stage) -> None:
     assert agent.invoke(asked)["messages"][-1].text == DRAFTS[BETA]
 
 
+THREAD: Final[Any] = {"configurable": {"thread_id": "1"}}
+
+
+@pytest.fixture
+def saver(monkeypatch: pytest.MonkeyPatch) -> InMemorySaver:
+    monkeypatch.setenv("LANGGRAPH_STRICT_MSGPACK", "true")  # state must be plain JSON
+    return InMemorySaver()
+
+
+def asked(graph: Any, text: str) -> AIMessage:
+    answer: AIMessage = graph.invoke({"messages": [("user", text)]}, THREAD)["messages"][-1]
+    return answer
+
+
+def on_thread(llm: MoAChatModel, saver: InMemorySaver, **options: Any) -> Any:
+    return llm.graph.builder.compile(checkpointer=saver, **options)
+
+
+@pytest.mark.parametrize("strategy", ROLES)
+def test_each_turn_of_a_thread_has_its_own_findings(
+    stage: Stage, saver: InMemorySaver, strategy: str
+) -> None:
+    """What was found in one turn is nothing in the next, whatever becomes of that."""
+
+    def asks(messages: Any) -> bool:
+        return "alone" not in messages[-1].text
+
+    adviser = ANALYST if strategy == "compare" else JUDGE
+    key = "analysis" if strategy == "compare" else "selection"
+    llm = panel(stage, strategy, fan_out=asks, include_proposals=True)
+    graph, models = on_thread(llm, saver), stage.server.models
+    first = asked(graph, "Capital?").response_metadata["moa"]
+    assert first[key] is not None
+    models[ALPHA], models[BETA] = says("Rome, not Lyon. It floods."), says("It is Rome.")
+    second = asked(graph, "And of Italy?")
+    record = second.response_metadata["moa"]
+    if strategy == "compare":
+        (insight,) = record["analysis"]["unique_insights"]
+        assert insight["model"] == ALPHA
+        assert first["analysis"]["unique_insights"] == []
+    else:
+        assert (first["selection"]["index"], record["selection"]["index"]) == (1, 0)
+        assert second.text == "Rome, not Lyon. It floods."
+        assert second.usage_metadata == record["proposals"][0]["usage"]
+    models[adviser] = ModelBehavior(status=500)
+    third = asked(graph, "And of Spain?")
+    alone = asked(graph, "Answer alone.")
+    plain = asked(on_thread(panel(stage, "synthesize"), saver), "And of Peru?")
+    for answer in (third, alone, plain):
+        assert answer.text == ANSWER
+        assert answer.response_metadata["moa"]["analysis"] is None
+        assert answer.response_metadata["moa"]["selection"] is None
+        assert answer.response_metadata["moa"]["aggregator"]["status"] == "ok"
+    assert third.response_metadata["moa"]["consulted"]["status"] == "failed"
+    assert alone.response_metadata["moa"]["consulted"] is None
+    assert plain.response_metadata["moa"]["consulted"] is None
+    for request in stage.server.requests_for(AGGREGATOR)[-3:]:
+        assert "## unique_insights" not in str(request.body)
+
+
+@pytest.mark.parametrize("where", ["same process", "another mixture"])
+@pytest.mark.parametrize("strategy", ROLES)
+def test_a_run_goes_on_after_who_was_consulted(
+    stage: Stage, saver: InMemorySaver, strategy: str, where: str
+) -> None:
+    """In the next turn, too; nobody is asked or counted twice."""
+    prices = dict.fromkeys((*DRAFTS, AGGREGATOR, ANALYST, JUDGE), (1.0, 2.0))
+    graph = on_thread(panel(stage, strategy, prices=prices), saver, interrupt_before=["aggregator"])
+    for turn in range(2):
+        stage.server.requests.clear()
+        graph.invoke({"messages": [("user", f"Capital, for the time {turn}?")]}, THREAD)
+        assert stage.server.requests_for(AGGREGATOR) == []
+        if where == "another mixture":
+            again = stage.mixture(
+                strategy=strategy,
+                prices=prices,
+                analyst=stage.members[ANALYST],
+                judge=stage.members[JUDGE],
+            )
+            graph = on_thread(again, saver, interrupt_before=["aggregator"])
+        answer = graph.invoke(None, THREAD)["messages"][-1]
+        record = answer.response_metadata["moa"]
+        assert answer.text == (ANSWER if strategy == "compare" else DRAFTS[BETA])
+        assert record["consulted"]["status"] == "ok"
+        assert len(stage.server.requests) == (4 if strategy == "compare" else 3)
+        used = {name: counted(usage) for name, usage in record["usage"]["by_model"].items()}
+        assert used == served(stage.server)
+        members = [*record["proposals"], record["consulted"], record["aggregator"]]
+        usd = sum(member["cost"] for member in members if member)
+        assert record["cost"]["usd"] == pytest.approx(usd)
+    assert len(graph.get_state(THREAD).values["messages"]) == 4
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("strategy", ROLES)
+async def test_a_layer_that_gave_too_little_is_renewed_before_anybody_is_consulted(
+    stage: Stage, saver: InMemorySaver, strategy: str, way: str
+) -> None:
+    llm = panel(stage, strategy, min_proposals=2)
+    graph, server = on_thread(llm, saver), stage.server
+    adviser = ANALYST if strategy == "compare" else JUDGE
+
+    async def run(given: Any) -> Any:
+        if way == "invoke":
+            return graph.invoke(given, THREAD)
+        return await graph.ainvoke(given, THREAD)
+
+    server.models[BETA] = ModelBehavior(status=400)
+    with pytest.raises(NotEnoughProposalsError):
+        await run({"messages": [("user", "Capital?")]})
+    assert server.requests_for(adviser) == []
+    server.models[BETA] = says(DRAFTS[BETA])
+    answer = (await run(None))["messages"][-1]
+    (consulted,) = server.requests_for(adviser)
+    assert sorted(shown_to(consulted.body).values()) == sorted(DRAFTS.values())
+    assert not answer.response_metadata["moa"]["degraded"]
+    assert answer.text == (ANSWER if strategy == "compare" else DRAFTS[BETA])
+
+
+class Verdict(BaseModel):
+    """A verdict."""
+
+    right: bool
+
+
 class Capital(BaseModel):
     """A capital."""
 
@@ -158,7 +284,7 @@ TEXTS: Final = st.text(min_size=1).filter(is_seen) | st.sampled_from(
     ]
 )
 QUICK: Final = settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
@@ -216,6 +342,11 @@ def test_a_structured_answer_is_a_proposal_and_validates(values: list[Capital], 
     for result in results:
         assert result["parsed"] == values[place]
         assert result["raw"].response_metadata["moa"]["selection"]["index"] == place
+
+
+def test_a_vote_and_a_choice_contradict_each_other() -> None:
+    with pytest.raises(MoAConfigurationError, match="vote=True contradicts strategy='select'"):
+        scripted(["a", "b"], 0).with_structured_output(Verdict, vote=True)
 
 
 def test_where_no_proposal_is_in_the_schema_the_aggregator_answers(stage: Stage) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from langchain_moa import Analysis
+from langchain_moa import Analysis, MoAChatModel
 from langchain_moa.cli.board import Board, console, losses
-from langchain_moa.testing import LoopbackServer, ModelBehavior
+from langchain_moa.testing import LoopbackServer, ModelBehavior, ScriptedChatModel
 from langchain_moa.tracing.progress import progress_event
 from tests.commands import MIXTURE, asked_models
 from tests.conftest import Cli
@@ -101,6 +103,28 @@ def test_the_board_has_a_row_for_who_is_consulted(capsys: pytest.CaptureFixture[
     assert rows[2] == ["aggregator", "z", "waiting"]
 
 
-def test_a_drawing_has_it_too(cli: Cli) -> None:
+def test_drawings_have_it_too(cli: Cli, tmp_path: Path) -> None:
     drawn = cli("graph", *WORDS[1:], "compare").out
     assert f"   +-- analyst\n   |     +-- {AGGREGATOR}\n   |\n   +-- aggregator" in drawn
+    assert "analyst" in cli("graph", *WORDS[1:], "compare", "--mermaid").out
+    pictures = []
+    for strategy in ("synthesize", "compare", "select"):
+        path = tmp_path / f"{strategy}.png"
+        assert cli("graph", *WORDS[1:], strategy, "--png", str(path)).code == 0
+        with Image.open(path) as picture:
+            pictures.append((picture.height, picture.tobytes()))
+    (plain, _), (compared, analyst), (selected, judge) = pictures
+    assert compared == selected > plain
+    assert analyst != judge
+
+
+@pytest.mark.parametrize(
+    ("strategy", "box"),
+    [("synthesize", None), ("compare", ">analyst: y&lt;b&gt;<"), ("select", ">judge: y&lt;b&gt;<")],
+)
+def test_a_notebook_shows_it(strategy: Any, box: str | None) -> None:
+    a, y, z = (ScriptedChatModel.saying("x", model=name) for name in ("a", "acme/y<b>", "z"))
+    llm = MoAChatModel(reference_models=[a, a], aggregator=z, analyst=y, judge=y, strategy=strategy)
+    shown = llm._repr_html_()
+    assert shown.count("<rect") == (5 if box is None else 6)
+    assert box is None or box in shown

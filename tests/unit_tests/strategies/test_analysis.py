@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from langchain_moa import Analysis
 
 FOUND: Any = {
@@ -41,6 +43,20 @@ def test_a_report_says_who_holds_what_and_takes_no_markup_from_models() -> None:
         "## Partial coverage\n\n- **a**, **c**: Who built it.\n\n"
         "## Blind spots\n\n- What it cost."
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("- 5", "\\- 5"),
+        ("1990. Then", "1990\\. Then"),
+        ("-5 °C", "-5 °C"),
+        ("a - 1.5", "a - 1.5"),
+        ("R&D, &lt;b&gt;", "R&D, \\&lt;b\\&gt;"),
+    ],
+)
+def test_what_begins_as_a_list_does_is_text(text: str, shown: str) -> None:
+    assert Analysis(blind_spots=[text]).report() == f"## Blind spots\n\n- {shown}"
 
 
 def test_a_notebook_shows_the_report_and_nothing_is_lost_on_the_way() -> None:

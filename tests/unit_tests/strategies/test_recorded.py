@@ -104,5 +104,5 @@ def figures(sample: Sequence[Row]) -> dict[str, float]:
 
 
 def test_a_judge_that_knows_what_wins_lands_between_medoid_and_ceiling() -> None:
-    found = figures(rows(step=12))
+    found = figures(rows(step=20))
     assert found["medoid"] + 10 < found["select"] < found["ceiling"]
