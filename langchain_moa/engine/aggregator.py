@@ -412,7 +412,7 @@ def _with_clean_tokens(config: RunnableConfig, key: str | None) -> RunnableConfi
     """The config whose listeners hear no tag of the call's fences: in a graph they hear a model."""
     if key is None:
         return config
-    return with_clean_tokens(config, lambda: CleanStream(key).take, lambda m: cleaned(m, key))
+    return with_clean_tokens(config, lambda: CleanStream(key), lambda m: cleaned(m, key))
 
 
 def _judged(request: MemberCall, answer: AIMessage) -> Result:

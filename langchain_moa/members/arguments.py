@@ -7,7 +7,8 @@ paid for; or it drops it, or sends and pays it in vain.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -63,6 +64,23 @@ _READ: Final = frozenset(
 )
 """What LangChain takes out of a call's arguments, or changes, before they reach such a method."""
 _NOT_BY_OPENAI: Final = frozenset({"effort", "output_format", "cache_control", "top_k"})
+_NUMBER: Final = (int, float)
+_LIST: Final = (list, tuple)
+_TYPES: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
+    "tools": (_LIST, "a list of tools"),
+    "functions": (_LIST, "a list of functions"),
+    "tool_choice": ((str, bool, dict, *_LIST), "a tool's name or a dict"),
+    "response_format": ((dict, str), "a dict or a class"),
+    "stop": ((str, *_LIST), "a text or a list of texts"),
+    "temperature": (_NUMBER, "a number"),
+    "top_p": (_NUMBER, "a number"),
+    "max_tokens": ((int,), "a whole number"),
+}
+"""Arguments that have the same types with every client, and what to give."""
+_PLAIN: Final = (str, bytes, bool, int, float, dict, list, tuple, set, frozenset)
+"""Types that are told by `_TYPES`; an SDK's own, such as its mark of what is not given, pass."""
+_SEND_AS_GIVEN: Final = (*_CLIENTS, "ChatMistralAI", "ChatGroq")
+"""Chat models that send the tools of a call as they are."""
 _NESTED: Final = ("extra_body", "model_kwargs", "generation_config")
 """Arguments that hold parameters of the request."""
 _NEAR: Final = 0.8
@@ -90,12 +108,15 @@ def require_known_arguments(
             )
             raise MoAConfigurationError(msg)
     require_one_answer(arguments, "")
+    _require_types(arguments)
     model, _ = model_and_arguments(member.runnable)
     check = getattr(model, "require_known_arguments", None)  # a mixture's own
     if check is not None:
         check(arguments)
     elif model is not None:
         _require_known(member, model, arguments)
+        if any(_is_a(model, kind) for kind in _SEND_AS_GIVEN):
+            _require_sendable(arguments)
 
 
 def require_one_answer(arguments: AnyMapping, field: str) -> None:
@@ -118,6 +139,73 @@ def require_one_answer(arguments: AnyMapping, field: str) -> None:
     for name in _NESTED:
         if isinstance(inner := arguments.get(name), Mapping):
             require_one_answer(inner, f"{field}{name}: ")
+
+
+def _require_types(arguments: AnyMapping) -> None:
+    """Refuse values that no client and no provider takes.
+
+    Raises:
+        MoAConfigurationError: One is of a type that it never has, or a tool is none.
+    """
+    for name, (types, wanted) in _TYPES.items():
+        value = arguments.get(name)
+        is_flag = isinstance(value, bool) and bool not in types
+        if isinstance(value, _PLAIN) and (is_flag or not isinstance(value, types)):
+            msg = f"{name}={shown(value)} is not {wanted}; give {wanted}, or leave it out."
+            raise MoAConfigurationError(msg)
+    for name in ("tools", "functions"):
+        for place, tool in enumerate(_listed(arguments.get(name))):
+            is_plain = isinstance(tool, _PLAIN) and not isinstance(tool, dict)
+            if tool is None or is_plain or tool == {}:
+                raise _no_tool(name, place, tool)
+
+
+def _require_sendable(arguments: AnyMapping) -> None:
+    """Refuse tools that a client would fail to send, or the provider to read.
+
+    Raises:
+        MoAConfigurationError: One is no dict of JSON, or a function without a name.
+    """
+    for name in ("tools", "functions"):
+        for place, tool in enumerate(_listed(arguments.get(name))):
+            if not isinstance(tool, Mapping) or not _is_json(tool) or _lacks_name(tool):
+                raise _no_tool(name, place, tool)
+
+
+def _listed(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _no_tool(name: str, place: int, tool: object) -> MoAConfigurationError:
+    msg = (
+        f"{name}[{place}]={shown(tool)} is no tool that can be sent; give dicts as the provider "
+        "documents them, or functions, classes and LangChain's tools by llm.bind_tools([...])."
+    )
+    return MoAConfigurationError(msg)
+
+
+def _is_json(tool: AnyMapping) -> bool:
+    """Whether a tool is made of JSON alone, or of what SDKs make JSON of."""
+    try:
+        json.dumps(tool, default=_as_json)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
+def _as_json(value: object) -> str:
+    if hasattr(value, "isoformat") or (hasattr(value, "model_dump") and not callable(value)):
+        return ""
+    raise TypeError
+
+
+def _lacks_name(tool: AnyMapping) -> bool:
+    """Whether it is a function, by its type, that has no name."""
+    if tool.get("type") != "function":
+        return False
+    function = tool.get("function", tool)
+    name = function.get("name") if isinstance(function, Mapping) else None
+    return not (isinstance(name, str) and name)
 
 
 def _require_known(member: Member, model: BaseChatModel, arguments: AnyMapping) -> None:

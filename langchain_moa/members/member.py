@@ -20,7 +20,6 @@ from langchain_moa.members.arguments import require_one_answer
 from langchain_moa.members.discreet import discreet
 from langchain_moa.members.identity import fingerprint
 from langchain_moa.members.prompts import Conversation, adapter_of
-from langchain_moa.members.refusals import telling_refusals
 from langchain_moa.members.runnables import (
     counting,
     holds_graph,
@@ -33,6 +32,7 @@ from langchain_moa.members.runnables import (
     with_arguments,
 )
 from langchain_moa.members.secrets import secrets_of
+from langchain_moa.members.telling import telling_all
 from langchain_moa.tracing.redaction import HEADER_NAMES
 from langchain_moa.types import AnyMapping, AnyRunnable
 
@@ -163,7 +163,7 @@ class Member:
         model = self.chat_model
         called = _as_called(model)
         if called is not None and is_openai(called):
-            called = telling_refusals(called)
+            called = telling_all(called)
         if called is not None and HEADER_NAMES & model_and_arguments(self.runnable)[1].keys():
             called = discreet(called)
         return self.runnable if called is None else on(self.runnable, called)

@@ -101,46 +101,83 @@ def fence_key(texts: Sequence[str], beside: Beside = PROPOSALS_ALONE) -> str:
     return blake2b(json.dumps(hashed).encode(), digest_size=8).hexdigest()
 
 
-def without_tags(text: str, key: str) -> str:
-    r"""A text of a model without the tags of the fences that it was shown.
+def without_tags(text: str, key: str, *, ended: bool = True) -> str:
+    r"""A text of a model without the tags of the fences that it was shown, garbled ones as well.
+
+    A tag is told by the beginning of this call's key, whatever comes after it and whether it is
+    closed or not, or by a place for a key with none in it. Tags with other keys, or of other names,
+    are somebody's text and stay.
 
     Args:
-        text: What the model wrote. What only looks like such a tag is left in it.
+        text: What the model wrote.
         key: The key of the fences.
+        ended: Whether nothing comes after the text, so that a tag at its end is one that was cut.
 
     Example:
         >>> without_tags('<proposal-0123 number="1">\nYes.\n</proposal-0123>', "0123")
         'Yes.'
+        >>> without_tags('Yes.\n</proposal-', "0123"), without_tags("<proposal-card>", "0123")
+        ('Yes.', '<proposal-card>')
     """
-    if key not in text:
+    if _NAME not in text:
         return text
-    cleaned = _tags(key).sub("", text)
-    # around a tag that was taken out there may stand the halves of another one
-    return cleaned if not _tags(key).search(cleaned) else cleaned.replace(key, "-")
+    cleaned = _tags(key, ended=ended).sub("", text)
+    if _tags(key, ended=ended).search(cleaned):
+        # around a tag that was taken out there stood the halves of another one
+        cleaned = cleaned.replace(_NAME, f"{_WORD} ")
+    return cleaned
+
+
+_NAME: Final = f"{_WORD}-"
+_TOLD: Final = 4
+"""Digits of a key by which a tag is told to be this call's: one text in 65,536 has them by chance.
+"""
+_SIGNS: Final = 2
+"""Signs between a tag's bracket and its name: a slash, as JSON writes it, or a stray blank."""
+_REST: Final = r"(?: [^<>\n]{0,32})?>"
+"""The end of a tag."""
+_GARBLED: Final = rf"[0-9A-Za-z_-]{{0,32}}{_REST}"
+_ATTRIBUTES: Final = ("number", "reasoning", "analysis")
 
 
 @lru_cache(maxsize=256)
-def _tags(key: str) -> re.Pattern[str]:
-    return re.compile(rf"<proposal-{key}{_END}\n?|\n?</proposal-{key}{_END}")
+def _tags(key: str, *, ended: bool) -> re.Pattern[str]:
+    known = f"{_NAME}{key[:_TOLD]}"
+    attribute = rf""" (?:{"|".join(_ATTRIBUTES)})=\\?["']?\d{{0,9}}\\?["']?"""
+    unclosed = f"[0-9a-f]{{0,{len(key)}}}(?:{attribute})?"  # what follows may be an answer's word
+    named = f"{known}(?:{_GARBLED}|{unclosed})"
+    opening, closing = rf"<[ \\]?{named}\n?", rf"\n?<[ \\]?/ ?{named}"
+    bare = rf"<{_NAME}{_REST}\n?", rf"\n?</{_NAME}{_REST}", rf"</{_NAME}(?=\n)"
+    at_end = rf"\n?</?{_NAME}(?:{_beginnings(key)})?\Z", rf"<{known}[0-9a-f]* (?:{_CUT})\Z"
+    return re.compile("|".join([*(at_end if ended else ()), opening, closing, *bare]))
 
 
-_END: Final = r"(?: [^<>\n]{0,32})?>"
+def _beginnings(word: str) -> str:
+    return "|".join(word[:end] for end in range(len(word), 0, -1))
+
+
+_CUT: Final = "|".join(map(_beginnings, _ATTRIBUTES))
 
 
 def begun_tag(text: str, key: str) -> int:
     """How many characters at the end of a text may belong to a tag that goes on."""
     place = text.rfind("<")
-    if place >= 0 and _may_go_on(text[place + 1 :].removeprefix("/"), f"proposal-{key}"):
+    if place >= 0 and _may_go_on(text[place + 1 :], key):
         return len(text) - place + text.endswith("\n", 0, place)
-    opened = place >= 0 and _tags(key).fullmatch(text, place)  # its line break goes with it
-    return 0 if opened else int(text.endswith("\n"))
+    opened = place >= 0 and _tags(key, ended=False).fullmatch(text, place)
+    return 0 if opened else int(text.endswith("\n"))  # which goes with the opening tag
 
 
-def _may_go_on(written: str, name: str) -> bool:
-    if len(written) <= len(name):
-        return name.startswith(written)
-    rest = written.removeprefix(name)
-    return rest != written and re.fullmatch(rf"(?: [^<>\n]{{0,32}})?|{_END}", rest) is not None
+def _may_go_on(written: str, key: str) -> bool:
+    """Whether what stands after a bracket may be the beginning of a tag, or one as yet."""
+    name = written.lstrip(" \\/")
+    known = f"{_NAME}{key[:_TOLD]}"
+    if len(written) - len(name) > _SIGNS:
+        return False
+    if known.startswith(name):
+        return True
+    begun, more = (known, f"{_GARBLED}?") if name.startswith(known) else (_NAME, rf"{_REST}?|\n")
+    return name.startswith(begun) and re.fullmatch(more, name[len(begun) :]) is not None
 
 
 def _neutralised(text: str) -> str:

@@ -35,7 +35,8 @@ class Pieces(openai.Stream[object]):
         for event in super()._iter_events():
             self._came_to_end = self._came_to_end or event.data.startswith(_END)
             _require_no_error(event, self.response)
-            yield event
+            if event.data.strip():  # without, it only keeps the connection alive
+                yield event
 
     def __stream__(self) -> Iterator[object]:
         heard = _Heard(self.response)
@@ -57,7 +58,8 @@ class AsyncPieces(openai.AsyncStream[object]):
         async for event in super()._iter_events():
             self._came_to_end = self._came_to_end or event.data.startswith(_END)
             _require_no_error(event, self.response)
-            yield event
+            if event.data.strip():  # without, it only keeps the connection alive
+                yield event
 
     async def __stream__(self) -> AsyncIterator[object]:
         heard = _Heard(self.response)

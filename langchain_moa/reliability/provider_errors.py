@@ -159,6 +159,14 @@ _OBJECTS: Final = 64
 _LONGEST_PAUSE: Final = 64
 """Characters of a text that says when to ask again."""
 _MOST: Final = 10**9
+_UNREADABLE: Final = frozenset(
+    {
+        *("JSONDecodeError", "UnicodeDecodeError"),
+        "DecodingError",  # of httpx: broken compression
+        "UnknownApiResponseError",  # of Google's SDK
+    }
+)
+"""What clients raise for an answer that is none, as where a proxy cut it or wrote into it."""
 _STATUSES: Final = range(400, 600)
 _SERVER: Final = 500
 
@@ -187,10 +195,22 @@ def provider_error(error: Exception) -> Exception:
         return _as(ModelRefusalError, error)
     if code in _OVERFLOW_CODES and _OVERFLOW.search(text_of(error)[:_READ]):
         return _as(ContextOverflowError, error)
-    if isinstance(error, ModelError | TimeoutError):
-        return error
+    return error if isinstance(error, ModelError | TimeoutError) else _of_kind(error, code)
+
+
+def _of_kind(error: Exception, code: int | None) -> Exception:
+    """The error as LangChain's class for its status, or for what its client calls it."""
     kind = _class_of_code(code) if code is not None else _class_of_name(error)
-    return error if kind is None else _as(kind, error)
+    if kind is not None:
+        return _as(kind, error)
+    return _unreadable(error) if _names(error) & _UNREADABLE else error
+
+
+def _unreadable(error: Exception) -> ModelAPIError:
+    said = f"the answer cannot be read: {type(error).__name__}: {text_of(error)}"
+    made = ModelAPIError(said)
+    made.__cause__ = error
+    return made
 
 
 def _refuses(error: Exception) -> bool:
@@ -234,12 +254,16 @@ def _class_of_name(error: Exception) -> type[ModelError] | None:
     """What a transport's error is; whose library it is from is not known."""
     if text_of(error) == _NO_CHUNKS:
         return ModelConnectionError
-    names = {base.__name__ for base in type(error).__mro__}
+    names = _names(error)
     if names & {"TimeoutException", "APITimeoutError"}:
         return ModelTimeoutError
     if names & {"TransportError", "APIConnectionError", "ConnectionError", "ClientConnectionError"}:
         return ModelConnectionError
     return None
+
+
+def _names(error: Exception) -> set[str]:
+    return {base.__name__ for base in type(error).__mro__}
 
 
 def retry_after(error: BaseException | None) -> float | None:

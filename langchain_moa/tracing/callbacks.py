@@ -31,7 +31,7 @@ from langchain_core.tracers import context as langchain_context
 from typing_extensions import override
 
 from langchain_moa.tracing.handlers import (
-    Clean,
+    Cleaning,
     WithoutTokens,
     hearing_clean,
     shows_messages,
@@ -298,7 +298,7 @@ def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> Runnab
 
 
 def with_clean_tokens(
-    config: RunnableConfig, pieces: Callable[[], Clean], whole: Callable[[AIMessage], AIMessage]
+    config: RunnableConfig, pieces: Callable[[], Cleaning], whole: Callable[[AIMessage], AIMessage]
 ) -> RunnableConfig:
     """The config with handlers that hear of an answer what its reader gets, see `hearing_clean`."""
     callbacks = config.get("callbacks")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
 from uuid import UUID
 
 from langchain_core.callbacks import (
@@ -66,13 +66,19 @@ class WithoutTokens(_StandIn):
         own["on_llm_new_token"] = silent
 
 
-Clean: TypeAlias = Callable[[AIMessageChunk], AIMessageChunk]
-"""Cleans the pieces of one answer, one after the other."""
+class Cleaning(Protocol):
+    """Cleans the pieces of one answer, one after the other."""
+
+    def take(self, chunk: AIMessageChunk) -> AIMessageChunk:
+        """A piece as its reader gets it."""
+
+    def of_event(self, event: AnyDict) -> list[AnyDict]:
+        """What is told in place of one event of LangChain's protocol (`stream_events` v3)."""
 
 
 def hearing_clean(
     handlers: Iterable[BaseCallbackHandler],
-    pieces: Callable[[], Clean],
+    pieces: Callable[[], Cleaning],
     whole: Callable[[AIMessage], AIMessage],
 ) -> list[BaseCallbackHandler]:
     """The handlers, with those that show a model's tokens told of clean ones.
@@ -84,7 +90,7 @@ def hearing_clean(
     """
     return [
         _CleanTokens(handler, pieces, whole)
-        if _wants_tokens(handler) or shows_messages(handler)
+        if _wants_tokens(handler) or _wants_events(handler) or shows_messages(handler)
         else handler
         for handler in handlers
     ]
@@ -96,52 +102,59 @@ class _CleanTokens(_StandIn):
     def __init__(
         self,
         handler: BaseCallbackHandler,
-        pieces: Callable[[], Clean],
+        pieces: Callable[[], Cleaning],
         whole: Callable[[AIMessage], AIMessage],
     ) -> None:
-        streams: defaultdict[object, Clean] = defaultdict(pieces)
+        streams: defaultdict[object, Cleaning] = defaultdict(pieces)
 
-        def of_token(given: AnyDict) -> AnyDict:
+        def of_token(given: AnyDict) -> list[AnyDict]:
             message = getattr(given.get("chunk"), "message", None)
             if not isinstance(message, AIMessageChunk):
-                return given
-            clean = streams[given.get("run_id")](message)
+                return [given]
+            clean = streams[given.get("run_id")].take(message)
             if clean is message:
-                return given
-            return {**given, "token": clean.text, "chunk": ChatGenerationChunk(message=clean)}
+                return [given]
+            chunk = ChatGenerationChunk(message=clean)
+            return [{**given, "token": clean.text, "chunk": chunk}]
 
-        def of_end(given: AnyDict) -> AnyDict:
+        def of_event(given: AnyDict) -> list[AnyDict]:
+            told = streams[given.get("run_id")].of_event(given["event"])
+            return [{**given, "event": event} for event in told]
+
+        def of_end(given: AnyDict) -> list[AnyDict]:
             streams.pop(given.get("run_id"), None)
-            return {**given, "response": _with_clean(given["response"], whole)}
+            return [{**given, "response": _with_clean(given["response"], whole)}]
 
         own = object.__getattribute__(self, "__dict__")
         own["original"] = lambda: handler
         own["on_llm_new_token"] = _told(handler.on_llm_new_token, "token", of_token)
+        own["on_stream_event"] = _told(handler.on_stream_event, "event", of_event)
         own["on_llm_end"] = _told(handler.on_llm_end, "response", of_end)
 
 
 def _told(
-    method: Callable[..., Any], first: str, change: Callable[[AnyDict], AnyDict]
+    method: Callable[..., Any], first: str, change: Callable[[AnyDict], list[AnyDict]]
 ) -> Callable[..., Any]:
     """A handler's method that is told of something else; async where it is.
 
     Args:
         method: The method.
         first: The name of its first argument, which comes by its place or by its name.
-        change: Makes the arguments that it is told of the given ones, all by their names.
+        change: Makes what it is told, in one call of it or several, of the arguments that are
+            given, all by their names.
     """
 
-    def named(args: tuple[object, ...], given: AnyDict) -> tuple[object, AnyDict]:
-        changed = change({first: args[0], **given} if args else given)
-        return changed[first], {name: v for name, v in changed.items() if name != first}
+    def changed(args: tuple[object, ...], given: AnyDict) -> Iterator[tuple[object, AnyDict]]:
+        for told in change({first: args[0], **given} if args else given):
+            yield told[first], {name: v for name, v in told.items() if name != first}
 
-    def hear(*args: object, **given: Any) -> Any:
-        told, rest = named(args, given)
-        return method(told, **rest)
+    def hear(*args: object, **given: Any) -> None:
+        for told, rest in changed(args, given):
+            method(told, **rest)
 
-    async def ahear(*args: object, **given: Any) -> Any:
-        told, rest = named(args, given)
-        return await method(told, **rest)
+    async def ahear(*args: object, **given: Any) -> None:
+        for told, rest in changed(args, given):
+            await method(told, **rest)
 
     return ahear if inspect.iscoroutinefunction(method) else hear
 
@@ -182,6 +195,12 @@ def _wants_tokens(handler: BaseCallbackHandler) -> bool:
     none = (BaseCallbackHandler.on_llm_new_token, AsyncCallbackHandler.on_llm_new_token)
     is_tracer = isinstance(handler, BaseTracer) and not hasattr(handler, "tap_output_aiter")
     return own not in none and not is_tracer
+
+
+def _wants_events(handler: BaseCallbackHandler) -> bool:
+    """Whether a handler listens to the events of LangChain's protocol."""
+    own = handler.__class__.on_stream_event
+    return own not in (BaseCallbackHandler.on_stream_event, AsyncCallbackHandler.on_stream_event)
 
 
 def shows_messages(handler: BaseCallbackHandler) -> bool:

@@ -40,6 +40,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "its clients": ({"max_retries": 3}, "max_retries is a setting"),
     "its own arguments": ({"model_kwargs": {"seed": 1}}, "model_kwargs is not an argument of"),
     "its cache": ({"cache": False}, "cache is"),
+    "no tool": ({"tools": [5]}, r"tools\[0\]=5 is no tool"),
+    "no tools": ({"tools": "look_up"}, "tools='look_up' is not a list of tools"),
+    "a tool's name": ({"tools": [{"type": "function"}]}, r"tools\[0\]=<dict> is no tool"),
+    "a tool of no JSON": ({"tools": [{"type": "x", "x": {1}}]}, r"tools\[0\]=<dict> is no tool"),
+    "a function": ({"tools": [print]}, r"llm\.bind_tools\(\[\.\.\.\]\)"),
+    "an empty tool": ({"tools": [{}]}, r"tools\[0\]=<dict> is no tool"),
+    "no choice": ({"tool_choice": 5}, "tool_choice=5 is not a tool's name or a dict"),
+    "no number": ({"temperature": "hot"}, "temperature='hot' is not a number"),
+    "no stop": ({"stop": 5}, "stop=5 is not a text or a list of texts"),
     "unknown": ({"top_k": 5}, "top_k is not an argument of .*extra_body={'top_k': ...}"),
 }
 
@@ -99,6 +108,17 @@ def test_what_every_client_takes(client: str) -> None:
         server.requests.clear()
         with pytest.raises(MoAConfigurationError, match="temperatur is not an argument"):
             llm.invoke("Hi", temperatur=0.5)
+        assert server.requests == []
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("tool", [5, None, "look_up", [], {}, True])
+def test_what_is_no_tool_for_any_client(client: str, tool: object) -> None:
+    with LoopbackServer(models()) as server:
+        llm = mixture(server, aggregator=CLIENTS[client](server, AGGREGATOR))
+        for call in (llm.invoke, llm.bind(tools=[tool]).invoke):
+            with pytest.raises(MoAConfigurationError, match=r"tools\[0\]=.* is no tool"):
+                call("Hi", tools=[tool])
         assert server.requests == []
 
 

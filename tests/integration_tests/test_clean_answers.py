@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from pydantic import BaseModel
 
 from langchain_moa import MoAChatModel
 from langchain_moa.testing import LoopbackServer, ModelBehavior, Reply, ToolCall
-from tests.wire import AGGREGATOR, ALPHA, BETA, bodies, mixture, says
+from tests.wire import AGGREGATOR, ALPHA, BETA, bodies, mixture, says, together
 
 TAG = re.compile(r"<proposal-[0-9a-f]{16} number=\"\d+\">")
 LOOKALIKE = '<proposal-0123456789abcdef number="1">'
@@ -32,6 +33,12 @@ def _texts(messages: Any) -> list[str]:
     contents = [message["content"] for message in messages]
     parts = [part for c in contents for part in (c if isinstance(c, list) else [c])]
     return [part["text"] if isinstance(part, dict) else str(part) for part in parts]
+
+
+@tool
+def look_up(word: str) -> str:
+    """Look a word up."""
+    return word
 
 
 def echo(body: Any) -> str:
@@ -102,6 +109,22 @@ def test_reference_models_that_repeat_a_fence_have_clean_proposals(
     assert len(TAG.findall("".join(tokens))) == "".join(tokens).count(LOOKALIKE)
 
 
+@pytest.mark.parametrize("ways", WAYS)
+def test_garbled_fences_are_not_shown(ways: Callable[[MoAChatModel], str]) -> None:
+    """As weak models write them: cut, with half of the key, or without it."""
+
+    def garbled(body: Any) -> str:
+        opening = _shown(body)
+        half = opening[: len("<proposal-12345678")]
+        closing = half.replace("<", "</")
+        yes = f"Yes, {LOOKALIKE}\n</proposal-\nis none."
+        return f"{half}>\n{yes}\n{closing}\n{opening[:-4]}"
+
+    models = {ALPHA: says("Yes."), BETA: says("No."), AGGREGATOR: ModelBehavior(reply=garbled)}
+    with LoopbackServer(models) as server:
+        assert ways(mixture(server)) == f"Yes, {LOOKALIKE}\n\nis none.\n"
+
+
 def test_the_public_graph_shows_no_fence_either() -> None:
     models = {ALPHA: says("Yes."), BETA: says("No."), AGGREGATOR: ModelBehavior(reply=echo)}
     with LoopbackServer(models) as server:
@@ -126,6 +149,34 @@ async def test_the_public_graphs_streams_show_no_fence() -> None:
             assert "".join(chunk.text for chunk in chunks).strip() == READ
 
 
+@pytest.mark.parametrize("calls", ["calls", ""])
+async def test_the_public_graphs_streams_of_events_show_no_fence(calls: str) -> None:
+    """LangGraph's third protocol: deltas of blocks, and blocks when they are whole."""
+
+    def answer(body: Any) -> Reply:
+        call = ToolCall(name="look_up", arguments={"word": echo(body)})
+        return Reply(text=None, tool_calls=(call,)) if calls else Reply(text=f"{echo(body)}<pro")
+
+    models = {ALPHA: says("1"), BETA: says("2"), AGGREGATOR: ModelBehavior(reply=answer)}
+    given: Any = {"messages": ["Well?"]}
+    with LoopbackServer(models) as server, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # v3 is in beta
+        aggregator = together(server, AGGREGATOR).bind_tools([look_up])
+        graph: Any = mixture(server, aggregator=aggregator).graph
+        asynchronous = [event async for event in await graph.astream_events(given, version="v3")]
+        for events in (asynchronous, list(graph.stream_events(given, version="v3"))):
+            told = [e["params"]["data"][0] for e in events if e["method"] == "messages"]
+            deltas = [e["delta"] for e in told if e["event"] == "content-block-delta"]
+            (whole,) = [e["content"] for e in told if e["event"] == "content-block-finish"]
+            assert len(deltas) > 2, "it came in pieces"
+            if calls:
+                read = "".join(delta["args"] for delta in deltas)
+                assert json.loads(read)["word"].strip() == whole["args"]["word"].strip() == READ
+            else:
+                assert "".join(delta["text"] for delta in deltas) == f"{READ}<pro"
+                assert whole["text"] == f"{READ}<pro"
+
+
 def test_a_parents_stream_of_messages_shows_no_fence() -> None:
     models = {ALPHA: says("Yes."), BETA: says("No."), AGGREGATOR: ModelBehavior(reply=echo)}
     with LoopbackServer(models) as server:
@@ -142,11 +193,6 @@ class Verdict(BaseModel):
 
 
 def test_calls_and_structured_answers_show_no_fence() -> None:
-    @tool
-    def look_up(word: str) -> str:
-        """Look a word up."""
-        return word
-
     def calls(body: Any) -> Reply:
         name = body["tools"][0]["function"]["name"]
         key = "word" if name == "look_up" else "why"
@@ -188,11 +234,6 @@ def test_halves_of_characters_are_joined_or_replaced(
 def test_the_language_of_the_answer_is_the_last_thing_that_is_asked_for() -> None:
     line = "Write in the language of the user's latest message"
     models = {ALPHA: says("Ja."), BETA: says("Nein."), AGGREGATOR: says("Ja.")}
-
-    @tool
-    def look_up(word: str) -> str:
-        """Look a word up."""
-        return word
 
     with LoopbackServer(models) as server:
         mixture(server).bind_tools([look_up]).invoke("Ist der Himmel blau?")

@@ -125,7 +125,11 @@ FAULTS: Final = {
         in_streams=True,
         passes="It is",
     ),
-    "malformed JSON": Fault(behavior=always(malformed=True), reason="JSONDecodeError"),
+    "malformed JSON": Fault(
+        behavior=always(malformed=True),
+        reason="ModelAPIError.*cannot be read.*JSONDecodeError",
+        requests=2,
+    ),
     "empty content": Fault(
         behavior=always(reply=Reply(text=None)), status="empty", reason=NO_TEXT, known=True
     ),

@@ -168,6 +168,50 @@ def test_an_error_of_any_form_in_a_stream(
         assert len(caught.value.proposals) == 1
 
 
+BROKEN = [
+    b"data: {not json\n\n",
+    b'data: {"choices": [{"delta": {"content": "It\n\n',
+    b'data: {"choices": "\xff\xfe"}\n\n',
+    b"data: <html>\n\n",
+]
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+@pytest.mark.parametrize("event", BROKEN)
+def test_an_event_that_cannot_be_read_breaks_the_stream(wire: Wire, way: str, event: bytes) -> None:
+    """Before any text another may answer; after it the stream ends as one that was cut."""
+    _, first, *_ = answer({"role": "assistant", "content": "It is"})
+    for before in ([], [first]):
+        wire.says(AGGREGATOR, None, *before)
+        wire.events[AGGREGATOR] += event + DONE.encode()
+        with pytest.raises(AggregationError, match="the answer cannot be read") as caught:
+            called(wire.llm, way)
+        assert isinstance(caught.value.__cause__, ModelAPIError)
+        assert len(caught.value.proposals) == 1
+        if not before:
+            assert called(wire.with_fallback, way).text == f"{SECOND} says Paris."
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+def test_an_event_without_data_keeps_a_stream_alive(wire: Wire, way: str) -> None:
+    _, first, end, done = answer({"role": "assistant", "content": "It is 4"})
+    wire.says(AGGREGATOR, None, "data:\n\n", first, "data: \n\n", ": wait\n\n", end, done)
+    assert called(wire.llm, way).text == "It is 4"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_reasoning_beside_the_content_is_kept(wire: Wire, way: str, name: str) -> None:
+    """`ChatTogether` drops it, under the name of Together and under that of most others."""
+    wire.says(AGGREGATOR, *answer({"role": "assistant", "content": "4", name: "Two and two."}))
+    message = called(wire.llm, way)
+    assert message.text == "4"
+    assert message.additional_kwargs["reasoning_content"] == "Two and two."
+    wire.says(AGGREGATOR, *answer({"role": "assistant", "content": None, name: "Two and two."}))
+    with pytest.raises(AggregationError, match="holds only reasoning"):
+        called(wire.llm, way)
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     "odd",

@@ -30,12 +30,12 @@ def written_for(server: LoopbackServer, llm: MoAChatModel) -> tuple[dict[str, st
     return dict(_SHARED.findall(text)), record
 
 
-@pytest.mark.parametrize("provider", ["together", "anthropic", "gemini", "mistral"])
+@pytest.mark.parametrize("provider", ["tags", *CLIENTS])
 def test_reasoning_is_fenced_apart_where_it_is_wanted(provider: str) -> None:
-    """In tags as a server leaves it, and in blocks as the providers' clients give it."""
-    reply = Reply(text=f"<think>{THOUGHT}</think>{DRAFTS[0]}")
-    if provider != "together":
-        reply = Reply(text=DRAFTS[0], reasoning=THOUGHT)
+    """In tags as a server leaves it, beside the content, and in blocks as clients give it."""
+    reply = Reply(text=DRAFTS[0], reasoning=THOUGHT)
+    if provider == "tags":
+        reply, provider = Reply(text=f"<think>{THOUGHT}</think>{DRAFTS[0]}"), "together"
     models = {ALPHA: ModelBehavior(reply=reply), BETA: says(DRAFTS[1]), AGGREGATOR: says("Paris.")}
     with LoopbackServer(models) as server:
         llm = MoAChatModel(

@@ -1,0 +1,78 @@
+"""Models of OpenAI's family that tell what their client leaves out of an answer.
+
+That is a refusal in a stream, which langchain-openai keeps of whole answers alone, and reasoning
+beside the content, which providers other than OpenAI send (see `_REASONING`) and few of their
+LangChain classes keep: `ChatTogether` and `ChatOpenAI` don't, `ChatDeepSeek` and `ChatXAI` do.
+"""
+
+from __future__ import annotations
+
+import types
+from functools import cache
+from typing import Any, Final, TypeVar
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+
+from langchain_moa.types import AnyDict, AnyMapping
+
+_ModelT = TypeVar("_ModelT", bound=BaseChatModel)
+
+_REASONING: Final = ("reasoning_content", "reasoning")
+"""Where answers have their reasoning: with DeepSeek, xAI and llama.cpp; with Together
+(docs.together.ai, "Reasoning models"), OpenRouter and Groq. vLLM has had both."""
+_KEPT_AS: Final = "reasoning_content"
+"""Where LangChain's classes put it in a message."""
+
+
+def telling_all(model: _ModelT) -> _ModelT:
+    """A copy of a model whose answers tell of a refusal and of reasoning, whole and streamed.
+
+    For refusals see "Refusals" in platform.openai.com/docs/guides/structured-outputs.
+    """
+    copy = model.model_copy()
+    object.__setattr__(copy, "__class__", _telling(type(copy)))  # the same fields
+    return copy
+
+
+@cache
+def _telling(kind: type[BaseChatModel]) -> type[BaseChatModel]:
+    def piece(self: Any, chunk: AnyDict, *args: Any) -> ChatGenerationChunk | None:
+        read: Any = getattr(kind, _OF_PIECES)
+        made: ChatGenerationChunk | None = read(self, chunk, *args)
+        if made is not None:
+            _tell(made, chunk, "delta", refusal=True)
+        return made
+
+    def whole(self: Any, response: Any, *args: Any, **kwargs: Any) -> ChatResult:
+        read: Any = getattr(kind, _OF_WHOLE)
+        made: ChatResult = read(self, response, *args, **kwargs)
+        if isinstance(response, dict) and made.generations:
+            _tell(made.generations[0], response, "message", refusal=False)
+        return made
+
+    own = {
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+        _OF_PIECES: piece,
+        _OF_WHOLE: whole,
+    }
+    made: type[BaseChatModel] = types.new_class(
+        kind.__name__, (kind,), exec_body=lambda namespace: namespace.update(own)
+    )
+    return made
+
+
+_OF_PIECES: Final = "_convert_chunk_to_generation_chunk"
+_OF_WHOLE: Final = "_create_chat_result"
+
+
+def _tell(made: Any, answer: AnyMapping, place: str, *, refusal: bool) -> None:
+    """Put into the message what its client has left out of it."""
+    said = next(iter(answer.get("choices") or ()), {}).get(place) or {}
+    beside = made.message.additional_kwargs
+    if refusal and said.get("refusal"):
+        beside["refusal"] = str(said["refusal"])
+    reasoning = next((said[name] for name in _REASONING if said.get(name)), None)
+    if isinstance(reasoning, str):
+        beside.setdefault(_KEPT_AS, reasoning)
