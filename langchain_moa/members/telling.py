@@ -69,7 +69,8 @@ _OF_WHOLE: Final = "_create_chat_result"
 
 def _tell(made: Any, answer: AnyMapping, place: str, *, refusal: bool) -> None:
     """Put into the message what its client has left out of it."""
-    said = next(iter(answer.get("choices") or ()), {}).get(place) or {}
+    choices = answer.get("choices")
+    said = (choices[0].get(place) if choices else None) or {}
     beside = made.message.additional_kwargs
     if refusal and said.get("refusal"):
         beside["refusal"] = str(said["refusal"])
