@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from langchain_moa.cli.evals.commands import evals
-from langchain_moa.cli.options import MixtureOptions, mixture_options
+from langchain_moa.cli.options import MixtureOptions, TextCommands, mixture_options
 from langchain_moa.cli.spellings import as_we_spell
 from langchain_moa.cli.terminal import open_what_is_closed, printable, terminated_in_order
 
@@ -35,6 +35,7 @@ _MORE = (
 
 
 @click.group(
+    cls=TextCommands,
     context_settings={"help_option_names": ["-h", "--help"], "terminal_width": 80},
     epilog=_CODES,
 )

@@ -181,6 +181,39 @@ _AFTER: tuple[Callable[[Any], Any], ...] = (
 )
 
 
+class TextCommand(click.Command):
+    """A command whose words are text; paths alone may hold bytes that are none in UTF-8."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, if what it was given is text.
+
+        Raises:
+            click.BadParameter: An argument or an option's value is none.
+        """
+        for param in self.params:
+            if not isinstance(param.type, click.Path):
+                _require_text(ctx.params.get(param.name or ""), ctx, param)
+        return super().invoke(ctx)
+
+
+class TextCommands(click.Group):
+    """A group of such commands."""
+
+    command_class = TextCommand
+
+
+def _require_text(value: object, ctx: click.Context, param: click.Parameter) -> None:
+    if isinstance(value, tuple):
+        for item in value:
+            _require_text(item, ctx, param)
+    elif isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            msg = f"it is not text in UTF-8 (character {error.start + 1}); write it in UTF-8."
+            raise click.BadParameter(msg, ctx, param) from None
+
+
 def mixture_options(command: Command) -> Command:
     """Give a command the options that say which mixture is meant, as its argument `options`."""
     return _with_mixture(command, frozenset())

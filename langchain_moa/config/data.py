@@ -35,8 +35,8 @@ _OF_PROGRAMS: Final = frozenset(
 )
 """Fields that belong to the program that uses a mixture: keys, listeners, live objects, and what
 LangChain works out itself."""
-_UNWRITTEN: Final = frozenset({"metadata", "profile", "callbacks", "cache", "rate_limiter"})
-"""Fields of members that LangChain fills in, or that hold live objects."""
+_OF_CLIENTS: Final = ("auth", "event_hooks", "trust_env")
+"""What tells an HTTP client that a user made from one that a chat model's class makes."""
 _MAY_HOLD_KEYS: Final = frozenset(
     {"default_headers", "default_query", "extra_body", "extra_headers", "extra_query"}
 )
@@ -196,7 +196,10 @@ def _plain(value: object, field: str) -> Any:
             return asdict(value)
         case PromptTemplate(template_format="f-string") if not value.partial_variables:
             return value.template
-    msg = f"{field}={shown(value)} can't be written; files hold numbers, texts, lists and tables."
+    msg = (
+        f"{field}={shown(value)} can't be written; files and pickles hold numbers, texts, lists "
+        "and tables."
+    )
     raise MoAConfigurationError(msg)
 
 
@@ -305,10 +308,22 @@ def _differences(
     found = []
     for name, info in type(model).model_fields.items():
         value, ours = getattr(model, name), getattr(bare, name)
-        unwritten = info.exclude or name in _UNWRITTEN or isinstance(ours, SecretStr)
-        if unwritten or value is None or value == ours:  # None is left to the mixture
+        if name == "metadata":
+            value, ours = own_metadata(model), own_metadata(bare)
+        if value is None or value == ours or isinstance(ours, SecretStr):
+            continue  # None is left to the mixture
+        if info.exclude and _is_made_alike(value, ours):
             continue
         refuse_headers([name], field)
         option = min(name, info.alias or name, key=len)
         found.append((option, _plain(value, f"{field}.{option}")))
     return found
+
+
+def _is_made_alike(value: object, ours: object) -> bool:
+    """Whether a client is one that the model's class makes by itself, as it does again."""
+    if isinstance(value, str | int | float | list | tuple | dict):
+        return False
+    if not isinstance(ours, type(value)):  # which ours may tidy up after
+        return False
+    return all(getattr(value, name, None) == getattr(ours, name, None) for name in _OF_CLIENTS)

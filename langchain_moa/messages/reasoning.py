@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from typing import Final, NamedTuple
 
@@ -13,45 +14,97 @@ class _Tags(NamedTuple):
     """How a family of models marks its reasoning where the server leaves it in the text.
 
     Attributes:
-        opening: What reasoning begins with, in any case of letters.
+        opening: What reasoning begins with, in any case of letters. Words, which other models say,
+            too, count at the beginning of a text alone, and where the closing is there.
         closing: What it ends with.
-        answer: What the answer itself may stand between, after the reasoning.
+        answers: What the answer itself may stand between, after the reasoning.
+        may_lack_opening: Whether the closing counts alone, as the opening may stand in the prompt.
     """
 
     opening: tuple[str, ...]
     closing: tuple[str, ...]
-    answer: tuple[str, str] | None = None
+    answers: tuple[tuple[str, str], ...] = ()
+    may_lack_opening: bool = True
 
 
 _TAGS: Final = (
     # DeepSeek-R1, Qwen 3, GLM-4.5, MiniMax-M2 and most others; Claude and others that are asked to
-    # think in <thinking>; Hunyuan-A13B and models trained like it put the answer into <answer>
-    _Tags(("<think>", "<thinking>"), ("</think>", "</thinking>"), ("<answer>", "</answer>")),
+    # think in <thinking>; Hunyuan-A13B and models trained like it put the answer into <answer>,
+    # Baidu's ERNIE 4.5 into <response> (vLLM's reasoning parsers for both)
+    _Tags(
+        ("<think>", "<thinking>"),
+        ("</think>", "</thinking>"),
+        (("<answer>", "</answer>"), ("<response>", "</response>")),
+    ),
+    # Reka Flash 3: its model card; <reason>: Open WebUI's page "Reasoning & Thinking Models"
+    _Tags(("<reasoning>", "<reason>"), ("</reasoning>", "</reason>"), (("<answer>", "</answer>"),)),
+    # OpenThinker and others that were trained on OpenThoughts-114k: the system prompt of that data
+    _Tags(
+        ("<|begin_of_thought|>",),
+        ("<|end_of_thought|>",),
+        (("<|begin_of_solution|>", "<|end_of_solution|>"),),
+    ),
     # ByteDance Seed-OSS: tokenizer_config.json of ByteDance-Seed/Seed-OSS-36B-Instruct
     _Tags(("<seed:think>",), ("</seed:think>",)),
     # MiniMax-M3: its chat template
     _Tags(("<mm:think>",), ("</mm:think>",)),
+    # Meituan's LongCat: vLLM's reasoning parser for it
+    _Tags(("<longcat_think>",), ("</longcat_think>",)),
+    # K2 Horizon, by effort: vLLM's reasoning parser for it
+    _Tags(
+        ("<ifm|think>", "<ifm|think_fast>", "<ifm|think_faster>"),
+        ("</ifm|think>", "</ifm|think_fast>", "</ifm|think_faster>"),
+    ),
     # Kimi-VL-Thinking and Kimi-Dev: their model cards
     _Tags(("◁think▷",), ("◁/think▷",)),
+    # Kimi K3: vLLM's reasoning parser for it
+    _Tags(
+        ("<|open|>think<|sep|>",),
+        ("<|close|>think<|sep|>",),
+        (
+            ("<|open|>response<|sep|>", "<|close|>response<|sep|><|close|>message<|sep|>"),
+            ("<|open|>response<|sep|>", "<|close|>response<|sep|>"),
+        ),
+    ),
     # Mistral's Magistral: special tokens of mistral-common's tokenizer
     _Tags(("[think]",), ("[/think]",)),
-    # LG's EXAONE Deep: its model card
-    _Tags(("<thought>",), ("</thought>",)),
+    # LG's EXAONE Deep: its model card; Alibaba's Marco-o1: its system prompt
+    _Tags(("<thought>",), ("</thought>",), (("<output>", "</output>"),)),
     # Cohere's Command A Reasoning: its chat template
     _Tags(
         ("<|start_thinking|>",),
         ("<|end_thinking|>",),
-        ("<|start_response|>", "<|end_response|>"),
+        (("<|start_response|>", "<|end_response|>"),),
     ),
     # Apertus: vLLM's reasoning parser for it
     _Tags(("<|inner_prefix|>",), ("<|inner_suffix|>",)),
+    # Upstage's Solar Open 2: vLLM's reasoning parser for it
+    _Tags(("<|think:start|>",), ("<|think:end|>",)),
+    # PLaMo 3: vLLM's reasoning parser for it
+    _Tags(("<|plamo:begin_think:plamo|>",), ("<|plamo:end_think:plamo|>",)),
+    # Huawei's openPangu: vLLM's reasoning parser for it
+    _Tags(("[unused16]",), ("[unused17]",)),
     # Gemma 4: its chat template
     _Tags(("<|channel>thought",), ("<channel|>",)),
-    # OpenAI's gpt-oss where a server does not parse its "harmony" format: openai/harmony, docs
+    # OpenAI's gpt-oss where a server does not parse its "harmony" format: openai/harmony, docs;
+    # with <|end|> alone, Phi's answers end
     _Tags(
         ("<|channel|>analysis<|message|>",),
         ("<|end|>",),
-        ("<|start|>assistant<|channel|>final<|message|>", "<|return|>"),
+        (("<|start|>assistant<|channel|>final<|message|>", "<|return|>"),),
+        may_lack_opening=False,
+    ),
+    # ServiceNow's Apriel Thinker: its chat template
+    _Tags(
+        ("here are my reasoning steps:",),
+        ("[begin final response]",),
+        (("", "[end final response]"),),
+    ),
+    # IBM's Granite 3.2: vLLM's reasoning parser for it
+    _Tags(
+        ("here is my thought process:", "here's my thought process:"),
+        ("here is my response:", "here's my response:"),
+        may_lack_opening=False,
     ),
 )
 """The tags of reasoning, and where each is documented."""
@@ -70,15 +123,27 @@ def _patterns(tags: _Tags) -> _Patterns:
 
     A tag in backticks is spoken of, not used; an unclosed one counts at the start of a line only.
     """
-    opening = f"(?:{'|'.join(map(re.escape, tags.opening))})"
-    closing = f"(?:{'|'.join(map(re.escape, tags.closing))})"
+    opening = _any(filter(_is_tag, tags.opening))
+    said = _any(tag for tag in tags.opening if not _is_tag(tag))
+    closing = _any(tags.closing)
+    alone = closing if tags.may_lack_opening else _any(())
     flags = re.DOTALL | re.IGNORECASE
     return _Patterns(
         closing=re.compile(closing, flags),
-        section=re.compile(f"(?<!`){opening}.*?{closing}", flags),
+        section=re.compile(rf"(?:(?<!`){opening}|\A\s*{said}).*?{closing}", flags),
         unclosed=re.compile(rf"^[^\S\n]*{opening}.*\Z", flags | re.MULTILINE),
-        unopened=re.compile(rf"\A.*(?<!`){closing}", flags),
+        unopened=re.compile(rf"\A.*(?<!`){alone}", flags),
     )
+
+
+def _is_tag(text: str) -> bool:
+    """Whether it is a mark that no model writes otherwise, and no words."""
+    return not text[0].isalpha()
+
+
+def _any(texts: Iterable[str]) -> str:
+    """A pattern of any of these texts; of none, one that is nowhere."""
+    return f"(?:{'|'.join(map(re.escape, texts)) or '(?!)'})"
 
 
 def strip_reasoning(text: str) -> str:
@@ -135,21 +200,23 @@ def _without(tags: _Tags, text: str) -> str:
     closed = max((m.end() for m in patterns.closing.finditer(text)), default=0)
     kept = patterns.section.sub("", text[:closed]) + text[closed:]
     kept = patterns.unopened.sub("", patterns.unclosed.sub("", kept))
-    return _unwrapped(kept, tags.answer) if tags.answer and kept != text else kept
+    return _unwrapped(kept, tags.answers) if kept != text else kept
 
 
-def _unwrapped(text: str, around: tuple[str, str]) -> str:
+def _unwrapped(text: str, answers: Iterable[tuple[str, str]]) -> str:
     """The answer without the tags that a model puts around it after its reasoning."""
-    beginning, end = around
     stripped = text.strip()
-    if stripped[: len(beginning)].lower() != beginning:
-        return text
-    inner = stripped[len(beginning) :]
-    return inner[: -len(end)] if inner[-len(end) :].lower() == end else inner
+    for beginning, end in answers:
+        inner = stripped[len(beginning) :]
+        if stripped[: len(beginning)].lower() == beginning:
+            if inner[-len(end) :].lower() == end:
+                return inner[: -len(end)]
+            text = inner
+    return text
 
 
-_OPENINGS: Final = {tag: tags for tags in _TAGS for tag in tags.opening}
-_CLOSINGS: Final = tuple(tag for tags in _TAGS for tag in tags.closing)
+_OPENINGS: Final = {tag: tags for tags in _TAGS for tag in filter(_is_tag, tags.opening)}
+_CLOSINGS: Final = tuple(tag for tags in _TAGS if tags.may_lack_opening for tag in tags.closing)
 _LONGEST_TAG: Final = max(map(len, (*_OPENINGS, *_CLOSINGS)))
 
 

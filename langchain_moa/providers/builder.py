@@ -27,7 +27,11 @@ from langchain_moa.providers.accounts import (
     stripped,
     variable,
 )
-from langchain_moa.providers.headers import leave_out_foreign_headers, note_keys
+from langchain_moa.providers.headers import (
+    leave_out_foreign_headers,
+    note_keys,
+    require_key,
+)
 from langchain_moa.types import AnyDict, AnyMapping
 
 if TYPE_CHECKING:
@@ -167,6 +171,7 @@ class ModelBuilder:
             with warnings.catch_warnings():  # unknown options are found below
                 warnings.filterwarnings("ignore", message=".*is not default parameter.*")
                 model: BaseChatModel = init_chat_model(name, **settings)
+            require_key(model, provider, options)
         except MoAConfigurationError as error:
             msg = f"{field}={name!r}: {error}"
             raise MoAConfigurationError(msg) from None

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import Any, Final
+
+from pydantic import SecretStr
 
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.providers.accounts import (
@@ -14,10 +17,15 @@ from langchain_moa.providers.accounts import (
     foreign_headers,
     headers_are_set,
     key_fields,
+    stripped,
     variable,
 )
 from langchain_moa.types import AnyMapping
 
+_BRING_A_KEY: Final = frozenset(
+    {"client", "async_client", "default_headers", "http_client", "http_async_client", "vertexai"}
+)
+"""Options that may bring a key, or something in its place."""
 _OF_ANTHROPIC: Final = "https://api.anthropic.com"
 
 
@@ -44,6 +52,30 @@ def _as_it_is(key: str, source: str) -> str:
         msg = f"{source} is no key: there is white space around it; set it again."
         raise MoAConfigurationError(msg)
     return key
+
+
+def require_key(model: object, provider: str, options: AnyMapping) -> None:
+    """Refuse a model that was built without a key of its provider.
+
+    Some classes would send none, and those that are made from OpenAI's would send `OPENAI_API_KEY`.
+
+    Raises:
+        MoAConfigurationError: There is no key; the message names the variable.
+    """
+    account, read = ACCOUNTS.get(provider), getattr(model, "lc_secrets", None)
+    if account is None or not isinstance(read, Mapping) or options.keys() & _BRING_A_KEY:
+        return
+    fields = [name for name, variable in read.items() if variable in account.keys]
+    if fields and not any(_is_key(getattr(model, name, None)) for name in fields):
+        names = " or ".join(account.keys)
+        msg = (
+            f"there is no key; set the environment variable {names}, or give the member api_key=..."
+        )
+        raise MoAConfigurationError(msg)
+
+
+def _is_key(value: object) -> bool:
+    return bool(stripped(value.get_secret_value()) if isinstance(value, SecretStr) else value)
 
 
 def leave_out_foreign_headers(model: Any) -> None:

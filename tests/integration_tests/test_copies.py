@@ -13,8 +13,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
+from langchain_anthropic import ChatAnthropic
+from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import StdOutCallbackHandler
+from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import RunnableLambda
+from langchain_mistralai import ChatMistralAI
 from langchain_openai import ChatOpenAI
 from langchain_together import ChatTogether
 from pydantic import SecretStr
@@ -159,6 +165,8 @@ def test_a_deep_copy_is_a_mixture_of_its_own() -> None:
     assert (llm.invoke("q").text, again.invoke("q").text) == ("b", "c")
 
 
+OWN: dict[str, Any] = {"model": "x", "api_key": KEY}
+HOOKS: dict[str, Any] = {"request": [print]}
 UNPICKLED: dict[str, tuple[dict[str, Any], str]] = {
     "a function": ({"fan_out": lambda _: True}, "fan_out=<function> can't be pickled"),
     "a chain of functions": (
@@ -176,6 +184,26 @@ UNPICKLED: dict[str, tuple[dict[str, Any], str]] = {
     "headers of proposals": (
         {"proposal_kwargs": {"extra_headers": {"a": KEY}}},
         "proposal_kwargs.extra_headers may hold keys",
+    ),
+    "an HTTP client of a member": (
+        {"aggregator": ChatOpenAI(model="x", api_key=SecretStr(KEY), http_client=httpx.Client())},
+        "aggregator.http_client=<Client> can't be written",
+    ),
+    "what an HTTP client calls": (
+        {"aggregator": ChatMistralAI(**OWN, client=httpx.Client(event_hooks=HOOKS))},
+        "aggregator.client=<Client> can't be written",
+    ),
+    "a rate limiter of a member": (
+        {"aggregator": ChatAnthropic(**OWN, rate_limiter=InMemoryRateLimiter())},
+        "aggregator.rate_limiter=<InMemoryRateLimiter> can't be written",
+    ),
+    "a cache of a member": (
+        {"aggregator": ChatTogether(**OWN, cache=InMemoryCache())},
+        "aggregator.cache=<InMemoryCache> can't be written",
+    ),
+    "callbacks of a member": (
+        {"reference_models": [ChatOpenAI(**OWN, callbacks=[StdOutCallbackHandler()])]},
+        "reference_models[0].callbacks[0]=<StdOutCallbackHandler> can't be written",
     ),
     "a login in the address": (
         {"base_url": "http://me:DISTINCTIVE-key@127.0.0.1:9/v1"},
@@ -204,6 +232,29 @@ def test_what_cannot_be_pickled_is_told(what: str) -> None:
         pickle.dumps(llm)
     assert told in str(caught.value)
     assert KEY not in str(caught.value)
+
+
+def test_what_else_a_members_own_fields_say_is_kept(server: LoopbackServer) -> None:
+    own: dict[str, Any] = {
+        "tags": ["mine"],
+        "metadata": {"team": "a"},
+        "profile": {"max_input_tokens": 9},
+        "cache": False,
+    }
+    member = ChatOpenAI(model="x", base_url=server.base_url, api_key=SecretStr(KEY), **own)
+    again = pickled(MoAChatModel(reference_models=[member], aggregator=member)).aggregator
+    assert isinstance(again, ChatOpenAI)
+    kept = {name: getattr(again, name) for name in own}
+    assert {**kept, "metadata": {"team": again.metadata["team"]}} == own  # type: ignore[index]
+
+
+def test_a_deep_copy_has_the_clients_of_its_members() -> None:
+    http_client, limiter = httpx.Client(), InMemoryRateLimiter()
+    member = ChatOpenAI(**OWN, http_client=http_client, rate_limiter=limiter)
+    again = copy.deepcopy(MoAChatModel(reference_models=[member], aggregator=member)).aggregator
+    assert isinstance(again, ChatOpenAI)
+    assert again is not member
+    assert (again.http_client, again.rate_limiter) == (http_client, limiter)
 
 
 def test_what_cannot_be_copied_is_told() -> None:

@@ -108,6 +108,34 @@ def test_a_file_names_the_variables_of_two_keys(
     assert llm.to_config() == config
 
 
+VARIABLES = {
+    ALPHA: "TOGETHER_API_KEY",
+    "openai:x": "OPENAI_API_KEY",
+    "anthropic:x": "ANTHROPIC_API_KEY",
+    "mistralai:x": "MISTRAL_API_KEY",
+    "google_genai:x": "GOOGLE_API_KEY",
+}
+
+
+@pytest.mark.parametrize("there", [None, "", " \n"])
+@pytest.mark.parametrize("model", VARIABLES)
+def test_a_model_without_a_key_is_refused_before_anything_is_asked(
+    model: str, there: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in (*VARIABLES.values(), "GEMINI_API_KEY", "LANGSMITH_GATEWAY"):
+        monkeypatch.delenv(variable, raising=False)
+    if there is not None:
+        monkeypatch.setenv(VARIABLES[model], there)
+    with pytest.raises(MoAConfigurationError, match=f"aggregator='{model}'.*{VARIABLES[model]}"):
+        MoAChatModel(reference_models=[THERE], aggregator=model)
+
+
+def test_what_a_member_sends_in_place_of_a_key_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    member = {"model": "anthropic:x", "default_headers": {"Authorization": "Bearer mine"}}
+    MoAChatModel(reference_models=[THERE], aggregator=member)
+
+
 @pytest.mark.parametrize("name", ["NOT_SET_API_KEY", "", 3])
 @pytest.mark.parametrize("model", ["qwen", "openai:qwen"])
 def test_a_variable_that_is_not_set(name: Any, model: str) -> None:

@@ -9,6 +9,8 @@ from typing import Any, Final, TypeVar, cast
 
 import click
 
+from langchain_moa.cli.options import TextCommands
+
 _CODES: Final = (
     "Exit codes: 0 done, 2 usage, a bad file, or --yes is missing, 3 rows are left unanswered or "
     "unscored, 130 Ctrl-C."
@@ -59,7 +61,7 @@ def _asks_nobody(command: Command) -> Command:
     return cast("Command", concurrency_option(estimate_option(yes_option(run))))
 
 
-@click.group("eval", epilog=_CODES)
+@click.group("eval", cls=TextCommands, epilog=_CODES)
 def evals() -> None:
     """Compare mixtures: AlpacaEval 2, MT-Bench, FLASK, or your own prompts."""
 

@@ -39,6 +39,41 @@ def test_what_is_no_text_is_refused_with_its_reason(
     assert not server.requests
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("ask", "Wh\udce4t?"),
+        ("ask", "Why?", "--reference-models", "a/b,c/\udcff"),
+        ("ask", "Why?", "--aggregator=a/\udcff"),
+        ("ask", "Why?", "--base-url", "http://127.0.0.1:9/\udcff"),
+        ("ask", "Why?", "--system", "\udcff"),
+        ("chat", "--trust-host", "h\udcff"),
+        ("chat", "--analyst", "\udcff"),
+        ("models", "--layers", "\udcff"),
+        ("config", "--preset", "\udcff"),
+        ("presets", "\udcff"),
+        ("eval", "run", "mt-bench", "--single", "a/\udcff"),
+        ("eval", "judge", "mt-bench", "--judge", "a/\udcff", "--out", "x"),
+        ("eval", "score", "\udcff", "x"),
+    ],
+)
+def test_bytes_on_the_command_line_that_are_no_text_are_refused(
+    words: tuple[str, ...], cli: Cli, server: LoopbackServer
+) -> None:
+    ran = cli(*words)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("error: ")
+    assert len(ran.err.splitlines()) == 1
+    assert not server.requests
+
+
+def test_a_path_may_hold_any_bytes(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "\udcff.toml"
+    assert cli("config", *MIXTURE, "--write", str(path)).code == 0
+    assert cli("config", "--config", str(path)).code == 0
+    assert cli("ask", "Why?", "--config", str(path), "--output", str(path), "--force").code == 0
+
+
 def test_one_bad_line_is_one_error(cli: Cli) -> None:
     ran = cli("chat", *MIXTURE, stdin=b"one?\n\xff\xfe?\n/save ~nobody-of-us/x\ntwo?\n")
     assert (ran.code, ran.out) == (2, "The **answer**.\n" * 2)
