@@ -186,7 +186,7 @@ STATUSES: dict[str, dict[int, type[Exception]]] = {
         400: anthropic.BadRequestError,
         429: anthropic.RateLimitError,
         500: anthropic.InternalServerError,
-        529: anthropic.InternalServerError,
+        529: anthropic.APIStatusError,
     },
     "gemini": {
         400: ChatGoogleGenerativeAIError,
