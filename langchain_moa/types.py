@@ -34,7 +34,7 @@ _MOST: Final = 2**53
 def whole_number(value: object) -> int | None:
     """A count in foreign data, such as one of tokens; `None` where it is none.
 
-    JSON tells 12 and 12.0 not apart.
+    JSON does not distinguish 12 from 12.0.
 
     Example:
         >>> whole_number(12.0), whole_number(1.5), whole_number("12"), whole_number(True)
@@ -67,10 +67,10 @@ ProposalStatus = Literal[
 `ok`: a usable proposal. `cached`: a usable one from LangChain's LLM cache, which cost nothing.
 `reused`: one made before for the same user's turn, not paid for again. `failed`: the call raised.
 `empty`: the model answered without any text. `filtered`: the provider's
-filter or the model itself refused. `reasoning_only`: the answer held nothing but reasoning.
+filter or the model itself refused. `reasoning_only`: the answer held only reasoning.
 `timed_out`: there was no answer in time. `cut`: the layer went on without it. `skipped`: no request
-was made, for a circuit breaker is open. `over_budget`: none was made, for the call's budget does
-not admit it. `outlier`: the proposal filter left it out.
+was made, because a circuit breaker is open. `over_budget`: none was made, because the call's budget
+was not enough. `outlier`: the proposal filter left it out.
 """
 
 USABLE: Final = ("ok", "cached", "reused")
@@ -127,14 +127,14 @@ EventName = Literal[
     "call_failed",
     "call_cut",
 ]
-"""What a `ProgressEvent` tells.
+"""What a `ProgressEvent` reports.
 
 `first_token` and `token` come from members that stream: the aggregator when the call is
 streamed (`first_token` alone; its tokens are the answer), proposers with
-`stream_proposals=True`. `member_retried` tells that a request failed and is made again `seconds`
-later. `member_failed` tells of an unusable proposal, too. `member_cut` tells of a member whose
-call was cancelled, or whose layer went on without it. `call_failed` ends a call that raises,
-`call_cut` one that is cancelled, or whose stream is left early.
+`stream_proposals=True`. `member_retried`: a request failed, and is repeated `seconds` later.
+`member_failed`: a member failed, or its proposal is not usable. `member_cut`: a member's call was
+cancelled, or its layer went on without it. `call_failed`: the call raised. `call_cut`: it was
+cancelled, or its stream was left early.
 """
 
 
@@ -146,7 +146,7 @@ class ProgressEvent(TypedDict):
     """
 
     type: Literal["moa"]
-    """Tells our events from others on a shared stream."""
+    """Distinguishes these events from others on a shared stream."""
     event: EventName
     layer: int | None
     """Layer counted from 1, the aggregator's the last; `None` for the call's own events."""
@@ -154,7 +154,7 @@ class ProgressEvent(TypedDict):
     """Place of the member in its layer, counted from 0; `None` for calls and layers."""
     role: Role | None
     model: str | None
-    """Name that the member is asked for by."""
+    """The id by which the member was asked for."""
     seconds: float | None
     """Since the call, layer or member started; `None` for `..._started`."""
     usage: UsageMetadata | None
@@ -168,8 +168,8 @@ class ProgressEvent(TypedDict):
 RequestKind = Literal["first", "retry", "hedge", "fallback"]
 """Why a request was made.
 
-`retry`: the same member once more, after a failure that passes or with a shorter prompt. `hedge`: a
-second one, for the one before took long. `fallback`: those asked before gave nothing.
+`retry`: the same member once more, after a passing failure or with a shorter prompt. `hedge`: a
+second request, because the first took long. `fallback`: the members before it gave nothing.
 """
 
 RequestOutcome = Literal["answered", "failed", "given_up"]
@@ -234,10 +234,10 @@ class AggregatorRecord(TypedDict):
     requests: list[RequestRecord]
     """These requests, in the order in which they were made."""
     first_token: float | None
-    """Seconds from the call's begin to the answer's first token; `None` where it did not stream."""
+    """Seconds from the call's start to the answer's first token; `None` if it was not streamed."""
     usage: UsageMetadata | None
-    """Tokens of the request that was answered, which tell the size of the conversation; of a cached
-    answer those that it once took, which count in no total."""
+    """Tokens of the request that was answered (so, the size of the conversation). For a cached
+    answer, the tokens that it once took; they count in no total."""
     cost: float | None
     """USD of all its requests; `None` where no price is known."""
     left_out: list[str]
@@ -366,7 +366,7 @@ class ConsultedRecord(TypedDict):
     left_out: list[str]
     """What it did not get, as above."""
     dropped: int
-    """How often it named a proposal that there is not; the analysis lacks what it said of those."""
+    """How often it named a proposal that does not exist; what it said of those is left out."""
 
 
 FanOutDecision = Literal["layers", "reused", "alone"]
@@ -381,7 +381,7 @@ class MoARecord(TypedDict):
     proposals: list[ProposalRecord]
     """In (layer, index) order."""
     aggregator: AggregatorRecord | None
-    """The final call; `None` where nobody wrote, for a proposal was selected."""
+    """The final call; `None` if a proposal was selected, so that nobody wrote an answer."""
     consulted: ConsultedRecord | None
     """The analyst's or the judge's call; `None` where neither was asked."""
     analysis: AnalysisRecord | None
@@ -397,7 +397,7 @@ class MoARecord(TypedDict):
     degraded_reasons: list[DegradedReason]
     """Why it is, each reason once; empty exactly where it is not."""
     fan_out: FanOutDecision
-    """What the fan-out gate decided."""
+    """Whether the reference models were asked (`fan_out`)."""
     vote: NotRequired[VoteRecord]
     """How the members voted; only with `vote=True`."""
     best_proposal: str | None

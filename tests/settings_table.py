@@ -20,13 +20,12 @@ PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 _HEAD = """\
 # Settings
 
-All settings of a mixture, as arguments of `MoAChatModel` and `create_moa_graph`, and as the names
-in configuration files. `MoAChatModel` takes `streaming`, and all that every LangChain chat model
-takes (`name`, `cache`, `tags`, `rate_limiter` …), too. Seconds are wall time, prices USD per
+All settings of a mixture: arguments of `MoAChatModel` and `create_moa_graph`, and names in
+configuration files. `MoAChatModel` also takes `streaming`, and whatever every LangChain chat model
+takes (`name`, `cache`, `tags`, `rate_limiter` …). Seconds are wall time; prices are in USD per
 million tokens.
 
-This page is written by `make readme` from the declarations, which stand in the `settings.py` of
-each room.
+This page is generated (`make readme`) from the code that declares the settings.
 """
 
 

@@ -46,8 +46,8 @@ def app() -> None:
 
 _verbose = click.option("--verbose", is_flag=True, help="Totals and warnings on stderr.")
 _system = click.option("--system", "-s", metavar="TEXT", help="A system message at the start.")
-_no_log = click.option("--no-log", is_flag=True, help="Keep nothing of it in the log (see `logs`).")
-_force = click.option("--force", is_flag=True, help="Write over a file that is there.")
+_no_log = click.option("--no-log", is_flag=True, help="Do not log this (see `logs`).")
+_force = click.option("--force", is_flag=True, help="Overwrite an existing file.")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _explain = click.option("--explain", is_flag=True, help="Show how each answer came about.")
 _report = click.option("--report", is_flag=True, help="Print the comparison below the answer.")
@@ -61,7 +61,7 @@ _proposals = click.option("--show-proposals", is_flag=True, help="Print the prop
 @_explain
 @_proposals
 @_report
-@click.option("--continue", "-c", "go_on", is_flag=True, help="Go on with the last conversation.")
+@click.option("--continue", "-c", "go_on", is_flag=True, help="Continue the last conversation.")
 @_no_log
 @click.option("--yes", "-y", is_flag=True, help="Ask no questions at the start.")
 @_verbose
@@ -88,7 +88,7 @@ def chat(options: MixtureOptions, *, verbose: bool, **given: Any) -> int:
     type=click.Path(dir_okay=False, path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="A picture or a PDF beside the question; repeatable.",
+    help="A picture or a PDF to send with the question; repeatable.",
 )
 @click.option(
     "--output",
@@ -98,7 +98,7 @@ def chat(options: MixtureOptions, *, verbose: bool, **given: Any) -> int:
     help="Write the answer to a file.",
 )
 @_force
-@click.option("--estimate", is_flag=True, help="Tell what it would take, and ask nothing.")
+@click.option("--estimate", is_flag=True, help="Estimate calls, tokens, cost; send nothing.")
 @_explain
 @_proposals
 @_report
@@ -167,7 +167,7 @@ def presets(name: str | None, *, as_json: bool) -> int:
 @app.command()
 @mixture_options
 @click.option("--format", "form", type=click.Choice(["toml", "yaml", "json"]), default="toml")
-@click.option("--all", "every", is_flag=True, help="Also what has its default.")
+@click.option("--all", "every", is_flag=True, help="Also settings that have their default.")
 @click.option(
     "--write", type=click.Path(dir_okay=False, path_type=Path), help="Write it to a file."
 )

@@ -72,6 +72,6 @@ def may_be_written(path: Path, *, force: bool, mend: str) -> None:
     if not somebody_answers():
         msg = f"{shown} exists; {mend} to write over it."
         raise MoAConfigurationError(msg)
-    if not click.confirm(f"{shown} exists. Write over it?", default=False):
+    if not click.confirm(f"{shown} exists. Overwrite it?", default=False):
         msg = f"{shown} is as it was."
         raise MoAConfigurationError(msg)

@@ -125,14 +125,14 @@ _BEFORE: tuple[Callable[[Any], Any], ...] = (
         "-m",
         "aggregator",
         metavar="MODEL",
-        help="Who writes the answer.",
+        help="The model that writes the answer.",
     ),
     click.option(
         "--reference-models",
         metavar="MODEL,...",
         multiple=True,
         callback=_split,
-        help="Who proposes; repeatable, or separated by commas.",
+        help="The models that propose; repeatable, or separated by commas.",
     ),
     click.option(
         "--temperature",
@@ -151,7 +151,7 @@ _BEFORE: tuple[Callable[[Any], Any], ...] = (
         "--rounds",
         type=click.IntRange(min=1),
         metavar="NUMBER",
-        help="Passes of the reference models: layers - 1.",
+        help="Layers of reference models: layers - 1.",
     ),
 )
 """What stands before the settings in a command's help."""

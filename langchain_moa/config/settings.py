@@ -58,42 +58,45 @@ class MemberSettings(SettingsGroup):
     """Members."""
 
     reference_models: SkipValidation[ReferenceModels] = Field(
-        description="A flat list, used in every proposer layer as in the paper (section 2.2), or "
-        "one list per proposer layer."
+        description="The models that answer first: a flat list, asked in every layer of reference "
+        "models as in the paper (section 2.2), or one list per layer."
     )
     aggregator: SkipValidation[Aggregators] = Field(
-        description="The model that writes the answer. It gets the conversation as it is, and "
-        "alone gets the tools, the call arguments and the streaming of the mixture. Of a list the "
-        "first one answers, and the others are asked in turn when it fails, answers nothing, or "
-        "takes too long."
+        description="The model that writes the answer. It gets the conversation unchanged, and "
+        "only it gets the tools, the arguments of the call and the streaming. If you give a list, "
+        "the first one answers, and the next is asked when it fails, answers nothing, or takes "
+        "too long."
     )
     analyst: SkipValidation[Aggregators | None] = Field(
         default=None,
-        description='Who compares the proposals with `strategy="compare"`; by default the '
-        "aggregator's model at temperature 0. Of a list the others are asked when the first fails.",
+        description='The model that compares the proposals with `strategy="compare"`; by default '
+        "the aggregator's model at temperature 0. If you give a list, the next is asked when the "
+        "first fails.",
     )
     judge: SkipValidation[Aggregators | None] = Field(
         default=None,
-        description='Who chooses one of them with `strategy="select"`; by default the same.',
+        description='The model that chooses a proposal with `strategy="select"`; by default the '
+        "same as for `analyst`.",
     )
     layers: Layers | None = Field(
         default=None,
-        description="Number of layers, the aggregator's counted: 2 is one pass of the reference "
-        "models and the aggregator. By default 2, or as one list per proposer layer makes it; "
-        "`num_layers` tells which.",
+        description="Number of layers, including the aggregator's: 2 is one layer of reference "
+        "models and the aggregator. By default 2, or what one list of reference models per layer "
+        "makes it; `num_layers` says which.",
     )
     fallbacks: SkipValidation[Fallbacks] = Field(
         default_factory=dict,
-        description="Who is asked instead of a reference model that fails, answers nothing or "
-        'takes too long: `{"model name": member, or a list of members}`.',
+        description="The models that are asked instead of a reference model that fails, answers "
+        'nothing or takes too long: `{"model name": member, or a list of members}`.',
     )
     api_key: Annotated[SecretStr | str | None, AfterValidator(_as_secret)] = Field(
         default=None,
-        description="Together key for members that are bare ids; default `TOGETHER_API_KEY`.",
+        description="Together key for members that are ids without a provider; default "
+        "`TOGETHER_API_KEY`.",
     )
     base_url: str | None = Field(
         default=None,
-        description="Together API address for members that are bare ids; default "
+        description="Together API address for members that are ids without a provider; default "
         "`TOGETHER_API_BASE`, else Together's own.",
     )
 

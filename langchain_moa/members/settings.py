@@ -41,18 +41,18 @@ class AnswerSettings(SettingsGroup):
 
     temperature: Temperature | None = Field(
         default=None,
-        description="Sampling temperature of the final answer; `None` leaves the aggregator's.",
+        description="Sampling temperature of the final answer; `None` keeps the aggregator's.",
     )
     max_tokens: Count | None = Field(
         default=None,
-        description="Limit of the final answer in tokens; `None` leaves the aggregator's.",
+        description="Limit of the final answer in tokens; `None` keeps the aggregator's.",
     )
     stop: list[str] | None = Field(default=None, description="Stop sequences of the final answer.")
     profiles: Annotated[
         SkipValidation[dict[str, ModelProfile]], AfterValidator(_checked_profiles)
     ] = Field(
         default_factory=dict,
-        description='What is known of models, as LangChain\'s model profiles: `{"model name": '
-        '{"max_input_tokens": 32768, "image_inputs": False}}`; `langchain-together` has none. The '
-        "keys are those of LangChain's `ModelProfile`.",
+        description='What models can do, as LangChain\'s model profiles: `{"model name": '
+        '{"max_input_tokens": 32768, "image_inputs": False}}`, with the keys of LangChain\'s '
+        "`ModelProfile`. Models of `langchain-together` have no profile of their own.",
     )

@@ -19,14 +19,14 @@ class MessageSettings(SettingsGroup):
     ] = Field(
         default=None,
         description="Which messages members may see: a function of a model's name and the "
-        'messages, or `{"model name": function of the messages}`, that returns those to send. A '
-        "fallback sees no more than the member that it stands in for. What others write of hidden "
-        "messages in their proposals is not hidden.",
+        'messages, or `{"model name": function of the messages}`, that returns the messages to '
+        "send. A fallback sees no more than the member that it replaces. What other members write "
+        "about hidden messages in their proposals is not hidden.",
     )
     on_unsupported: OnUnsupported = Field(
         default="drop_content",
         description="What to do when a member's profile says that it cannot take an image, audio, "
         'video or PDF of the conversation: `"drop_content"` leaves a note in its place, '
-        '`"skip_member"` (with no aggregator left, `UnsupportedContentError`), or `"raise"` that '
-        "error, before anything is paid.",
+        '`"skip_member"` leaves the member out (with no aggregator left, '
+        '`UnsupportedContentError`), `"raise"` raises that error, before anything is paid.',
     )

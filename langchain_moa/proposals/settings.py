@@ -32,25 +32,25 @@ class ProposalSettings(SettingsGroup):
 
     placement: Placement = Field(
         default="user",
-        description='Where proposals are put: `"user"`, with the last user turn, or `"system"`, in '
-        "the system message as the reference code does. The default keeps providers' prompt caches "
-        "useful and gives proposals no system rank.",
+        description='Where proposals are put: `"user"`, with the user\'s last message, or '
+        '`"system"`, in the system message as the reference code does. The default lets '
+        "providers' prompt caches work, and does not give proposals the rank of a system message.",
     )
     aggregator_prompt: Annotated[
         SkipValidation[str | StringPromptTemplate], AfterValidator(_checked_prompt)
     ] = Field(
         default=AGGREGATOR_PROMPT,
-        description="How proposals are introduced to the aggregator and to later proposer layers: "
-        "a string with `{proposals}`, or a prompt template with that one variable.",
+        description="How proposals are introduced to the aggregator and to later layers: a string "
+        "with `{proposals}`, or a prompt template with that one variable.",
     )
     proposal_temperature: Temperature | None = Field(
         default=None,
-        description="Sampling temperature of every proposal; `None` leaves each reference model's "
+        description="Sampling temperature of every proposal; `None` keeps each reference model's "
         "own. The reference code uses 0.7.",
     )
     proposal_max_tokens: Count | None = Field(
         default=None,
-        description="Limit of each proposal in tokens; `None` leaves each member's own.",
+        description="Limit of each proposal in tokens; `None` keeps each member's own.",
     )
     proposal_kwargs: AnyDict = Field(
         default_factory=dict, description="Other call arguments of every proposal."
@@ -69,8 +69,8 @@ class ProposalSettings(SettingsGroup):
         default=None,
         description="How many tokens a member reads, one number or one per model name; by default "
         "as its profile says. Proposals that don't fit are shortened, the longest first. The "
-        'conversation never is; `profile["max_input_tokens"]` says how long it may be for '
-        "proposals to fit.",
+        'conversation is never shortened; `profile["max_input_tokens"]` says how long it may be '
+        "for proposals to fit.",
     )
 
 
@@ -79,27 +79,27 @@ class AgentSettings(SettingsGroup):
 
     fan_out: Annotated[SkipValidation[FanOut], AfterValidator(checked_fan_out)] = Field(
         default="user_turns",
-        description='Which steps ask the reference models: `"user_turns"`, all but those of an '
-        "agent's loop (the conversation ends on tool results, and one of the bound tools was "
-        'called since the user\'s message); `"always"`; `"every_3"`, the first step after a '
-        "user's "
-        'message and every third after it (any number); `"never"`; or a function of the messages. '
-        "The others are the aggregator's alone.",
+        description='Which steps ask the reference models: `"user_turns"`, all but the later '
+        "steps of an agent's loop (in which the conversation ends with tool results, and one of "
+        'the bound tools was called since the user\'s message); `"always"`; `"every_3"`, the '
+        'first step after a user\'s message and every third after it (any number); `"never"`; or '
+        "a function of the messages. In the other steps the aggregator answers alone.",
     )
     reuse_proposals: bool = Field(
         default=True,
-        description="Whether a turn that does not ask them gets the proposals made for the same "
-        "user's turn, out of this process's memory, if tools are bound.",
+        description="Whether a step that does not ask them gets the proposals made for the same "
+        "user message, from the memory of this process, if tools are bound.",
     )
     describe_tools: bool = Field(
         default=True,
-        description="Whether reference models are told which tools the aggregator has.",
+        description="Whether the prompt of the reference models describes the tools that the "
+        "aggregator has.",
     )
     tools_for: ToolsFor = Field(
         default="aggregator",
-        description='Whose calls tools are bound to: the `"aggregator"`\'s, who acts, or `"all"`; '
-        "the calls that reference models would make are shown as text and never executed. Those "
-        "that cannot have tools are told of them.",
+        description='Who gets the tools: the `"aggregator"`, which acts, or `"all"`; calls that '
+        "reference models would make are shown as text and never executed. Members that cannot "
+        "have tools get a description of them.",
     )
     structured_proposals: bool = Field(
         default=False,

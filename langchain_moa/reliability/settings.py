@@ -33,18 +33,18 @@ class ReliabilitySettings(SettingsGroup):
 
     proposer_timeout: Seconds | None = Field(
         default=120.0,
-        description="Seconds that a reference model has in a layer, retries and all; each of its "
-        "fallbacks has as many. `None` is no limit, here and below.",
+        description="Seconds that a reference model has in a layer, its retries included; each of "
+        "its fallbacks has as many. `None` is no limit, here and below.",
     )
     aggregator_timeout: Seconds | None = Field(
         default=300.0,
-        description="Seconds that an aggregator has for its answer. Of a stream the consumer's own "
-        "pauses don't count.",
+        description="Seconds that an aggregator has for its answer. In a stream, the consumer's "
+        "own pauses don't count.",
     )
     analyst_timeout: Seconds | None = Field(
         default=120.0,
-        description="Seconds that a strategy's analyst or judge has, retries and all; each of its "
-        "fallbacks has as many, and so have the checks of all proposals together.",
+        description="Seconds that a strategy's analyst or judge has, its retries included; each "
+        "of its fallbacks has as many, and so have all calls of `check` together.",
     )
     layer_timeout: Seconds | None = Field(
         default=None, description="Seconds that a layer of reference models has."
@@ -52,63 +52,64 @@ class ReliabilitySettings(SettingsGroup):
     timeout: Seconds | None = Field(default=600.0, description="Seconds that a whole call has.")
     quorum: SkipValidation[Quorum] = Field(
         default=None,
-        description="So many usable proposals of a layer are enough, as a count or as a share "
-        "(`0.5`); those that have not answered are cut. `None` waits for all, as in the paper.",
+        description="How many usable proposals of a layer are enough, as a count or as a share "
+        "(`0.5`); members that have not answered by then are cut. `None` waits for all, as in the "
+        "paper.",
     )
     grace: Grace = Field(
         default=0.5,
-        description="Seconds that the others still have once the quorum is reached.",
+        description="Seconds that the other members still have once the quorum is reached.",
     )
     hedge_after: Seconds | None = Field(
         default=None,
-        description="Seconds after which a second request is made for one that has not been "
-        "answered, to the same member or its fallback; the first good answer counts. Both are paid "
-        "for.",
+        description="Seconds after which a second request is made if the first has no answer yet, "
+        "to the same member or its fallback; the first good answer counts. Both are paid for.",
     )
     max_answer_bytes: Count | None = Field(
         default=16 * 2**20,
-        description="How many bytes one answer of a member may have, as it comes out of its "
-        "compression; a member whose answer is longer has failed. Of a stream it is each event, "
-        "and all of its text. Members given as strings for Together, OpenAI, DeepSeek or xAI are "
-        "read no further; of others it counts what their clients give. `None` is no limit.",
+        description="How many bytes one answer of a member may have, decompressed; a member whose "
+        "answer is longer has failed. In a stream the limit holds for each event, and for all of "
+        "the text. Of members given as strings for Together, OpenAI, DeepSeek or xAI, no more "
+        "than that is read; of others, what their clients return is counted. `None` is no limit.",
     )
     stream_requests: bool = Field(
         default=False,
-        description="Whether proposals are streamed from the provider, which shows nothing: for "
-        "servers that go on writing an answer that nobody waits for (quorum, hedges, cancelled "
-        "calls) unless a stream is closed, and for threads, which only so can give it up.",
+        description="Whether proposals are streamed from the provider, although nobody sees the "
+        "stream. For servers that continue to write an answer that nobody waits for (quorum, "
+        "hedges, cancelled calls) unless a stream is closed, and for sync code, which can give up "
+        "a request only in this way.",
     )
     max_retries: Retries = Field(
         default=2,
         description="How often a failed request is repeated if its error says that this may help "
-        "(429, 5xx, a lost connection), with jitter, and not before `Retry-After`. Members whose "
-        "own client repeats requests (its `max_retries` is not 0) are left to it.",
+        "(429, 5xx, a lost connection), after a random pause, and not before `Retry-After`. If a "
+        "member's own client repeats requests (its `max_retries` is not 0), the mixture does not.",
     )
     min_proposals: Count = Field(
         default=1,
         description="How many usable proposals each layer must give; with fewer, "
-        "`on_no_proposals` decides. Of a layer that the call's budget makes smaller, no more is "
-        "asked than it admits.",
+        "`on_no_proposals` decides. If the budget makes a layer smaller, no more is asked of it "
+        "than the budget allows.",
     )
     on_no_proposals: OnNoProposals = Field(
         default="raise",
         description='What to do when a layer gives fewer than `min_proposals`: `"raise"` '
-        '`NotEnoughProposalsError`, or `"aggregate_alone"`, go on with those that there are, or '
-        "with none.",
+        '`NotEnoughProposalsError`, or `"aggregate_alone"`, go on with the proposals that there '
+        "are, or with none.",
     )
     on_aggregator_failure: OnAggregatorFailure = Field(
         default="raise",
         description='What to do when no aggregator answers: `"raise"` `AggregationError`, or '
-        '`"best_proposal"`, answer with the proposal that is most like the others (cosine of the '
-        "sets of 4-character runs). Where a schema is bound, only a proposal in it can be the "
-        "answer, see `structured_proposals`.",
+        '`"best_proposal"`, answer with the proposal that is most like the others (cosine '
+        "similarity of the sets of 4-character sequences). If a schema is bound, only a proposal "
+        "in the schema can be the answer, see `structured_proposals`.",
     )
     circuit_breaker: Annotated[
         SkipValidation[CircuitBreaker | None], AfterValidator(checked_breaker)
     ] = Field(
         default=None,
-        description="When a member that keeps failing is left alone, see `CircuitBreaker`; `None` "
-        "never.",
+        description="When a member that keeps failing is skipped for a while, see "
+        "`CircuitBreaker`; `None` never.",
     )
     max_concurrency: Count | None = Field(
         default=None,
@@ -122,7 +123,7 @@ class ReliabilitySettings(SettingsGroup):
     )
     sequential: bool = Field(
         default=False,
-        description="Whether one member is called after the other, as one GPU wants it.",
+        description="Whether one member is called after the other, which suits a single GPU.",
     )
 
 

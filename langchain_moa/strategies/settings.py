@@ -32,23 +32,24 @@ class StrategySettings(SettingsGroup):
         default="synthesize",
         description='How proposals become the answer: `"synthesize"`, the aggregator reads them '
         'and writes it, as in the paper; `"compare"`, an analyst first says where they agree, '
-        'contradict each other and what they lack, and the aggregator reads that, too; `"select"`, '
-        "a judge chooses one, which is the answer word for word. See `docs/strategies.md`.",
+        "where they contradict each other and what they lack, and the aggregator reads that, too; "
+        '`"select"`, a judge chooses one, which is the answer word for word. See '
+        "`docs/strategies.md`.",
     )
     check: Annotated[SkipValidation[Check | None], AfterValidator(_checked_check)] = Field(
         default=None,
-        description='With `"select"`, a function, async or not, that takes a proposal\'s text and '
-        "returns whether it passes (do the tests?). Only what passes is judged, and one that "
-        "passes alone is taken without a judge.",
+        description='With `"select"`, a plain or async function that takes a proposal\'s text and '
+        "returns whether it passes (for example, whether the tests of the code do). The judge "
+        "sees only proposals that pass; if only one passes, it is taken without a judge.",
     )
     shuffle: bool = Field(
         default=True,
-        description="Whether readers see proposals in a mixed order, so that none is favoured for "
-        "its place; equal calls have the same. The record keeps the places.",
+        description="Whether proposals are read in a mixed order, so that none is preferred for "
+        "its place. The order is the same for equal calls. The record keeps the original order.",
     )
     share_reasoning: bool = Field(
         default=False,
-        description="Whether the aggregator reads reasoning, too, where reference models give any: "
-        "an aggregator may find the right answer in it where all conclusions are wrong (arXiv "
-        "2605.29116). It is the first to be shortened.",
+        description="Whether the aggregator also reads the reasoning of reference models that "
+        "show it: an aggregator may find the right answer in it although all conclusions are "
+        "wrong (arXiv 2605.29116). If proposals don't fit, reasoning is shortened first.",
     )

@@ -28,15 +28,15 @@ class TracingSettings(SettingsGroup):
     )
     stream_proposals: bool = Field(
         default=False,
-        description="Whether proposers stream too: their tokens come as `token` events, see "
-        "`ProgressEvent`, and never mix with the answer's.",
+        description="Whether reference models stream, too: their tokens come as `token` events, "
+        "see `ProgressEvent`, and never mix with the answer's.",
     )
     on_progress: Annotated[
         SkipValidation[OnProgress | None], AfterValidator(_checked_on_progress)
     ] = Field(
         default=None,
-        description="Called with a `ProgressEvent` at each step of a call, one after the other in "
-        "a thread of its own. The call waits for it for a tenth of its time in all, 5 s at most; "
-        "what is slower is told later. The same events come on LangGraph's `custom` stream, and as "
-        "`on_custom_event` in `astream_events`.",
+        description="A function that is called with a `ProgressEvent` at each step of a call, one "
+        "event after the other, in a thread of its own. The call waits for it for at most a tenth "
+        "of the call's time, and at most 5 s; a slower function gets its events later. The same "
+        "events come on LangGraph's `custom` stream, and as `on_custom_event` in `astream_events`.",
     )

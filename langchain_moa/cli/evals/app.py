@@ -40,7 +40,7 @@ concurrency_option = click.option(
     help="Rows at the same time.",
 )
 estimate_option = click.option(
-    "--estimate", "only_estimate", is_flag=True, help="Tell what it takes, and end."
+    "--estimate", "only_estimate", is_flag=True, help="Estimate calls, tokens and cost, and end."
 )
 yes_option = click.option("--yes", "-y", is_flag=True, help="Begin without asking.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
