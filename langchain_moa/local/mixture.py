@@ -26,6 +26,7 @@ SETTINGS: Final[AnyDict] = {
     "max_tokens": 512,
     "proposer_timeout": 600.0,
     "aggregator_timeout": 600.0,
+    "analyst_timeout": 600.0,
     "timeout": 3600.0,
 }
 """Settings of a mixture on one's own machine: processors write slowly, and small models often don't
@@ -37,6 +38,9 @@ TINY: Final[AnyDict] = {
     "max_tokens": 128,
 }
 """What SmolLM2-135M needs beside these, as tried."""
+ADVICE: Final = {"analyst": 1024, "judge": 128}
+"""Most tokens of who a strategy consults: a model that finds no end would fill its context."""
+TINY_ADVICE: Final = {"analyst": 256, "judge": 64}
 
 
 @contextmanager
@@ -93,10 +97,19 @@ def served(
             server.start(_of(server, on_loading))
         members: list[Any] = [server.member() for server in servers]
         sizes = [server.size for server in servers]
-        largest = members[sizes.index(max(sizes))]
         references = members * SAMPLES if len(members) == 1 else members
-        special = {} if files else TINY
-        yield {**SETTINGS, **special, "reference_models": references, "aggregator": largest}
+        special, limits = ({}, ADVICE) if files else (TINY, TINY_ADVICE)
+        largest = sizes.index(max(sizes))
+        yield {
+            **SETTINGS,
+            **special,
+            "reference_models": references,
+            "aggregator": members[largest],
+            **{
+                role: servers[largest].member(temperature=0.0, max_tokens=most)
+                for role, most in limits.items()
+            },
+        }
 
 
 def _of(server: LocalServer, on_loading: OnLoading | None) -> Callable[[float], object] | None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnablePassthrough
 from pydantic import BaseModel
 
 from langchain_moa import AggregationError, MoAChatModel
@@ -67,6 +68,36 @@ def test_each_layer_each_way_each_token(smol: Real, layers: int, way: str) -> No
     assert smol.written() - before == record["usage"]["output_tokens"]
     assert answer.usage_metadata is not None
     assert answer.usage_metadata["output_tokens"] == TOKENS
+
+
+CHOICE = r"""root ::= "So: {\"number\": 2, \"reason\": \"It\"}" """
+
+
+@pytest.mark.parametrize("way", ["invoke", "astream"])
+def test_a_judge_chooses_a_real_draft(smol: Real, way: str) -> None:
+    """A grammar makes the model choose; it is told in words alone what to answer in."""
+    judge = smol.member(2 * TOKENS, grammar=CHOICE, ignore_eos=False) | RunnablePassthrough()
+    llm = smol.mixture(strategy="select", judge=judge, include_proposals=True)
+    before = smol.written()
+    answer = asked(llm, way)
+    record = answer.response_metadata["moa"]
+    assert not record["degraded"]
+    chosen = record["proposals"][record["selection"]["index"]]
+    assert answer.text == chosen["text"]
+    assert answer.usage_metadata == chosen["usage"]
+    assert smol.written() - before == record["usage"]["output_tokens"]
+
+
+@pytest.mark.parametrize("role", ["analyst", "judge"])
+def test_who_gives_no_json_costs_the_strategy_and_not_the_answer(smol: Real, role: str) -> None:
+    strategy = "compare" if role == "analyst" else "select"
+    llm = smol.mixture(strategy=strategy, **{role: smol.member()})
+    answer = asked(llm, "invoke")
+    record = answer.response_metadata["moa"]
+    assert record["degraded_reasons"] == [{"stage": role, "reason": "invalid_json"}]
+    assert record["consulted"]["attempts"] == 2
+    assert record["consulted"]["usage"]["output_tokens"] == 2 * TOKENS
+    assert answer.text.strip()
 
 
 @pytest.mark.parametrize("way", WAYS)
