@@ -8,6 +8,7 @@ E: memory per call under way, of 1,000.
 F: growth of CPU with proposers, layers, length of proposals and history.
 G: time of importing, size installed.
 H: CPU of judging an answer in an evaluation, against a plain batch of the same prompts.
+I: the rows of an evaluation on Ray's workers, one of which is killed, and in one process.
 soak: thousands of calls among random faults; only where it is asked for.
 """
 

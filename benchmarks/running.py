@@ -12,6 +12,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from benchmarks.crew import Crew
+from benchmarks.engines import (
+    NO_RAY,
+    engines_json,
+    engines_ratios,
+    engines_table,
+    is_possible,
+    run_engines,
+)
 from benchmarks.growth import growth_ratios, growth_table, run_growth
 from benchmarks.imports import imports_ratios, run_imports
 from benchmarks.judging import judging_ratios, judging_table, run_judging
@@ -104,6 +112,13 @@ class Run:
         kept = {"judging": [it.as_json() for it in found]}
         return kept, judging_ratios(found), judging_table(found)
 
+    async def engines(self) -> Found:
+        """Scenario I."""
+        if not is_possible():
+            return {}, [], NO_RAY
+        found = await run_engines(quick=self.quick)
+        return {"engines": engines_json(found)}, engines_ratios(found), engines_table(found)
+
     async def soak(self) -> Found:
         """The soak."""
         calls = self.calls or (QUICK_SOAK if self.quick else CALLS)
@@ -120,6 +135,7 @@ _SCENARIOS: Final[dict[str, Callable[[Run], Awaitable[Found]]]] = {
     "F": Run.growth,
     "G": Run.imports,
     "H": Run.judging,
+    "I": Run.engines,
     "soak": Run.soak,
 }
 SCENARIOS: Final = tuple(_SCENARIOS)

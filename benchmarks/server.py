@@ -27,6 +27,7 @@ LATENCY, QUICK_LATENCY = 0.2, 0.05
 SHORT, LONG = 1, 500
 """Tokens of the two streamed answers; their difference is what a token costs."""
 JUDGE: Final = "bench/judge"
+ECHO: Final = "bench/echo"
 PROPOSERS: Final = tuple(f"bench/proposer-{number}" for number in range(4))
 AGGREGATOR, SHORT_STREAM, LONG_STREAM = "bench/aggregator", "bench/short", "bench/long"
 LENGTHS: Final = (100, LONG, 1_000, 5_000, 20_000)
@@ -105,6 +106,15 @@ def judge() -> Models:
     return {JUDGE: ModelBehavior(reply=said)}
 
 
+def echo() -> Models:
+    """A model that repeats what it is asked."""
+
+    def reply(body: Mapping[str, Any]) -> str:
+        return f"re {body['messages'][-1]['content']}"
+
+    return {ECHO: ModelBehavior(reply=reply, latency=LATENCY)}
+
+
 SERVED: Final[dict[str, Callable[[], Models]]] = {
     "steady": models,
     "quick": partial(models, QUICK_LATENCY),
@@ -112,6 +122,7 @@ SERVED: Final[dict[str, Callable[[], Models]]] = {
     "quick tails": faults.quick_tails,
     "soak": faults.soak,
     "judge": judge,
+    "echo": echo,
 }
 
 

@@ -12,6 +12,7 @@ from langchain_moa.cli.exits import say
 from langchain_moa.cli.terminal import on_one_line
 from langchain_moa.local.mixture import served
 from langchain_moa.local.served import settings_of
+from langchain_moa.local.server import LocalServer
 from langchain_moa.presets import Preset
 from langchain_moa.types import AnyDict
 
@@ -21,18 +22,26 @@ _ERASE: Final = "\r\x1b[K"
 
 
 @contextmanager
-def local_models(files: tuple[Path, ...]) -> Iterator[AnyDict]:
+def local_models(
+    files: tuple[Path, ...], addresses: dict[str, str] | None = None
+) -> Iterator[AnyDict]:
     """Serve GGUF files, or the tiny model, and give the arguments of their mixture.
 
     Args:
         files: The files; empty for the tiny model.
+        addresses: Gets what stands for each server's address, as in `mixture_for`.
 
     Raises:
         MoAError: They cannot be served.
     """
     if not files:
         say(_TINY)
-    with _Loading() as loading, served(files, on_loading=loading.tell) as members:
+
+    def started(server: LocalServer) -> None:
+        if addresses is not None:
+            addresses[server.base_url] = server.lasting_url
+
+    with _Loading() as loading, served(files, on_loading=loading.tell, on_start=started) as members:
         loading.end()
         yield members
 

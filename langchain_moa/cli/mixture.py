@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from langchain_moa.chat_models import MoAChatModel
@@ -24,31 +25,41 @@ LIST_PRICES: Final = "list"
 _NO_KEY: Final = "no-key"
 """What is sent to an endpoint of one's own, which mostly wants no key."""
 _NO_KEY_ERROR: Final = "there is no key for Together"
+_DEMO: Final = "http://127.0.0.1/v1"
+"""What stands for the demo's address where answers are known again."""
 
 
 @contextmanager
 def mixture_for(
-    options: MixtureOptions, *, asks: bool = True, **more: object
+    options: MixtureOptions,
+    *,
+    asks: bool = True,
+    addresses: dict[str, str] | None = None,
+    **more: object,
 ) -> Iterator[MoAChatModel]:
     """The mixture that options mean; models on this machine answer as long as the context lasts.
 
     Args:
         options: The command's options.
         asks: Whether its models are asked anything; otherwise Together's key may be missing.
+        addresses: Gets, for the address of each server that is started here, one that is the same
+            each time that it serves the same models, for who knows answers again.
         **more: Other arguments of the mixture.
 
     Raises:
         MoAConfigurationError: An option, the configuration or the key is wrong or missing.
     """
-    arguments = {**overrides_of(options), **_prices(options), **more}
+    arguments = {**overrides_of(options), **given_prices(options.prices), **more}
     if options.demo:
         with _demo_models() as demo:
+            if addresses is not None:
+                addresses[demo["base_url"]] = _DEMO
             yield MoAChatModel(**{**demo, **arguments})
         return
     if options.serves:
         from langchain_moa.cli.local import local_models  # noqa: PLC0415 - few need it
 
-        with local_models(options.gguf) as served:
+        with local_models(options.gguf, addresses) as served:
             yield MoAChatModel(**{**served, **arguments})
         return
     if options.preset and (preset := get_preset(options.preset)).lists:
@@ -68,13 +79,21 @@ def mixture_for(
     yield _built(options, {**key, **arguments, "trusted_hosts": trusted})
 
 
-def _prices(options: MixtureOptions) -> AnyDict:
-    """The prices that a file or the list has, over those of the configuration."""
-    if options.prices is None:
+def given_prices(named: Path | None) -> AnyDict:
+    """The prices that a file or the list has, over those of the configuration.
+
+    Args:
+        named: What `--prices` is given.
+
+    Returns:
+        The argument of a mixture or a judge; none where nothing is named.
+
+    Raises:
+        MoAConfigurationError: The file cannot be read.
+    """
+    if named is None:
         return {}
-    if str(options.prices) == LIST_PRICES:
-        return {"prices": True}
-    return {"prices": read_settings(options.prices)}
+    return {"prices": True if str(named) == LIST_PRICES else read_settings(named)}
 
 
 def _built(options: MixtureOptions, arguments: AnyMapping) -> MoAChatModel:

@@ -155,13 +155,14 @@ _BEFORE: tuple[Callable[[Any], Any], ...] = (
     ),
 )
 """What stands before the settings in a command's help."""
+prices_option = click.option(
+    "--prices",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE|list",
+    help="A file of MODEL = [in, out], USD per million tokens; or list prices.",
+)
 _AFTER: tuple[Callable[[Any], Any], ...] = (
-    click.option(
-        "--prices",
-        type=click.Path(dir_okay=False, path_type=Path),
-        metavar="FILE|list",
-        help="A file of MODEL = [in, out], USD per million tokens; or list prices.",
-    ),
+    prices_option,
     click.option(
         "--trust-host",
         metavar="HOST,...",

@@ -132,7 +132,7 @@ def compare(
     Raises:
         ValueError: They have no row in common.
     """
-    rows = [row for row in first if row in other]
+    rows = sorted(row for row in first if row in other)  # resamples depend on the order
     if not rows:
         msg = "the models have no scored row in common."
         raise ValueError(msg)

@@ -17,7 +17,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
 
@@ -115,15 +115,38 @@ class Contestant:
         return {"name": self.name, "role": self.role, "settings": settings}
 
 
-def known_as_at(who: Contestant, address: str) -> Contestant:
-    """A contestant whose answers are found again as if its endpoint were at that address."""
-    return replace(who, twin=at_address(who.model, address), _asked={})
+def known_as(who: Contestant, addresses: Mapping[str, str]) -> Contestant:
+    """A contestant whose answers are found again as if its endpoints had other addresses.
+
+    Args:
+        who: The contestant.
+        addresses: What stands for an address that is another one in each run.
+    """
+    return replace(who, twin=at_addresses(who.model, addresses), _asked={})
 
 
-def at_address(llm: MoAChatModel, address: str) -> MoAChatModel:
-    """The same mixture with another address of its endpoint, where nobody may be asked."""
-    config = {name: value for name, value in llm.to_config().items() if name != "base_url"}
-    return MoAChatModel.from_config(config, base_url=address, api_key=NO_KEY)
+def at_addresses(llm: MoAChatModel, addresses: Mapping[str, str]) -> MoAChatModel:
+    """The same mixture with other addresses of its endpoints, where nobody may be asked."""
+    if not addresses:
+        return llm
+    config = llm.to_config()
+    moved: AnyDict = _moved(config, addresses)
+    if moved == config:
+        return llm
+    own = {name: moved.pop(name) for name in ("base_url",) if name in moved}
+    return MoAChatModel.from_config(moved, **own, api_key=NO_KEY)
+
+
+def _moved(value: Any, addresses: Mapping[str, str]) -> Any:
+    """A configuration with its members' addresses replaced."""
+    if isinstance(value, list):
+        return [_moved(item, addresses) for item in value]
+    if isinstance(value, dict):
+        return {
+            name: addresses.get(item, item) if name == "base_url" else _moved(item, addresses)
+            for name, item in value.items()
+        }
+    return value
 
 
 def takes_arguments(model: object) -> bool:

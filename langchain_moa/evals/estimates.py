@@ -201,7 +201,7 @@ def described(found: Estimate) -> list[str]:
         ]
     if found["unpriced"]:
         names = ", ".join(found["unpriced"])
-        lines.append(f"USD are not known without the prices of {names} (prices in --config).")
+        lines.append(f"USD are not known without the prices of {names} (--prices FILE).")
     return lines
 
 

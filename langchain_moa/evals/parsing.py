@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
 from langchain_moa.evals.suites.flask import SKILLS
@@ -24,6 +24,8 @@ _LOWEST, _HIGHEST = 1, 10
 _SKILL_LOWEST, _SKILL_HIGHEST = 1, 5
 """The scale that FLASK's judge is told."""
 _NOT_APPLICABLE: Final = ("na", "n/a", "not applicable")
+_NONE: Final = "N/A"
+"""What stands for the score of a skill that is not applicable."""
 
 Winner = Literal["A", "B", "tie"]
 
@@ -89,7 +91,7 @@ def skill_scores(text: str) -> dict[str, float | str]:
         return {}
     if not isinstance(value, dict) or any(not isinstance(name, str) for name in value):
         return {}
-    return {name: "N/A" if said in _NOT_APPLICABLE else said for name, said in value.items()}
+    return {name: _NONE if said in _NOT_APPLICABLE else said for name, said in value.items()}
 
 
 def _braces(text: str) -> Iterator[str]:
@@ -102,6 +104,33 @@ def _braces(text: str) -> Iterator[str]:
         if end > start + 1:
             yield text[start : end + 1]
         start = text.find("{", end)
+
+
+def counting_scores(said: Mapping[str, object]) -> list[tuple[str, float]]:
+    """A review's scores that count, by the skills' short names.
+
+    Example:
+        >>> counting_scores({"logical correctness": 4, "readability": "N/A", "style": 5})
+        [('correctness', 4.0)]
+    """
+    return [
+        (name, score)
+        for key, value in said.items()
+        if (name := skill_name(key)) and (score := skill_score(value)) is not None
+    ]
+
+
+def is_review(said: Mapping[str, object]) -> bool:
+    """Whether a review could be read: it has a score, or says that no skill is applicable.
+
+    Example:
+        >>> is_review({"readability": 4}), is_review({"readability": "N/A"})
+        (True, True)
+        >>> is_review({"readability": "4/5"}), is_review({})
+        (False, False)
+    """
+    nothing_applies = bool(said) and all(value == _NONE for value in said.values())
+    return bool(counting_scores(said)) or nothing_applies
 
 
 def skill_name(key: str) -> str | None:

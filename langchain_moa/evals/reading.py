@@ -75,7 +75,7 @@ def read_records(path: Path) -> list[Record]:
         raise DataFileError(path, "holds no rows.")
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
-            kind = type(row).__name__
+            kind = "null" if row is None else type(row).__name__
             raise DataFileError(path, f"row {number} is {kind}, not an object with fields.")
     return rows
 

@@ -83,8 +83,16 @@ def served(
     *,
     context: int = CONTEXT,
     on_loading: OnLoading | None = None,
+    on_start: Callable[[LocalServer], object] | None = None,
 ) -> Iterator[AnyDict]:
-    """Serve files, and give the arguments of their mixture; the rest is as in `local_mixture`."""
+    """Serve files, and give the arguments of their mixture; the rest is as in `local_mixture`.
+
+    Args:
+        files: GGUF files.
+        context: Tokens that a request and its answer may have together.
+        on_loading: Called while models load.
+        on_start: Called with each server, once it has its model.
+    """
     models = files or (None,)
     slots = SAMPLES if len(models) == 1 else 2  # a proposal, and one that has been given up
     threads = max(1, free_cores() // len(models))
@@ -95,6 +103,8 @@ def served(
         for server in servers:
             running.callback(server.stop)
             server.start(_of(server, on_loading))
+            if on_start is not None:
+                on_start(server)
         members: list[Any] = [server.member() for server in servers]
         sizes = [server.size for server in servers]
         references = members * SAMPLES if len(members) == 1 else members

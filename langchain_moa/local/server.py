@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import socket
@@ -103,6 +104,17 @@ class LocalServer:
     def base_url(self) -> str:
         """Address for the `base_url` of `ChatOpenAI`, `ChatTogether` and the like."""
         return f"{self.url}/v1"
+
+    @property
+    def lasting_url(self) -> str:
+        """An address that names the file's content and the context, and not the port.
+
+        Nobody listens there: it is for those who know answers again that this model gave, however
+        and whenever it was served. The whole file is read for it.
+        """
+        with self._file.path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        return f"http://127.0.0.1/{content}/{self.context}/v1"
 
     @property
     def size(self) -> int:

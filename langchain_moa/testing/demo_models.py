@@ -36,10 +36,12 @@ def _draft(place: int) -> Callable[[AnyMapping], str | Reply]:
         has_read = any(draft and draft in question for draft in script.first)
         return (script.second if has_read else script.first)[place]
 
-    return _scripted(known)
+    return _scripted(PROPOSERS[place], known)
 
 
-def _scripted(known: Callable[[Script, str], str]) -> Callable[[AnyMapping], str | Reply]:
+def _scripted(
+    name: str, known: Callable[[Script, str], str]
+) -> Callable[[AnyMapping], str | Reply]:
     def reply(body: AnyMapping) -> str | Reply:
         question = user_text(body)
         if DEMO_QUESTION in question and (advice := _advice(body, question)) is not None:
@@ -47,9 +49,16 @@ def _scripted(known: Callable[[Script, str], str]) -> Callable[[AnyMapping], str
         if body.get("tools") or body.get("response_format"):
             return assistant_reply(body)
         script = _script(body)
-        return _ANSWERS_ONLY if script is None else known(script, question)
+        return _unknown(name, question) if script is None else known(script, question)
 
     return reply
+
+
+def _unknown(name: str, question: str) -> str:
+    """What is said to other questions: by each model something else, for evaluations to compare."""
+    drafts = [found["text"] for found in _SHOWN.finditer(question)]
+    read = f" and have read {len(drafts)} drafts, {len({*drafts})} of them different"
+    return f"{_ANSWERS_ONLY} I am {name}{read if drafts else ''}."
 
 
 def _advice(body: AnyMapping, question: str) -> ToolCall | None:
@@ -106,7 +115,7 @@ def _proposer(place: int) -> BehaviorFunction:
 DEMO_MODELS: Final[dict[str, ModelBehavior | BehaviorFunction]] = {
     **{model: _proposer(place) for place, model in enumerate(PROPOSERS)},
     AGGREGATOR: ModelBehavior(
-        reply=_scripted(lambda script, _: script.answer), latency=0.3, token_delay=0.02
+        reply=_scripted(AGGREGATOR, lambda script, _: script.answer), latency=0.3, token_delay=0.02
     ),
     JUDGE: ModelBehavior(reply=judged),
 }

@@ -56,7 +56,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any, Path]:
 def test_a_quick_run_touches_all_scenarios(quick: tuple[str, Any, Path]) -> None:
     shown, kept, _ = quick
     scenarios = Counter(row[0] for row in kept["ratios"])
-    assert scenarios == {"A": 14, "B": 4, "C": 10, "D": 9, "E": 2, "F": 8, "G": 4, "H": 1}
+    assert scenarios == {"A": 14, "B": 4, "C": 10, "D": 9, "E": 2, "F": 8, "G": 4, "H": 1, "I": 2}
     for name, rows in scenarios.items():
         assert shown.count(f"\n| {name} |") == rows
     assert kept["machine"]["packages"] in shown

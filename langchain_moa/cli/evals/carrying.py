@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Literal
 
+from langchain_moa.accounting.prices import Prices
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.evals.show import Progress, agreed, ended, shown
 from langchain_moa.cli.exits import say
@@ -24,9 +26,6 @@ from langchain_moa.evals.suites import Suite
 from langchain_moa.evals.types import Row
 from langchain_moa.evals.uploading import check_key, upload
 from langchain_moa.evals.work import Stop
-
-DEMO: Final = "http://127.0.0.1/v1"
-"""What stands for the demo's address in hashes: its port is another one in each run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +74,18 @@ class CommonOptions:
             tell=say,
         )
 
-    def judge_model(self, like: MoAChatModel | None = None, *, demo: bool = False) -> Judge | None:
+    def judge_model(
+        self,
+        like: MoAChatModel | None = None,
+        addresses: Mapping[str, str] | None = None,
+        prices: Prices | Literal[True] | None = None,
+    ) -> Judge | None:
         """Who judges.
 
         Args:
             like: The mixture whose keys and prices the judge has.
-            demo: Whether the mixture is the demo's.
+            addresses: What stands in hashes for addresses that are others in each run.
+            prices: What its tokens cost.
 
         Raises:
             MoAConfigurationError: The model is unknown, or its key is missing.
@@ -94,13 +99,14 @@ class CommonOptions:
                 msg = f"--judge-api-key-env: the variable {self.judge_api_key_env} is empty."
                 raise MoAConfigurationError(msg)
         try:
-            judge = Judge(self.judge, base_url=self.judge_base_url, api_key=key, like=like)
+            judge = Judge(
+                self.judge, base_url=self.judge_base_url, api_key=key, prices=prices, like=like
+            )
         except MoAConfigurationError as error:
             # a judge is built as a mixture's member, which its user knows nothing of
             msg = str(error).replace("reference_models[0]", "judge")
             raise MoAConfigurationError(msg) from None
-        if demo and self.judge_base_url is None:
-            judge.known_as_at(DEMO)
+        judge.known_as(addresses or {})
         return judge
 
 

@@ -18,7 +18,7 @@ from langchain_moa.cli.evals.app import (
     limit_option,
     yes_option,
 )
-from langchain_moa.cli.options import MixtureOptions, mixture_options_but
+from langchain_moa.cli.options import MixtureOptions, mixture_options_but, prices_option
 
 _CODES: Final = (
     "Without a terminal nothing is asked: give --yes, or the estimate is printed and the exit code "
@@ -148,6 +148,7 @@ def run(options: MixtureOptions, suite: str, **given: Any) -> int:
         help="Answers as upstream's tools write them; repeatable.",
     ),
     *_JUDGE,
+    prices_option,
     click.option("--out", type=_FOLDER, required=True, metavar="DIR", help="The run's folder."),
     *_COMMON,
 )

@@ -11,6 +11,7 @@ import click
 
 from langchain_moa.cli.evals.carrying import CommonOptions, carried_out
 from langchain_moa.cli.exits import say
+from langchain_moa.cli.mixture import given_prices
 from langchain_moa.evals.answer_files import read_answer_file
 from langchain_moa.evals.plans import Plan
 from langchain_moa.evals.reading import DataFileError
@@ -24,6 +25,7 @@ class JudgeOptions(CommonOptions):
 
     answers: Sequence[Path]
     out: Path
+    prices: Path | None
 
 
 def run(suite: str, **given: Any) -> int:
@@ -51,7 +53,7 @@ def run(suite: str, **given: Any) -> int:
         folder=options.out,
         given=answers,
         judging=options.judging(found, answers[0]["model"], rows),
-        judge=options.judge_model(),
+        judge=options.judge_model(**given_prices(options.prices)),
         limit=options.limit,
         concurrency=options.concurrency,
         retry_failed=options.retry_failed,

@@ -37,7 +37,8 @@ def run(
         click.echo(json.dumps(report, indent=2, ensure_ascii=False, default=str))
     else:
         for found in report["runs"]:
-            click.echo(found["headline"])
+            title = f"{found['title']}: " if len(report["runs"]) > 1 else ""
+            click.echo(f"{title}{found['headline']}")
     say(f"Written to {out / 'report.md'}.")
     left = sum(
         model["tally"]["failed"] + model["unscored"]

@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 
-from langchain_moa.cli.evals.carrying import DEMO, CommonOptions, carried_out
+from langchain_moa.cli.evals.carrying import CommonOptions, carried_out
 from langchain_moa.cli.exits import say
 from langchain_moa.cli.mixture import mixture_for
 from langchain_moa.cli.options import MixtureOptions
 from langchain_moa.evals.answering import suite_settings
-from langchain_moa.evals.contestants import Contestant, alone, contestants, known_as_at
+from langchain_moa.evals.contestants import Contestant, alone, contestants, known_as
 from langchain_moa.evals.plans import Plan
 from langchain_moa.evals.running import overriding
 from langchain_moa.evals.suites import Suite, get_suite, sample
@@ -47,17 +47,19 @@ def run(options: MixtureOptions, suite: str, **given: Any) -> int:
     if chosen.judge is not None and chosen.metric is not None:
         msg = "--judge and --metric contradict each other; give one of them."
         raise click.UsageError(msg)
+    _check_engine(chosen, options)
     found = get_suite(suite)
     rows = sample(found.rows(chosen.data, tell=say), chosen.limit)
     _check_pairs(chosen, found)
-    with _who(options, chosen) as who:
+    addresses: dict[str, str] = {}
+    with _who(options, chosen, addresses) as who:
         plan = Plan(
             suite=found,
             rows=rows,
             folder=chosen.out or Path("runs") / Path(found.source).stem,
             contestants=who,
             judging=chosen.judging(found, who[0].name, rows),
-            judge=chosen.judge_model(who[0].model, demo=options.demo),
+            judge=chosen.judge_model(who[0].model, addresses),
             settings=overriding(suite_settings, options.temperature, options.max_tokens),
             limit=chosen.limit,
             concurrency=chosen.concurrency,
@@ -65,6 +67,16 @@ def run(options: MixtureOptions, suite: str, **given: Any) -> int:
             engine=chosen.engine,
         )
         return carried_out(plan, chosen)
+
+
+def _check_engine(chosen: RunOptions, options: MixtureOptions) -> None:
+    """Refuse models that the workers cannot ask."""
+    if chosen.engine != "local" and (options.demo or options.serves):
+        msg = (
+            f"--engine {chosen.engine}: the models of --demo, --local and --gguf answer this "
+            "process alone; give --base-url of a server that the workers can reach."
+        )
+        raise click.UsageError(msg)
 
 
 def _check_pairs(chosen: RunOptions, suite: Suite) -> None:
@@ -79,19 +91,27 @@ def _check_pairs(chosen: RunOptions, suite: Suite) -> None:
 
 
 @contextmanager
-def _who(options: MixtureOptions, chosen: RunOptions) -> Iterator[list[Contestant]]:
-    """Who answers, the one first that the run is about."""
+def _who(
+    options: MixtureOptions, chosen: RunOptions, addresses: dict[str, str]
+) -> Iterator[list[Contestant]]:
+    """Who answers, the one first that the run is about.
+
+    Args:
+        options: Which mixture answers.
+        chosen: The other options.
+        addresses: Gets what stands in hashes for the address of each server that is started here.
+    """
     named = options.config or options.preset or options.settings.get("base_url") or options.serves
     if chosen.single is not None and not named:
         yield contestants(alone(chosen.single, chosen.name or ""), chosen.against)
         return
-    with mixture_for(options, asks=not chosen.only_estimate) as llm:
+    with mixture_for(options, asks=not chosen.only_estimate, addresses=addresses) as llm:
         if chosen.single is None:
             found = contestants(llm, chosen.against, name=chosen.name or _named(options))
         else:
             first = alone(chosen.single, chosen.name or "", like=llm)
             found = contestants(first, chosen.against)
-        yield [known_as_at(who, DEMO) for who in found] if options.demo else found
+        yield [known_as(who, addresses) for who in found]
 
 
 def _named(options: MixtureOptions) -> str:

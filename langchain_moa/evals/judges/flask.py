@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from langchain_moa.evals.judges.base import Answers, Judging, Outcome, Question, outcome
-from langchain_moa.evals.parsing import skill_scores
+from langchain_moa.evals.parsing import is_review, skill_scores
 from langchain_moa.evals.suites import JudgePrompt
 from langchain_moa.evals.suites.flask import Rubric
 from langchain_moa.evals.types import Row
@@ -76,4 +76,6 @@ class SkillJudging(Judging):
         """The scores in the text's last Python dict."""
         del question
         scores = skill_scores(text)
-        return outcome(text, scores=scores or None, read="dict" if scores else None)
+        if not is_review(scores):
+            return outcome(text)
+        return outcome(text, scores=scores, read="dict")

@@ -16,7 +16,7 @@ from langchain_moa.accounting.prices import Prices
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.evals.answering import refuse_set_up, why
-from langchain_moa.evals.contestants import NO_KEY, Contestant, alone, at_address, takes_arguments
+from langchain_moa.evals.contestants import NO_KEY, Contestant, alone, at_addresses, takes_arguments
 from langchain_moa.evals.spending import Spent, paid_for, spent
 from langchain_moa.evals.types import JSON
 from langchain_moa.messages.reasoning import strip_reasoning
@@ -71,7 +71,7 @@ class Judge:
         name: What records and reports call it; by default as it is asked for.
         base_url: An endpoint that speaks OpenAI's chat completions, for a bare id.
         api_key: Its key; by default the environment's `TOGETHER_API_KEY`.
-        prices: What tokens cost, per model.
+        prices: What tokens cost, per model; `True` for list prices.
         like: A mixture whose keys, deadlines, retries and prices it has.
 
     Raises:
@@ -90,7 +90,7 @@ class Judge:
         name: str = "",
         base_url: str | None = None,
         api_key: str | SecretStr | None = None,
-        prices: Prices | None = None,
+        prices: Prices | Literal[True] | None = None,
         like: MoAChatModel | None = None,
     ) -> None:
         if base_url is not None and not _is_bare(model):
@@ -112,9 +112,9 @@ class Judge:
         self.proven = False
         self._takes_arguments = takes_arguments(self.asked.aggregator)
 
-    def known_as_at(self, address: str) -> None:
-        """Have its judgments found again as if its endpoint were at that address."""
-        self.fingerprint = str(at_address(self.asked, address).asdict()["fingerprint"])
+    def known_as(self, addresses: Mapping[str, str]) -> None:
+        """Have its judgments found again as if its endpoint had another address."""
+        self.fingerprint = str(at_addresses(self.asked, addresses).asdict()["fingerprint"])
 
     def described(self) -> dict[str, JSON]:
         """The judge for a run's manifest, without keys."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from langchain_moa.evals.comparison import RESAMPLES, Comparison, Estimate, rounded
@@ -28,9 +27,10 @@ def report(
         official: The suites' own numbers for each of them.
         pictures: The pictures' files for each of them.
     """
-    parts = ["# Evaluation", "", *(f"- {summary.headline}" for summary in summaries), ""]
+    several = len(summaries) > 1
+    heads = [f"{s.title}: {s.headline}" if several else s.headline for s in summaries]
+    parts = ["# Evaluation", "", *(f"- {head}" for head in heads), ""]
     for summary, scores, names in zip(summaries, official, pictures, strict=True):
-        several = len(summaries) > 1
         parts += _section(summary, scores, names, headline=several)
     return "\n".join(parts).rstrip() + "\n"
 
@@ -38,9 +38,7 @@ def report(
 def _section(
     summary: Summary, scores: Sequence[AnyMapping], pictures: Sequence[str], *, headline: bool
 ) -> list[str]:
-    by = summary.metric or (f"judged by {summary.judge}" if summary.judge else "not judged")
-    name = Path(summary.run["source"]).name
-    parts = [f"## {_escaped(name)}, {_escaped(by)}", ""]
+    parts = [f"## {_escaped(summary.title)}", ""]
     parts += [summary.headline, ""] if headline else []
     parts += [_picture(name) for name in pictures if name.endswith(".png")]
     parts += _ceiling(summary)
@@ -180,10 +178,10 @@ def _official(scores: Sequence[AnyMapping]) -> list[str]:
             rows = [[_cell(score[name]) for name in columns.values()] for score in found]
             parts += [*table(list(columns), rows), ""]
     reasons = dict.fromkeys(score["lc_reason"] for score in scores if score.get("lc_reason"))
-    parts += [f"No length-controlled win rate: {reason}." for reason in reasons]
+    notes = [f"No length-controlled win rate: {reason}." for reason in reasons]
     baselines = dict.fromkeys(s["lc_baselines"] for s in scores if s.get("lc_baselines"))
-    parts += [f"Length controlled with {name}." for name in baselines]
-    return [*parts, ""]
+    notes += [f"Length controlled with {name}." for name in baselines]
+    return [*parts, *(line for note in notes for line in (note, ""))]
 
 
 _COLUMNS = {

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from langchain_moa.evals.parsing import skill_name, skill_score
+from langchain_moa.evals.parsing import counting_scores
 from langchain_moa.evals.suites import Custom, Suite, get_suite
 from langchain_moa.evals.types import Judgment, Run
 
@@ -140,11 +140,7 @@ def _score(judgment: Judgment, run: Run) -> float | None:
         preference = judgment["preference"]
         return None if preference is None else 100 * (preference - 1)
     if judgment["scores"] is not None:
-        numbers = [
-            number
-            for name, value in judgment["scores"].items()
-            if skill_name(name) and (number := skill_score(value)) is not None
-        ]
+        numbers = [score for _, score in counting_scores(judgment["scores"])]
         return statistics.fmean(numbers) if numbers else None
     score = judgment["score"]
     if score is None:

@@ -129,6 +129,12 @@ class Summary:
     judges_itself: list[str]
 
     @property
+    def title(self) -> str:
+        """Which run it is, and who judged."""
+        by = self.metric or (f"judged by {self.judge}" if self.judge else "not judged")
+        return f"{Path(self.run['source']).name}, {by}"
+
+    @property
     def first(self) -> ModelSummary:
         """What the run is about."""
         return self.models[0]
@@ -264,7 +270,8 @@ def _model(
     return ModelSummary(
         name=name,
         role=model["role"],
-        score=bootstrap(list(scores.values())) if scores else None,
+        # in one order, whatever that of the records: resamples depend on it
+        score=bootstrap([scores[row] for row in sorted(scores)]) if scores else None,
         unscored=len(asked - (scores or {}).keys()),
         tally=tally(own),
     )

@@ -152,6 +152,7 @@ def _plain(summary: Summary, scores: Sequence[AnyMapping], pictures: Sequence[st
     """A run's part of `report.json`."""
     return {
         **asdict(summary),
+        "title": summary.title,
         "scores": list(scores),
         "pictures": list(pictures),
         "published": published_for(summary.run["suite"]),

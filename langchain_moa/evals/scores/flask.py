@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypedDict
 
-from langchain_moa.evals.parsing import skill_name, skill_score
+from langchain_moa.evals.parsing import counting_scores, is_review
 from langchain_moa.evals.suites.flask import DIFFICULTIES, SKILLS
 from langchain_moa.evals.upstream_types import Review
 
@@ -41,7 +41,7 @@ class FlaskScores(TypedDict):
     n: int
     """Reviews."""
     n_unparsed: int
-    """Reviews without a single score."""
+    """Reviews without a score that can be read; `"N/A"` for all skills is one that could be."""
     n_duplicates: int
     """Reviews that repeat a row; they stay in the means."""
     n_missing: int
@@ -68,8 +68,8 @@ def score_flask(
     by_difficulty: dict[str, list[float]] = defaultdict(list)
     unparsed = 0
     for review in reviews:
-        scores = scores_of(review)
-        unparsed += not review["score"]
+        scores = counting_scores(review["score"])
+        unparsed += not is_review(review["score"])
         for skill, score in scores:
             by_skill[skill].append(score)
         numbers = [score for _, score in scores]
@@ -88,15 +88,6 @@ def score_flask(
         "domains": _means(by_domain, sorted(by_domain)),
         "difficulties": _means(by_difficulty, DIFFICULTIES),
     }
-
-
-def scores_of(review: Review) -> list[tuple[str, float]]:
-    """A review's scores that count, by the skills' short names."""
-    return [
-        (name, score)
-        for key, value in review["score"].items()
-        if (name := skill_name(key)) and (score := skill_score(value)) is not None
-    ]
 
 
 def _means(values: Mapping[str, Sequence[float]], order: Iterable[str]) -> dict[str, Mean]:

@@ -164,11 +164,17 @@ def test_without_a_terminal_and_without_yes_the_estimate_is_all(wire: Wire, comm
 def test_what_answers_from_a_file_took_nobody_knows(wire: Wire) -> None:
     path = wire.folder / "m.jsonl"
     path.write_text('{"question_id": 1, "text": "ours"}\n', "utf-8")
-    ran = wire.judge("flask", "--answers", str(path), "--yes", "--json")
+    prices = wire.folder / "prices.json"
+    prices.write_text(json.dumps({JUDGE: [5, 6]}), "utf-8")
+    told = wire.judge("flask", "--answers", str(path), "--estimate")
+    assert f"without the prices of {JUDGE} (--prices FILE)" in told.out
+    priced = ("--answers", str(path), "--prices", str(prices), "--yes", "--json")
+    ran = wire.judge("flask", *priced)
     assert ran.code == 0, ran.err
     found = json.loads(ran.out)
     assert (found["answers"]["usd"], found["answers"]["tokens"]) == (None, None)
     assert found["judgments"]["tokens"] > 0
+    assert found["judgments"]["usd"] > 0
     # what reports it can be pasted as it is
     words = shlex.split(ran.err.rpartition("to report: ")[2])
     assert words[-2:] == ["--data", str(wire.data)]
@@ -183,6 +189,13 @@ def test_the_demo_goes_on_though_its_port_is_another_one(cli: Cli, tmp_path: Pat
     again = cli(*words)  # asks for nothing, so it does not ask whether to begin
     assert (again.code, json.loads(again.out)["answers"]["total"]) == (0, 1)
     assert len(lines(out / "answers.jsonl")) == 1
+
+
+@pytest.mark.parametrize("served", ["--demo", "--local"])
+def test_rays_workers_do_not_reach_models_of_this_process(cli: Cli, served: str) -> None:
+    ran = cli("eval", "run", "prompts.jsonl", served, "--engine", "ray", "--metric", "exact")
+    assert ran.code == 2
+    assert "--engine ray: the models of --demo, --local and --gguf" in ran.err
 
 
 def test_prices_that_are_not_known_are_told(wire: Wire) -> None:

@@ -46,6 +46,18 @@ def test_several_files_are_several_members(cli: Cli, tmp_path: Path) -> None:
     assert "tiny" not in ran.err
 
 
+def test_an_evaluation_goes_on_by_the_files_content(cli: Cli, tmp_path: Path) -> None:
+    """Its server has another port each time, and the file may be under another path."""
+    prompts, out = tmp_path / "prompts.jsonl", tmp_path / "run"
+    prompts.write_text(json.dumps({"input": QUESTION, "reference": "Paris"}), "utf-8")
+    moved = tmp_path / smollm2().name
+    moved.symlink_to(smollm2())
+    words = ["eval", "run", str(prompts), "--metric", "contains", "--out", str(out), *SHORT]
+    assert cli(*words, "--gguf", str(smollm2()), "--yes").code == 0
+    again = cli(*words, "--gguf", str(moved))  # asks for nothing, so --yes is not wanted
+    assert (again.code, (out / "answers.jsonl").read_bytes().count(b"\n")) == (0, 1)
+
+
 def test_a_file_that_is_no_model(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "no-model.gguf"
     path.write_text("Once upon a time.")

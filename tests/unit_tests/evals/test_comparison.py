@@ -49,6 +49,12 @@ def test_the_ceiling() -> None:
             ceiling(members, good=1)
 
 
+def test_intervals_do_not_depend_on_the_order_in_which_records_came() -> None:
+    first, second = scores(9, 3, 5, 8, 7, 2, 9), scores(2, 4, 9, 1, 1, 2, 3)
+    backwards = dict(reversed(first.items()))
+    assert compare(backwards, second) == compare(first, second)
+
+
 def test_bootstrap_of_a_mean_is_the_normal_interval_where_rows_are_many() -> None:
     chance = random.Random(3)  # noqa: S311 - no secret
     values = [chance.gauss(1, 2) for _ in range(900)]

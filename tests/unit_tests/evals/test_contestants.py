@@ -6,7 +6,13 @@ import pytest
 from langchain_core.runnables import RunnableLambda
 
 from langchain_moa import MoAChatModel, MoAConfigurationError
-from langchain_moa.evals.contestants import Contestant, alone, contestants, member_layers
+from langchain_moa.evals.contestants import (
+    Contestant,
+    alone,
+    contestants,
+    known_as,
+    member_layers,
+)
 from langchain_moa.evals.types import GenerationSettings
 from tests.wire import AGGREGATOR, ALPHA, BETA, GAMMA
 
@@ -20,6 +26,23 @@ def mixture(**fields: object) -> MoAChatModel:
 
 def names(found: list[Contestant]) -> list[tuple[str, str]]:
     return [(who.name, who.role) for who in found]
+
+
+def test_addresses_that_are_others_in_each_run_are_left_out_of_hashes() -> None:
+    def found(port: int, content: str) -> list[str]:
+        here = f"http://127.0.0.1:{port}/v1"
+        llm = mixture(
+            reference_models=[{"model": ALPHA, "base_url": here}, BETA],
+            aggregator=[{"model": GAMMA, "base_url": here}],
+        )
+        who = contestants(llm, ["members", "self-moa"])
+        named = {here: f"http://127.0.0.1/{content}/v1"}
+        return [known_as(each, named).asked_with(COLD)[1] for each in who]
+
+    assert found(1111, "one") == found(2222, "one")
+    same = [a == b for a, b in zip(found(1111, "one"), found(1111, "two"), strict=True)]
+    assert same == [False, False, True, False, False]  # BETA is elsewhere
+    assert known_as(alone(ALPHA, like=mixture()), {}).asked_with(None)[0] is not None
 
 
 def test_members_are_those_of_all_layers_and_the_aggregator_each_once() -> None:

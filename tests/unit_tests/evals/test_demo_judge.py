@@ -26,6 +26,6 @@ def test_the_demos_judge_answers_in_the_form_that_is_asked_for(text: str) -> Non
     assert found is not None
     assert 1 <= found <= 10
     assert winner(said(f'{text} "[[A]]" or "[[B]]"').text) in ("A", "B", "tie")
-    scores = skill_scores(said(f"{text} Readability, Logical Robustness").text)
+    scores = skill_scores(said(f"{text} [[1]] [[A]] Readability, Logical Robustness").text)
     assert scores.keys() == {"readability", "logical robustness"}
     assert said(text) == said(text)

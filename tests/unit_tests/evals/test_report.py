@@ -159,6 +159,9 @@ def test_each_judge_has_a_summary_of_its_own(tmp_path: Path) -> None:
         ("two", 0),
     ]
     report = write_report([folder], tmp_path / "out")
+    heads = (tmp_path / "out" / "report.md").read_text("utf-8").splitlines()[2:4]
+    assert [head.partition(":")[0] for head in heads] == [f"- {s.title}" for s in found]
+    assert found[0].title != found[1].title
     pictures = [name for run in report["runs"] for name in run["pictures"]]
     assert sorted(pictures) == [
         f"run_{who}_scores.{form}" for who in ("one", "two") for form in ("png", "svg")
@@ -323,7 +326,9 @@ def test_files_of_a_report(tmp_path: Path) -> None:
     assert len(comparisons) == 6
     assert comparisons[0]["verdict"] == "better"
     text = (out / "report.md").read_text("utf-8")
-    assert text.startswith(f'# Evaluation\n\n- "{MIXTURE}" is better than its best member')
+    assert text.startswith(
+        f'# Evaluation\n\n- prompts.jsonl, metric:exact: "{MIXTURE}" is better than its best member'
+    )
     assert "Metric: `metric:exact`" in text
     assert "| acme/alpha (best member) | 12 | 5 / 7 / 0 |" in text
 

@@ -291,7 +291,8 @@ def test_skills() -> None:
     rows = [
         review(1, {"readability": 4, "logical correctness": 2, "style": 1}),
         review(2, {"readability": "N/A", "logical correctness": "5"}, domain=["Math", "Coding"]),
-        review(3, {}, difficulty=-1),
+        review(3, {"readability": "5/5"}, difficulty=-1),
+        review(4, {"readability": "N/A"}, difficulty=-1),
         review(3, {"readability": 5, "conciseness": 9}, difficulty=-1),
     ]
     scores = score_flask(cast("list[Review]", rows), model="mine", judge="gpt-4", size=5)
@@ -303,7 +304,7 @@ def test_skills() -> None:
     assert scores["domains"]["Math"]["count"] == 4
     assert list(scores["difficulties"]) == ["expert level knowledge", "-1"]
     counts = (scores["n"], scores["n_unparsed"], scores["n_duplicates"], scores["n_missing"])
-    assert counts == (4, 1, 1, 2)
+    assert counts == (5, 1, 1, 1)
 
 
 def test_recorded_reviews() -> None:

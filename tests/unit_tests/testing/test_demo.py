@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
 from langchain_moa import MoAChatModel, explain
+from langchain_moa.evals.contestants import contestants
 from langchain_moa.testing import LoopbackServer
 from langchain_moa.testing.demo_answers import SCRIPTS, Script
 from langchain_moa.testing.demo_models import AGGREGATOR, DEMO_MODELS, PROPOSERS
@@ -50,3 +52,9 @@ def test_other_questions_are_answered_honestly(demo: MoAChatModel) -> None:
     answer = demo.invoke("Who are you?").text
     assert answer.startswith("I am scripted, and know answers to these alone: ")
     assert all(script.question in answer for script in SCRIPTS)
+
+
+async def test_an_evaluation_of_the_demo_has_answers_to_compare(demo: MoAChatModel) -> None:
+    who = contestants(demo, ["members", "self-moa"])
+    said = await asyncio.gather(*(each.model.ainvoke("What is a quorum?") for each in who))
+    assert len({answer.text for answer in said}) == len(said) == 7
