@@ -33,6 +33,7 @@ from langchain_moa.members.runnables import (
 )
 from langchain_moa.members.secrets import secrets_of
 from langchain_moa.members.telling import telling_all
+from langchain_moa.providers.foreign import tidily_read
 from langchain_moa.tracing.redaction import HEADER_NAMES
 from langchain_moa.types import AnyMapping, AnyRunnable
 
@@ -189,8 +190,8 @@ def _as_called(model: BaseChatModel | None) -> BaseChatModel | None:
     if as_called is not None:
         called: BaseChatModel = as_called(model)
         return called
-    if not is_openai(model):
-        return model
+    if model is None or not is_openai(model):
+        return model if model is None else tidily_read(model)
     from langchain_moa.providers.completions import plainly_asked  # noqa: PLC0415 - slow to import
 
     return plainly_asked(model)

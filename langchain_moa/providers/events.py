@@ -16,7 +16,7 @@ from typing import Any, Final
 import openai
 
 from langchain_moa.providers.sizes import Size, answer_limit
-from langchain_moa.providers.tidying import error_within, tidied, told
+from langchain_moa.providers.tidying import error_within, is_document, tidied, told
 from langchain_moa.types import LARGE, AnyDict, AnyMapping
 
 _END: Final = "[DONE]"
@@ -112,12 +112,6 @@ def _require_no_error(event: Any, response: Any) -> None:
     except ValueError:
         said = event.data
     raise provider_said(error_within(said) or said, response)
-
-
-def is_document(response: Any) -> bool:
-    """Whether a response is a whole JSON document or a page, and no stream."""
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return bool(kind.endswith(("/json", "+json", "/html")))
 
 
 @contextmanager

@@ -194,3 +194,9 @@ def told(error: object) -> object:
     if not isinstance(error, Mapping):
         return error or None
     return next((error[name] for name in _TELLING if error.get(name)), None)
+
+
+def is_document(response: Any) -> bool:
+    """Whether a response is a whole JSON document or a page, and no stream."""
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return bool(kind.endswith(("/json", "+json", "/html")))

@@ -94,6 +94,9 @@ _NAMES: Final[Mapping[str, int]] = {
     "unavailable_error": 503,
     "exceed_context_size_error": 400,
     "badrequesterror": 400,
+    # Mistral's
+    "internal_server_error": 500,
+    "rate_limited": 429,
     "internalservererror": 500,
 }
 """The status that an error's name stands for, in lower case."""
@@ -169,6 +172,7 @@ _UNREADABLE: Final = frozenset(
 """What clients raise for an answer that is none, as where a proxy cut it or wrote into it."""
 _STATUSES: Final = range(400, 600)
 _SERVER: Final = 500
+_OK: Final = 200
 
 
 def provider_error(error: Exception) -> Exception:
@@ -201,9 +205,18 @@ def provider_error(error: Exception) -> Exception:
 def _of_kind(error: Exception, code: int | None) -> Exception:
     """The error as LangChain's class for its status, or for what its client calls it."""
     kind = _class_of_code(code) if code is not None else _class_of_name(error)
+    if kind is None and _stood_in_an_answer(error):
+        kind = ModelAPIError  # the provider had taken the request
     if kind is not None:
         return _as(kind, error)
     return _unreadable(error) if _names(error) & _UNREADABLE else error
+
+
+def _stood_in_an_answer(error: Exception) -> bool:
+    """Whether it is what a provider says with status 200, or what LangChain makes of that."""
+    status = _attribute(_attribute(error, "response"), "status_code")
+    of_object = isinstance(error, ValueError) and any(isinstance(a, Mapping) for a in error.args)
+    return of_object or status == _OK
 
 
 def _unreadable(error: Exception) -> ModelAPIError:

@@ -16,10 +16,14 @@ import pytest
 from langchain_core.exceptions import ModelAPIError, ModelConnectionError, ModelRateLimitError
 
 from langchain_moa import AggregationError, MoAChatModel
-from tests.wire import AGGREGATOR, ALPHA
+from langchain_moa.testing import LoopbackServer
+from tests.dialects import CLIENTS
+from tests.wire import AGGREGATOR, ALPHA, says
 
 WAYS = ("invoke", "ainvoke", "stream", "astream")
 SECOND = "acme/second"
+LOOP = asyncio.new_event_loop()
+"""Clients that keep their connections know one event loop only."""
 
 
 class Wire:
@@ -100,11 +104,11 @@ def called(llm: MoAChatModel, way: str) -> Any:
     if way == "invoke":
         return llm.invoke("Where?")
     if way == "ainvoke":
-        return asyncio.run(llm.ainvoke("Where?"))
+        return LOOP.run_until_complete(llm.ainvoke("Where?"))
     if way == "stream":
         first, *others = llm.stream("Where?")
     else:
-        first, *others = asyncio.run(streamed(llm))
+        first, *others = LOOP.run_until_complete(streamed(llm))
     return sum(others, first)
 
 
@@ -251,3 +255,69 @@ def test_an_answer_that_cannot_be_seen_is_none(wire: Wire, way: str, text: str) 
     wire.says(AGGREGATOR, *answer({"role": "assistant", "content": text}))
     assert called(wire.with_fallback, way).text == f"{SECOND} says Paris."
     assert wire.asked == [ALPHA, AGGREGATOR, SECOND]
+
+
+ODD = {
+    "none": None,
+    "text": "a few",
+    "list": [1, 2],
+    "texts": {"prompt_tokens": "7", "completion_tokens": [2]},
+    "parts of a token": {"prompt_tokens": 1.5, "completion_tokens": 2.5},
+}
+NAMES = {
+    "prompt_tokens": ("prompt_tokens", "input_tokens", "promptTokenCount"),
+    "completion_tokens": ("completion_tokens", "output_tokens", "candidatesTokenCount"),
+}
+
+
+def in_all_words(usage: Any) -> Any:
+    """A usage under the names of all dialects."""
+    if not isinstance(usage, dict):
+        return usage
+    return {name: value for key, value in usage.items() for name in NAMES[key]}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("client", ["anthropic", "gemini", "mistral"])
+def test_foreign_data_in_other_dialects(client: str, way: str, loopback: LoopbackServer) -> None:
+    """Unknown is unknown, and no answer is lost for it."""
+    members = [CLIENTS[client](loopback, name) for name in (ALPHA, AGGREGATOR)]
+    llm = MoAChatModel(reference_models=[members[0]], aggregator=members[1], max_retries=0)
+    names = {"id": 7, "model": [1], "responseId": 7, "modelVersion": [1], "type": 5}
+    for odd in ({"usage": in_all_words(usage)} for usage in ODD.values()):
+        loopback.models = dict.fromkeys((ALPHA, AGGREGATOR), says("Paris.", **odd))
+        message = called(llm, way)
+        record = message.response_metadata["moa"]
+        assert (message.text, record["proposals"][0]["status"]) == ("Paris.", "ok"), odd
+        assert record["aggregator"]["usage"] is record["proposals"][0]["usage"] is None, odd
+        assert sorted(record["usage"]["unknown"]) == [AGGREGATOR, ALPHA], odd
+    loopback.models = dict.fromkeys((ALPHA, AGGREGATOR), says("Paris.", fields=names))
+    message = called(llm, way)
+    assert message.text == "Paris."
+    assert message.response_metadata["moa"]["aggregator"]["usage"]["total_tokens"] > 2
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("client", ["anthropic", "gemini", "mistral"])
+@pytest.mark.parametrize("place", ["answer", "event"])
+def test_errors_in_a_200_of_other_dialects(
+    client: str, way: str, place: str, loopback: LoopbackServer
+) -> None:
+    names = (ALPHA, AGGREGATOR, SECOND)
+    members = [CLIENTS[client](loopback, name) for name in names]
+    loopback.models = dict.fromkeys(names, says("Paris."))
+    loopback.models[AGGREGATOR] = says("", status=429, error="slow down", error_in=place)
+    for last in (members[1:], members[1:2]):
+        llm = MoAChatModel(reference_models=[members[0]], aggregator=last, max_retries=0)
+        if len(last) > 1:
+            assert called(llm, way).text == "Paris."
+            continue
+        with pytest.raises(AggregationError, match="slow down") as caught:
+            called(llm, way)
+        assert isinstance(caught.value.__cause__, ModelRateLimitError)
+
+
+@pytest.fixture(scope="module")
+def loopback() -> Iterator[LoopbackServer]:
+    with LoopbackServer({}) as server:
+        yield server

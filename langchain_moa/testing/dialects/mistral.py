@@ -48,6 +48,7 @@ _PARTS: Final = {
     "tool": {"text", "image_url", "document_url", "reference", "tool_reference"},
 }
 _REASONS: Final = {"content_filter": "error"}
+_KINDS: Final = {429: "rate_limited"}
 
 
 class Mistral(OpenAI):
@@ -79,6 +80,7 @@ class Mistral(OpenAI):
     def error(self, refusal: Refusal) -> AnyDict:
         """An error whose message stands at the top level."""
         kind = "invalid_request_error" if refusal.status < 500 else "internal_server_error"  # noqa: PLR2004
+        kind = _KINDS.get(refusal.status, kind)
         error = {"object": "error", "message": refusal.message, "type": refusal.kind or kind}
         return {**error, "param": None, "code": refusal.code, **refusal.fields}
 
