@@ -337,7 +337,7 @@ def _reading() -> Iterator[None]:
 
 
 def _body_tidied(response: Any) -> Any:
-    answer = json.loads(response.body) if response.body else None
+    answer: Any = json.loads(response.body) if response.body else None
     said = isinstance(answer, dict) and any(answer.get(name) for name in _GOOGLES_PARTS)
     _require_answer(answer, complete=said)
     tidy = _google_tidied(answer)
