@@ -85,9 +85,9 @@ class Unreadable(Exception):  # noqa: N818 - not about errors' names
         (httpx.RemoteProtocolError("no"), ModelConnectionError),
         (ConnectionResetError("no"), ModelConnectionError),
         (ValueError("no"), None),
-        (ValueError({"code": 7}), None),
-        (ValueError({"code": True}), None),
-        (ValueError({"code": 10**400}), None),
+        (ValueError({"code": 7}), ModelAPIError),  # the provider had taken the request
+        (ValueError({"code": True}), ModelAPIError),
+        (ValueError({"code": 10**400}), ModelAPIError),
         (ValueError([{"code": [429]}]), None),
         (KeyError("choices"), None),
         (TimeoutError(), None),
@@ -189,4 +189,4 @@ def test_errors_in_a_circle_and_objects_without_end() -> None:
     for _ in range(1000):
         deep = {"error": deep}
     error = ValueError(deep)
-    assert provider_error(error) is error
+    assert isinstance(provider_error(error), ModelAPIError)
