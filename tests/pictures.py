@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from base64 import b64decode
 from io import StringIO
 from pathlib import Path
 
@@ -102,12 +103,8 @@ def draw_timeline(path: Path) -> None:
         )
         llm.invoke("Hi!")  # opens the connections
         page = explain(llm.invoke(DEMO_QUESTION))._repr_html_()
-    svg = page[page.index("<svg") : page.index("</svg>")] + "</svg>\n"
-    # a grey that can be read on white and on black
-    style = "<style>text{fill:#808890;font:12px system-ui,sans-serif}</style>"
-    start = svg.index(">") + 1
-    named = svg[:start].replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"')
-    path.write_text(named + style + svg[start:], "utf-8")
+    svg = page.partition("svg+xml;base64,")[2].partition('"')[0]
+    path.write_bytes(b64decode(svg) + b"\n")
 
 
 if __name__ == "__main__":

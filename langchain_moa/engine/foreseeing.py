@@ -11,7 +11,7 @@ from pydantic import PrivateAttr
 from langchain_moa.accounting.estimates import Estimate
 from langchain_moa.accounting.prices import Prices
 from langchain_moa.engine.estimating import estimated
-from langchain_moa.explanation.picture import mixture_svg
+from langchain_moa.explanation.picture import image, mixture_svg
 from langchain_moa.mixture import Mixture
 from langchain_moa.types import Proposal
 
@@ -32,7 +32,8 @@ class Foreseeing(BaseChatModel):
         layers = [[member.model for member in layer] for layer in mixture.proposers]
         strategy, adviser = mixture.strategy, mixture.adviser
         found = None if strategy is None or adviser is None else (strategy.role, adviser.model)
-        return mixture_svg([*layers, [mixture.aggregator.model]], found)
+        svg = mixture_svg([*layers, [mixture.aggregator.model]], found)
+        return image(svg, "mixture of agents")
 
     @property
     def known_prices(self) -> Prices | None:

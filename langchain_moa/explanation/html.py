@@ -1,4 +1,4 @@
-"""An explanation as HTML: tables, bars drawn as SVG, folded texts; no script, nothing remote."""
+"""An explanation as HTML: tables, bars, folded texts, a picture; no script, nothing remote."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 
 from langchain_moa.explanation import words
 from langchain_moa.explanation.influence import Influence
+from langchain_moa.explanation.picture import INK, image
 from langchain_moa.explanation.rows import MemberRow, Span
 from langchain_moa.explanation.view import View
 
@@ -27,8 +28,6 @@ border-bottom:1px solid rgba(128,128,128,.35);background:none}
 .moa pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:.3em 0 .8em;padding:.6em .8em;
 background:rgba(128,128,128,.12);border-radius:4px}
 .moa summary{cursor:pointer}
-.moa .bar{display:inline-block;height:.7em;background:#4493f8;border-radius:2px}
-.moa svg text{fill:currentColor;font:12px system-ui,sans-serif}
 """
 _NAMES, _BARS, _RISE = 330, 480, 22
 """Pixels of the timeline: for names, for bars, for each row."""
@@ -61,7 +60,7 @@ def page(view: View) -> str:
         '<meta name="color-scheme" content="light dark">'
         '<meta name="viewport" content="width=device-width">'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        "style-src 'unsafe-inline'\">"
+        "style-src 'unsafe-inline'; img-src data:\">"
         "<title>How this answer came about</title></head>"
         f"<body><h1>How this answer came about</h1>{html(view)}</body></html>\n"
     )
@@ -93,7 +92,7 @@ def _members(rows: Sequence[MemberRow]) -> str:
 
 
 def timeline(spans: Sequence[Span], end: float | None) -> str:
-    """The requests on the clock, as SVG."""
+    """The requests on the clock, as a picture."""
     if not spans or not end:
         return f'<p class="note">{words.NO_TIMES}</p>'
     height, scale = _RISE * len(spans) + 24, _BARS / end
@@ -104,10 +103,12 @@ def timeline(spans: Sequence[Span], end: float | None) -> str:
         for share in (0.0, 0.5, 1.0)
     )
     width = _NAMES + _BARS + 150
-    return (
-        f'<svg role="img" aria-label="timeline" viewBox="0 0 {width} {height}" '
-        f'style="max-width:{width}px;width:100%;height:auto">{rows}{axis}</svg>'
+    style = f"<style>text{{fill:{INK};font:12px system-ui,sans-serif}}</style>"
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}">{style}{rows}{axis}</svg>'
     )
+    return image(svg, "timeline")
 
 
 def _row(span: Span, place: int, scale: float) -> str:
@@ -121,7 +122,7 @@ def _row(span: Span, place: int, scale: float) -> str:
     if span.first_token is not None:
         x = _NAMES + span.first_token * scale
         mark = (
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top + 1}" y2="{top + 19}" stroke="currentColor" '
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top + 1}" y2="{top + 19}" stroke="{INK}" '
             f'stroke-width="2"><title>first token at {span.first_token:.2f} s</title></line>'
         )
     return (
@@ -138,7 +139,10 @@ def _influence(found: Influence | None) -> Iterator[str]:
         return
     yield f'<p class="note">{words.OVERLAP}</p><table>'
     for share in found.members:
-        bar = f'<span class="bar" style="width:{120 * share.share:.0f}px"></span>'
+        bar = (
+            f'<div style="width:{120 * share.share:.0f}px;height:10px;margin-top:5px;'
+            'background-color:#4493f8"></div>'
+        )
         nearest = f"nearest to {share.sentences} of {len(found.sentences)} sentences"
         yield (
             f"<tr><td>{_text(share.key)}</td><td>{_text(share.model)}</td>"

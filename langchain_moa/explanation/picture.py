@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
 from itertools import pairwise, product
@@ -13,6 +14,8 @@ from langchain_moa.explanation import words
 _CHARACTER, _HEIGHT, _RISE = 8.5, 34, 74
 _PAD, _GAP, _MARGIN = 14, 20, 12
 _LONGEST: Final = 40
+INK: Final = "#808890"
+"""A grey that can be read on white and on black."""
 _FILLS: Final = {
     "end": "#8c959f22",
     "proposer": "#4493f833",
@@ -30,6 +33,13 @@ class _Box(NamedTuple):
     @property
     def middle(self) -> float:
         return self.left + self.width / 2
+
+
+def image(svg: str, alt: str) -> str:
+    """A picture as HTML that notebooks show before they are trusted, too: they drop SVG itself."""
+    data = b64encode(svg.encode("utf-8", "replace")).decode()
+    style = "max-width:100%;height:auto"
+    return f'<img alt="{alt}" style="{style}" src="data:image/svg+xml;base64,{data}">'
 
 
 def mixture_svg(names: Sequence[Sequence[str]], consulted: tuple[str, str] | None = None) -> str:
@@ -65,9 +75,8 @@ def mixture_svg(names: Sequence[Sequence[str]], consulted: tuple[str, str] | Non
     )
     width, height = longest + 2 * _MARGIN, _RISE * (len(rows) - 1) + _HEIGHT + 2 * _MARGIN
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="mixture of agents" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'style="width:100%;max-width:{width:.0f}px;height:auto">{lines}{drawn}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
+        f'viewBox="0 0 {width:.0f} {height:.0f}">{lines}{drawn}</svg>'
     )
 
 
@@ -84,7 +93,7 @@ def _drawn(box: _Box, fill: str) -> str:
     return (
         f'<rect x="{box.left:.0f}" y="{box.top:.0f}" width="{box.width:.0f}" height="{_HEIGHT}" '
         f'rx="8" fill="{fill}" stroke="#8c959f"/><text x="{box.middle:.0f}" '
-        f'y="{box.top + 22:.0f}" text-anchor="middle" fill="currentColor" '
+        f'y="{box.top + 22:.0f}" text-anchor="middle" fill="{INK}" '
         f'style="font:14px ui-monospace,monospace">{escape(box.text)}</text>'
     )
 

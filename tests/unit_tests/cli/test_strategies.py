@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,8 @@ def test_drawings_have_it_too(cli: Cli, tmp_path: Path) -> None:
 def test_a_notebook_shows_it(strategy: Any, box: str | None) -> None:
     a, y, z = (ScriptedChatModel.saying("x", model=name) for name in ("a", "acme/y<b>", "z"))
     llm = MoAChatModel(reference_models=[a, a], aggregator=z, analyst=y, judge=y, strategy=strategy)
-    shown = llm._repr_html_()
+    page = llm._repr_html_()
+    assert page.count("<") == 1, "an image is all that a notebook shows before it is trusted"
+    shown = b64decode(page.partition("base64,")[2].partition('"')[0]).decode()
     assert shown.count("<rect") == (5 if box is None else 6)
     assert box is None or box in shown
