@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from markdown_it.token import Token
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.markdown import Markdown
+from rich.markdown import Markdown, TableElement
 from rich.segment import Segment
+from rich.table import Table
 
 _LONGEST: Final = 4000
 """Characters of a paragraph that are drawn anew as it grows; a longer one is printed in parts."""
@@ -183,6 +184,21 @@ class Paragraphs:
             yield Segment.line()
 
 
+class _Table(TableElement):
+    """A table that loses nothing where it is narrow: in many scripts a cell is one long word."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for part in super().__rich_console__(console, options):
+            if isinstance(part, Table):
+                for column in part.columns:
+                    column.overflow = "fold"
+            yield part
+
+
+class _Markdown(Markdown):
+    elements: ClassVar = {**Markdown.elements, "table_open": _Table}
+
+
 def rendered(text: str) -> Markdown:
     """Markdown as a terminal shows it.
 
@@ -191,7 +207,7 @@ def rendered(text: str) -> Markdown:
     (https://spec.commonmark.org/0.31.2/#left-flanking-delimiter-run,
     https://github.com/commonmark/commonmark-spec/issues/650).
     """
-    markdown = Markdown(_with_marks(text), code_theme="ansi_dark", hyperlinks=False)
+    markdown = _Markdown(_with_marks(text), code_theme="ansi_dark", hyperlinks=False)
     _remove_marks(markdown.parsed)
     return markdown
 

@@ -11,6 +11,7 @@ import click
 import httpx
 
 from langchain_moa.chat_models import MoAChatModel
+from langchain_moa.cli.board import console, write
 from langchain_moa.cli.exits import Exit, one_line, say
 from langchain_moa.cli.mixture import mixture_for
 from langchain_moa.cli.options import MixtureOptions
@@ -97,7 +98,7 @@ def _listed(address: str, models: list[Any], *, quiet: bool) -> list[AnyDict]:
         mark = ("*" if row["served"] else "!") if row["in_mixture"] else " "
         click.echo(f"{mark} {on_one_line(row['model'])}")
     marks = "* in the mixture, ! in the mixture but not served"
-    say(f"{endpoint.address} serves {len(served)} models ({marks}).")
+    write(console(stderr=True), f"{endpoint.address} serves {len(served)} models ({marks}).")
     return rows
 
 

@@ -415,7 +415,10 @@ def test_every_script_fits_the_terminal_and_is_whole(
     columns: int, chat: Chat, server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Terminal, "columns", columns)
-    paragraphs = (f"{said}\n\n{long}\n\n- {long}" for said, _, long in SCRIPTS.values())
+    paragraphs = (
+        f"{said}\n\n{long}\n\n- {long}\n\n| a | b |\n|---|---|\n| x | {long} |"
+        for said, _, long in SCRIPTS.values()
+    )
     server.models[AGGREGATOR] = says("\n\n".join(paragraphs))
     terminal = chat("Well?", *MIXTURE, command="ask", prompt="", rows=60)
     assert terminal.ends() == 0
@@ -425,7 +428,7 @@ def test_every_script_fits_the_terminal_and_is_whole(
     together = "".join(lines).replace(" ", "")
     for _, shown, long in SCRIPTS.values():
         assert shown in lines
-        assert together.count(long.replace(" ", "")) == 2  # no line break loses any of it
+        assert together.count(long.replace(" ", "")) == 3  # no line break loses any of it
 
 
 def test_ask_can_be_cancelled(chat: Chat, server: LoopbackServer) -> None:
