@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from rich.text import Text
 
 from langchain_moa.cli.board import console
 from langchain_moa.cli.exits import Exit, say
-from langchain_moa.cli.terminal import printable
+from langchain_moa.cli.terminal import on_one_line, printable
 from langchain_moa.evals.estimates import Estimate, described, estimate
 from langchain_moa.evals.plans import Outcome, Plan
 from langchain_moa.evals.report.summary import Summary, read_run, summaries
@@ -30,6 +30,8 @@ from langchain_moa.types import AnyDict
 
 _GIVEN: Final = {"tokens": None, "usd": None}
 """What answers from files took: nobody knows."""
+_LONGEST: Final = 300
+"""Characters of an error that the end of a run tells."""
 _REFRESH: Final = 4
 """How often a second the display is drawn anew."""
 
@@ -225,16 +227,26 @@ def ended(
             else {},
         }
         click.echo(json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False))
-    for what, count, total in (
-        ("answers failed", found.unanswered, len(found.answers)),
-        ("judgments could not be had or read", found.unscored, len(found.judgments)),
+    for what, count, records in (
+        ("answers failed", found.unanswered, found.answers),
+        ("judgments could not be had or read", found.unscored, found.judgments),
     ):
         if count:
-            say(f"{count} of {total} {what}; --retry-failed asks for them again.")
+            left = f"{count} of {len(records)} {what}; --retry-failed asks for them again."
+            say(f"{left}{_most_common_error(records)}")
     words = ["langchain-moa", "eval", "report", str(plan.folder), "--out", f"{plan.folder}-report"]
     words += [] if data is None else ["--data", str(data)]
     say(f"recorded in {plan.folder}; to report: {shlex.join(words)}")
     return Exit.NO_ANSWER if found.unanswered or found.unscored else Exit.ANSWER
+
+
+def _most_common_error(records: Sequence[Answer] | Sequence[Judgment]) -> str:
+    """What most of the failures say, in a sentence; nothing where no request failed."""
+    errors = Counter(record["error"] for record in records if record["error"])
+    if not errors:
+        return ""
+    [(error, count)] = errors.most_common(1)
+    return f" {count} of them: {on_one_line(error, _LONGEST)}"
 
 
 def _summary(plan: Plan) -> Summary | None:

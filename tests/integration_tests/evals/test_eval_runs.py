@@ -268,7 +268,8 @@ def test_a_judge_that_cannot_judge_stops_the_run_or_leaves_gaps(
     wire.server.models[JUDGE] = ModelBehavior(status=status, error="this judge is down")
     ran = wire.run("alpaca_eval", "--yes")
     assert ran.code == (3 if kept else 2)
-    assert ("this judge is down" in ran.err) is not bool(kept)
+    assert "this judge is down" in ran.err
+    assert (f"{kept} of {kept} judgments could not be had or read" in ran.err) is bool(kept)
     assert len(wire.lines("answers.jsonl")) == 10
     assert len(wire.lines("judgments.jsonl")) == kept
     wire.server.models[JUDGE] = ModelBehavior(reply=judges)
