@@ -307,7 +307,7 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatMo
     @override
     def bind_tools(
         self,
-        tools: Sequence[AnyDict | type | Callable[..., Any] | BaseTool],
+        tools: Sequence[AnyDict | type | Callable[..., object] | BaseTool],
         *,
         tool_choice: str | None = None,
         **kwargs: Any,
@@ -445,7 +445,7 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatMo
         }
 
     @override
-    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> AnyDict:
+    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: object) -> AnyDict:
         """What callbacks are told of a call: its arguments without headers, which may hold keys."""
         told = super()._get_invocation_params(stop=stop, **kwargs)
         return cast("AnyDict", Redaction().data(told))
@@ -465,7 +465,7 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatMo
         return params
 
     @override
-    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+    def __repr_args__(self) -> Iterator[tuple[str, object]]:
         """Names only: a member's own repr may print headers that hold keys."""
         try:
             mixture = self._mixture

@@ -72,7 +72,7 @@ class AnswerTooLargeError(MoAError, ModelError):
         )
         self.limit = limit
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.limit,)
 
 
@@ -107,7 +107,7 @@ class _PaidForError(MoAError, ModelError):
             getattr(source, "is_retryable", False) for source in (*proposals, *self.causes.values())
         )
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return (type(self), self.args, {**self.__dict__, "causes": {}})
 
 

@@ -24,7 +24,6 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
-from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 from pydantic import Field, SkipValidation
 
@@ -68,14 +67,14 @@ _ROLES: Final = [strategy.role for strategy in CONSULTING.values()]
 """Nodes between the last layer and the aggregator's."""
 
 
-def _add_copies(left: Any, right: Any) -> Any:
+def _add_copies(left: Any, right: Any) -> object:
     """`add_messages` on copies, for it writes ids into the messages that it is given."""
     given = right if isinstance(right, list) else [right]
     copies = [m.model_copy() if isinstance(m, BaseMessage) else m for m in given]
     return add_messages(left, copies)
 
 
-class MoAGraph(CompiledStateGraph[Any, Any, Any, Any]):
+class MoAGraph(CompiledGraph):
     """A mixture's compiled graph; a notebook shows it as text.
 
     LangGraph's own graphs are shown as a picture that a web service draws: to look at one would
@@ -229,7 +228,7 @@ def _may_skip_layers(mixture: Mixture) -> bool:
     return mixture.settings.fan_out not in ("always", "user_turns")
 
 
-def _entrance(graph: StateGraph[Any, Any, Any, Any], mixture: Mixture) -> str | None:
+def _entrance(graph: _MoAStateGraph, mixture: Mixture) -> str | None:
     """What comes before the first layer; `None` where that is a node that says who is next.
 
     It decides once for all nodes, before anything is paid, and the state keeps the decision where

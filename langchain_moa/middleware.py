@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from langchain_core.language_models import BaseChatModel
 from typing_extensions import override
@@ -20,6 +20,9 @@ try:
 except ImportError as error:
     _MESSAGE = "MoAMiddleware needs: pip install 'langchain-moa[providers]'"
     raise MissingExtraError(_MESSAGE) from error
+
+_Request: TypeAlias = ModelRequest[Any]
+_Response: TypeAlias = ModelResponse[Any]
 
 
 class MoAMiddleware(AgentMiddleware[Any, Any]):
@@ -53,21 +56,21 @@ class MoAMiddleware(AgentMiddleware[Any, Any]):
     @override
     def wrap_model_call(
         self,
-        request: ModelRequest[Any],
-        handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
-    ) -> ModelResponse[Any]:
+        request: _Request,
+        handler: Callable[[_Request], _Response],
+    ) -> _Response:
         return handler(self._routed(request))
 
     @override
     async def awrap_model_call(
         self,
-        request: ModelRequest[Any],
-        handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
-    ) -> ModelResponse[Any]:
+        request: _Request,
+        handler: Callable[[_Request], Awaitable[_Response]],
+    ) -> _Response:
         size = LARGE if callable(self.fan_out) else 0
         return await handler(await off_loop(partial(self._routed, request), size))
 
-    def _routed(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
+    def _routed(self, request: _Request) -> _Request:
         # the tool that a response format may make is not among the tools, so then all may be own
         own = tool_names(request.tools) if request.response_format is None else None
         if fans_out(self.fan_out, request.messages, own):

@@ -16,7 +16,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from numbers import Real
 from textwrap import fill
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Final, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo
 
@@ -88,7 +88,7 @@ def _number(value: object, *, whole: bool) -> float | None:
     if isinstance(value, bool) or not isinstance(value, Real | Decimal):
         return None
     try:
-        number: Any = math.trunc(value) if whole else float(value)
+        number: object = math.trunc(value) if whole else float(value)
     except (ValueError, OverflowError):  # there is no whole number for NaN, and no float so large
         return None
     return cast("float", number) if not whole or number == value else None
@@ -141,7 +141,7 @@ class SettingsGroup(BaseModel):
     model_config = ConfigDict(arbitrary_types_allowed=True, defer_build=True)
 
 
-def checked_limits(value: object, info: ValidationInfo) -> Any:
+def checked_limits(value: object, info: ValidationInfo) -> object:
     """A limit, or a dict of limits per model name, or `None`.
 
     Raises:

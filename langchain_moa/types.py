@@ -474,7 +474,7 @@ def slot(layer: int, index: int) -> str:
     return f"{layer}.{index}"
 
 
-def proposals_from_state(state: dict[str, dict[str, Any]]) -> list[Proposal]:
+def proposals_from_state(state: dict[str, dict[str, object]]) -> list[Proposal]:
     """The proposals in a graph's `moa_proposals`, in (layer, index) order.
 
     Another version may have written them into a checkpoint: keys that are not known are left out,
@@ -493,7 +493,7 @@ def proposals_from_state(state: dict[str, dict[str, Any]]) -> list[Proposal]:
     return sorted(proposals, key=lambda p: (p.layer, p.index))
 
 
-def _known(value: Mapping[str, Any]) -> dict[str, Any]:
+def _known(value: Mapping[str, object]) -> dict[str, Any]:
     """The keys that this version knows; without a text nothing is usable."""
     lacking = {"model": "", "status": "ok" if value.get("text") else "empty"}
     return lacking | {name: value[name] for name in Proposal.__slots__ if name in value}

@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
-from typing import Any, Final, Literal, NamedTuple, TypeGuard, cast
+from typing import Final, Literal, NamedTuple, TypeGuard, cast
 
 from langchain_core.messages.ai import UsageMetadata
 
@@ -186,7 +186,7 @@ def _asked(
 ) -> float | None:
     """USD as the user's function says, `None` where it says nothing of use."""
     try:
-        usd: Any = prices(name, deepcopy(usage))  # which it may change
+        usd: object = prices(name, deepcopy(usage))  # which it may change
     except Exception:  # the answer that it is about has been paid for
         logger.warning("prices(%r, ...) failed; the cost is not known", name, exc_info=True)
         return None

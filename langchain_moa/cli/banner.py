@@ -49,7 +49,7 @@ def greet(options: MixtureOptions) -> None:
     click.echo()
 
 
-def _name(member: Any) -> str:
+def _name(member: object) -> str:
     while isinstance(member, list) and member:
         member = member[0]
     given = member.get("model", "") if isinstance(member, dict) else member

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from textwrap import fill
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -49,7 +49,7 @@ def presets(name: str | None, *, as_json: bool = False) -> int:
     return 0
 
 
-def _told(name: str) -> dict[str, Any]:
+def _told(name: str) -> dict[str, object]:
     preset = get_preset(name)
     told = {"name": name, "title": preset.title, "source": preset.source}
     return {**told, "retired": preset.retired, "settings": dict(preset.settings)}

@@ -140,7 +140,7 @@ def new_conversation() -> str:
     return uuid4().hex
 
 
-def last_conversation(path: Path) -> list[dict[str, Any]]:
+def last_conversation(path: Path) -> list[dict[str, object]]:
     """The turns of the conversation that was last held in a chat, in order; empty if none was."""
     if not path.exists():
         return []
@@ -178,7 +178,7 @@ def show(path: Path, *, number: int, as_json: bool) -> None:
         click.echo("\n".join(map(_as_text, rows)), nl=False)
 
 
-def _latest(path: Path, number: int) -> Iterator[dict[str, Any]]:
+def _latest(path: Path, number: int) -> Iterator[dict[str, object]]:
     names = "id, at, command, conversation, model, system, question, answer, error, seconds, record"
     query = f"SELECT {names} FROM calls WHERE command != 'load' ORDER BY id DESC LIMIT ?"  # noqa: S608 - names of our own
     with _opened(path) as file:
@@ -201,7 +201,7 @@ def _as_text(row: dict[str, Any]) -> str:
     return f"{' · '.join(on_one_line(p) for p in parts if p)}\n{asked}\n\n{printable(said)}\n\n"
 
 
-def _parsed(row: sqlite3.Row) -> dict[str, Any]:
+def _parsed(row: sqlite3.Row) -> dict[str, object]:
     found = dict(row)
     for name in ("record", "message"):
         if found.get(name):
@@ -220,11 +220,11 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
             yield file
 
 
-def _json(value: Any) -> str | None:
+def _json(value: object) -> str | None:
     return None if value is None else json.dumps(value, default=str)
 
 
-def _whole(value: Any) -> Any:
+def _whole(value: object) -> object:
     """Halves of surrogate pairs are no text for SQLite."""
     return whole_characters(value) if isinstance(value, str) else value
 

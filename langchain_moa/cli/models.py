@@ -47,7 +47,7 @@ def run(options: MixtureOptions, *, as_json: bool = False) -> int:
         members = list(_models(llm))
         together = [model for model in members if hasattr(model, "together_api_base")]
         others = {model_of(model) for model in members if model not in together}
-        endpoints: dict[str, list[Any]] = {}
+        endpoints: dict[str, list[object]] = {}
         for model in together:
             endpoints.setdefault(str(model.together_api_base), []).append(model)
         lists = [_listed(address, ours, quiet=as_json) for address, ours in endpoints.items()]

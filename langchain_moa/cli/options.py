@@ -70,7 +70,7 @@ class MixtureOptions:
                 raise click.UsageError(msg)
 
 
-def overrides_of(options: MixtureOptions) -> dict[str, Any]:
+def overrides_of(options: MixtureOptions) -> dict[str, object]:
     """The arguments of a mixture that options set, over those of the preset or the file."""
     named = {
         "aggregator": options.aggregator,
@@ -227,7 +227,7 @@ def mixture_options_but(*names: str) -> Callable[[Command], Command]:
 
 def _with_mixture(command: Command, without: frozenset[str]) -> Command:
     @wraps(command)
-    def with_options(**values: Any) -> Any:
+    def with_options(**values: Any) -> object:
         settings = {name: values.pop(name) for name in setting_table() if name not in without}
         own = [name for name in MixtureOptions.__dataclass_fields__ if name != "settings"]
         given = {name: value for name, value in settings.items() if value is not None}

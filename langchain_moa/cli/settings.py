@@ -73,7 +73,7 @@ def setting_table() -> dict[str, tuple[str | list[str], str]]:
     return table
 
 
-def _kind(kind: str | list[str]) -> Any:
+def _kind(kind: str | list[str]) -> object:
     if isinstance(kind, list):
         return click.Choice(kind)
     return {"number": _number, "switch": bool}.get(kind, str)

@@ -30,7 +30,7 @@ _M = TypeVar("_M", bound=BaseModel)
 
 def pickled_form(
     mixture: BaseModel, *, is_bound: bool
-) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+) -> tuple[Callable[..., object], tuple[object, ...]]:
     """A mixture as pickle keeps it: its arguments, members by name, and no key.
 
     Where it is unpickled, members take their keys from the environment again.
@@ -67,7 +67,7 @@ def _portable_fields(mixture: BaseModel) -> AnyDict:
     return {**kept, "metadata": _picklable(own_metadata(mixture), "metadata")}
 
 
-def _portable(value: Any, field: str, builder: ModelBuilder) -> Any:
+def _portable(value: Any, field: str, builder: ModelBuilder) -> object:
     """A member as a pickle holds it: one of a known provider by its name and options."""
     if isinstance(value, list | tuple):
         return [_portable(item, f"{field}[{place}]", builder) for place, item in enumerate(value)]
@@ -99,7 +99,7 @@ def _picklable(value: Any, field: str) -> Any:
     return value
 
 
-def copied_fields(mixture: BaseModel, memo: dict[int, Any]) -> AnyDict:
+def copied_fields(mixture: BaseModel, memo: dict[int, object]) -> AnyDict:
     """The fields of a deep copy of a mixture; clients with open connections are shared.
 
     Args:
@@ -116,7 +116,7 @@ def copied_fields(mixture: BaseModel, memo: dict[int, Any]) -> AnyDict:
     }
 
 
-def _copied(value: Any, field: str, memo: dict[int, Any]) -> Any:
+def _copied(value: object, field: str, memo: dict[int, object]) -> object:
     if isinstance(value, list | tuple):
         return [_copied(item, f"{field}[{place}]", memo) for place, item in enumerate(value)]
     if isinstance(value, Mapping) and field in MEMBER_FIELDS:

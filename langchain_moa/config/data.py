@@ -84,7 +84,7 @@ def settings_of(source: ConfigSource, nested: Nested) -> AnyDict:
     return settings
 
 
-def _loaded(value: object, field: str, nested: Nested) -> Any:
+def _loaded(value: object, field: str, nested: Nested) -> object:
     if isinstance(value, list | tuple):
         return [_loaded(item, f"{field}[{place}]", nested) for place, item in enumerate(value)]
     if isinstance(value, Mapping) and "reference_models" in value:
@@ -178,7 +178,7 @@ def _written(value: Any, field: str, builder: ModelBuilder) -> Any:
     return _plain(value, field)
 
 
-def _plain(value: object, field: str) -> Any:
+def _plain(value: object, field: str) -> object:
     """A value as JSON holds it."""
     match value:
         case None | bool() | int() | str():
@@ -219,7 +219,7 @@ def refuse_headers(names: Iterable[str], field: str) -> None:
             raise MoAConfigurationError(msg)
 
 
-def _members(value: object, field: str, builder: ModelBuilder) -> Any:
+def _members(value: object, field: str, builder: ModelBuilder) -> object:
     match value:
         case list() | tuple():
             return [
@@ -240,7 +240,7 @@ def _members(value: object, field: str, builder: ModelBuilder) -> Any:
     raise MoAConfigurationError(msg)
 
 
-def written_model(value: object, field: str, builder: ModelBuilder) -> Any:
+def written_model(value: object, field: str, builder: ModelBuilder) -> object:
     """A chat model of a known provider as a configuration has it; `None` for anything else.
 
     Args:
@@ -271,7 +271,7 @@ def _provider(model: BaseChatModel) -> str:
     return package.removeprefix("langchain_") if found else ""
 
 
-def _chat_model(model: BaseChatModel, field: str, builder: ModelBuilder) -> Any:
+def _chat_model(model: BaseChatModel, field: str, builder: ModelBuilder) -> object:
     """A chat model as the string that makes it, with those options that the string alone lacks."""
     if getattr(getattr(model, "http_client", None), "auth", None) is not None:
         msg = f"{field}.base_url {_HOLDS_LOGIN}"
@@ -304,7 +304,7 @@ def _own_variable(provider: str, secrets: Mapping[str, SecretStr]) -> dict[str, 
 
 def _differences(
     model: BaseChatModel, bare: BaseChatModel, field: str
-) -> Sequence[tuple[str, Any]]:
+) -> Sequence[tuple[str, object]]:
     found = []
     for name, info in type(model).model_fields.items():
         value, ours = getattr(model, name), getattr(bare, name)

@@ -112,7 +112,7 @@ def format_of(path: Path) -> Format:
     return _FORMATS[path.suffix.lower()]
 
 
-def _once(pairs: list[tuple[Hashable, Any]]) -> dict[Hashable, Any]:
+def _once(pairs: list[tuple[Hashable, object]]) -> dict[Hashable, object]:
     """A dict of pairs, none of whose keys stands there twice."""
     made: dict[Hashable, Any] = {}
     for key, value in pairs:
@@ -165,7 +165,7 @@ def _problem(node: yaml.Node, problem: str) -> yaml.constructor.ConstructorError
     return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
-def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Hashable, Any]:
+def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Hashable, object]:
     """A table; what it says itself goes over what `<<` merges into it (https://yaml.org/type/merge)."""
     try:
         own = [key for key, _ in node.value if key.tag != _MERGE]

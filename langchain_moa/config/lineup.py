@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 from langchain_core.runnables import Runnable
 from pydantic import SecretStr
@@ -81,7 +81,7 @@ def built_members(fields: AnyMapping) -> AnyDict:
     return built
 
 
-def _models(value: object, field: str, builder: ModelBuilder) -> Any:
+def _models(value: object, field: str, builder: ModelBuilder) -> object:
     """The runnable that a value means, or the list of them."""
     if isinstance(value, list | tuple):
         return [_models(item, f"{field}[{place}]", builder) for place, item in enumerate(value)]

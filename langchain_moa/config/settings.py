@@ -121,7 +121,7 @@ class MixtureSettings(MemberSettings, Settings):
     if not TYPE_CHECKING:  # type checkers see the constructor that the fields make
 
         @without_variables
-        def __init__(self, *args: object, **data: Any) -> None:
+        def __init__(self, *args: object, **data: object) -> None:
             if args:
                 names = ("reference_models=...", "aggregator=...")
                 hint = ", ".join(names[: len(args)]) if len(args) <= len(names) else "..."
@@ -249,11 +249,11 @@ class MixtureSettings(MemberSettings, Settings):
         return None if value is None else shown_address(value)
 
     @field_serializer("proposal_kwargs")
-    def _dump_arguments(self, value: object) -> Any:
+    def _dump_arguments(self, value: object) -> object:
         return Redaction().data(value)
 
     @override
-    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+    def __repr_args__(self) -> Iterator[tuple[str, object]]:
         """Settings only: a member's own repr may print headers that hold keys."""
         for name in Settings.model_fields:
             yield name, Redaction().data(getattr(self, name))

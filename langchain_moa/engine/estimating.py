@@ -129,7 +129,7 @@ class _Estimating:
         self._add(adviser, mixture.strategy.role, own + _text(prompt), None)
         return 1
 
-    def _add(self, member: Member, role: Role, read: _Range, limit: Any) -> None:
+    def _add(self, member: Member, role: Role, read: _Range, limit: object) -> None:
         place = {"layer": self._mixture.layers, "index": 0, "role": role}
         self._members.append(self._one(place, member, read, limit))
 

@@ -11,7 +11,6 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from time import monotonic, perf_counter
-from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 
@@ -176,7 +175,7 @@ class MoARun:
         return known
 
     @cached_property
-    def _tools(self) -> Any:
+    def _tools(self) -> object:
         """The aggregator's tools, bound to the mixture or to itself; none where a schema is."""
         if self.bindings.schema:
             return None

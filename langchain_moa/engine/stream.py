@@ -48,7 +48,7 @@ class OpenedStream:
         Raises:
             ModelTimeoutError: The stream has not ended in time.
         """
-        worker: Worker[Any] = Worker()
+        worker: Worker[object] = Worker()
         try:
             paused = monotonic()
             yield from self.head
@@ -69,7 +69,7 @@ class OpenedStream:
         self.rest.close()
 
 
-def _waited_for(step: futures.Future[Any], until: float) -> Any:
+def _waited_for(step: futures.Future[object], until: float) -> object:
     """What a step gives; to wait by `result` takes half the CPU of `futures.wait`."""
     try:
         return step.result(None if until == OPEN else max(0.0, until - monotonic()))
@@ -118,7 +118,7 @@ class _Watchdog:
         self._timer: asyncio.TimerHandle | None = None
         self._fired = False
 
-    async def step(self, steps: AsyncGenerator[Any, None]) -> Any:
+    async def step(self, steps: AsyncGenerator[object, None]) -> object:
         """The next item, or `_END`.
 
         Raises:
@@ -233,7 +233,7 @@ def _pieces(call: MemberCall) -> Iterator[Any]:
         yield rest
 
 
-async def _apieces(call: MemberCall) -> AsyncIterator[Any]:
+async def _apieces(call: MemberCall) -> AsyncIterator[object]:
     """The async twin of `_pieces`."""
     if not call.member.streams:
         answer = as_message(await call.runnable.ainvoke(call.input, call.config), call.input)

@@ -6,7 +6,7 @@ import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from langchain_moa.evals.reading import DataFileError, read_text
 from langchain_moa.evals.records import write_text
@@ -54,7 +54,7 @@ def read_manifest(folder: str | Path) -> Run:
     path = Path(folder) / MANIFEST
     text = read_text(path)
     try:
-        found: Any = json.loads(text)
+        found: object = json.loads(text)
     except ValueError as error:
         raise DataFileError(path, f"is not valid JSON: {error}.") from None
     fields = found if isinstance(found, dict) else {}

@@ -38,7 +38,7 @@ class DataFileError(MoAConfigurationError):
         super().__init__(f"{path}: {problem}")
         self.path = Path(path)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         problem = str(self).removeprefix(f"{self.path}: ")
         return (type(self), (self.path, problem))
 

@@ -220,7 +220,7 @@ def _line(record: AnyMapping) -> bytes:
         return f"{json.dumps(json.loads(text))}\n".encode()
 
 
-def _finite(value: object) -> Any:
+def _finite(value: object) -> object:
     """A value with `None` for each number that JSON cannot hold."""
     if isinstance(value, Mapping):
         return {name: _finite(item) for name, item in value.items()}

@@ -213,7 +213,7 @@ def _review(row: Row, judgment: Judgment, outputs: Answers) -> Review:
     return cast("Review", review)
 
 
-def model_outputs(rows: Sequence[Row], answers: Sequence[Answer], model: str) -> list[Any]:
+def model_outputs(rows: Sequence[Row], answers: Sequence[Answer], model: str) -> list[object]:
     """AlpacaEval's `model_outputs.json` of a model; answers that failed are left out."""
     outputs = Answers(answers)
     return [
@@ -373,11 +373,11 @@ def file_stems(names: Sequence[str]) -> list[str]:
     return taken
 
 
-def _list(path: Path, rows: Sequence[Any]) -> Path:
+def _list(path: Path, rows: Sequence[object]) -> Path:
     write_text(path, json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
     return path
 
 
-def _lines(path: Path, rows: Sequence[Any]) -> Path:
+def _lines(path: Path, rows: Sequence[object]) -> Path:
     write_text(path, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
     return path

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from langsmith.run_helpers import tracing_context
 
@@ -115,7 +115,7 @@ def _stops_on_ctrl_c(stop: Stop) -> Iterator[None]:
         loop.remove_signal_handler(signal.SIGINT)
 
 
-def run_blocking(main: Coroutine[Any, Any, T]) -> T:
+def run_blocking(main: Coroutine[object, object, T]) -> T:
     """Run a coroutine to its end, also where an event loop runs already, as in a notebook."""
     try:
         asyncio.get_running_loop()

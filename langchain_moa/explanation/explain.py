@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from langchain_core.messages import AIMessage, BaseMessage
 
@@ -183,7 +183,7 @@ def explain(answer: BaseMessage | AnyMapping) -> Explanation:
     return Explanation(_checked(answer, answer), "")
 
 
-def _last_answer(messages: Sequence[Any]) -> BaseMessage:
+def _last_answer(messages: Sequence[object]) -> BaseMessage:
     found = [m for m in messages if isinstance(m, AIMessage) and RECORD_KEY in m.response_metadata]
     if not found:
         msg = f"none of the {len(messages)} messages has the record of a mixture; {_WANTED}"

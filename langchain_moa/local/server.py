@@ -9,7 +9,7 @@ import socket
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from pydantic import SecretStr
 
@@ -126,7 +126,7 @@ class LocalServer:
         """Number of the server's process; `None` while there is none."""
         return self._process.pid if self._process else None
 
-    def member(self, **options: Any) -> BaseChatModel:
+    def member(self, **options: object) -> BaseChatModel:
         """A chat model that asks the server, as a member of mixtures or alone.
 
         Args:

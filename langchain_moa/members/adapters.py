@@ -124,7 +124,7 @@ def _message_in_list(output: Sequence[Any], given: object) -> AIMessage:
     return _answer_of_state({"messages": output}, given)
 
 
-def _first_of(generations: Sequence[Any]) -> object:
+def _first_of(generations: Sequence[object]) -> object:
     """The first answer of a result, as the methods `generate` and `_generate` give it."""
     if not generations:
         msg = "the member gave no answer: a result without generations"
@@ -197,7 +197,7 @@ def _is_message(value: AnyMapping) -> bool:
     return value.get("lc") == 1 and value.get("type") == "constructor"
 
 
-def _is_pair(value: Sequence[Any]) -> bool:
+def _is_pair(value: Sequence[object]) -> bool:
     pair = len(value) == 2 and value[0] in _ROLES  # noqa: PLR2004 - a pair
     return pair and isinstance(value[1], str | list)
 
@@ -229,7 +229,7 @@ def _as_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if is_dataclass(value) and not isinstance(value, type):

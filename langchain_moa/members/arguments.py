@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from langchain_core.language_models import BaseChatModel
 
@@ -244,7 +244,7 @@ def _request_parameters(model: BaseChatModel) -> tuple[frozenset[str], bool]:
     return own.union(*(names for names, _ in found)), bool(found) and all(all_ for _, all_ in found)
 
 
-def _client_methods(model: BaseChatModel) -> list[Callable[..., Any]]:
+def _client_methods(model: BaseChatModel) -> list[Callable[..., object]]:
     """The methods of a model's client that make requests, where that client is known.
 
     That is langchain-openai's family, with its two endpoints, and langchain-anthropic.
@@ -252,7 +252,7 @@ def _client_methods(model: BaseChatModel) -> list[Callable[..., Any]]:
     paths = [path for kind, their in _CLIENTS.items() if _is_a(model, kind) for path in their]
     found = []
     for path in paths:
-        value: Any = model
+        value: object = model
         for name in path.split("."):
             value = getattr(value, name, None)
         if callable(value):
@@ -261,7 +261,7 @@ def _client_methods(model: BaseChatModel) -> list[Callable[..., Any]]:
 
 
 @lru_cache(maxsize=64)
-def _parameters(function: Callable[..., Any]) -> tuple[frozenset[str], bool]:
+def _parameters(function: Callable[..., object]) -> tuple[frozenset[str], bool]:
     """The parameters that a function names, and whether it takes no others."""
     try:
         parameters = inspect.signature(function).parameters.values()

@@ -30,7 +30,7 @@ def discreet(model: _ModelT) -> _ModelT:
 
 @cache
 def _discreet_class(kind: type[BaseChatModel]) -> type[BaseChatModel]:
-    def params(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def params(self: Any, *args: Any, **kwargs: Any) -> object:
         told = kind._get_invocation_params(self, *args, **kwargs)  # noqa: SLF001 - a hook
         return Redaction().data(told)
 

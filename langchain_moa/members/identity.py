@@ -42,7 +42,7 @@ def fingerprint(parts: object) -> str:
     return sha256(repr(_described(parts)).encode()).hexdigest()[:16]
 
 
-def _described(value: object) -> Any:
+def _described(value: object) -> object:
     """Nested lists of strings that are equal for equal things only."""
     if isinstance(value, _PLAIN):
         return repr(value)
@@ -58,7 +58,7 @@ def _described(value: object) -> Any:
     return _composite(value)
 
 
-def _composite(value: object) -> Any:
+def _composite(value: object) -> object:
     if isinstance(value, BaseLanguageModel):
         return _model(value)
     if isinstance(value, partial):
@@ -69,7 +69,7 @@ def _composite(value: object) -> Any:
     return [type(value).__qualname__, *map(_described, children(value)), _described(own)]
 
 
-def _beside_children(runnable: object) -> Any:
+def _beside_children(runnable: object) -> object:
     """What shapes the answers of a composition beside its children; `...` where it is none."""
     match runnable:
         case RunnableSequence() | RunnableAssign():
@@ -85,7 +85,7 @@ def _beside_children(runnable: object) -> Any:
     return ...
 
 
-def _leaf(value: object) -> Any:
+def _leaf(value: object) -> object:
     if isinstance(value, Serializable):
         text = dumps(value)  # of what can't be serialized it holds only a repr, hardly unique
         if '"not_implemented"' not in text:
@@ -95,7 +95,7 @@ def _leaf(value: object) -> Any:
     return [type(value).__qualname__, _token(value)]
 
 
-def _model(model: BaseLanguageModel[Any]) -> Any:
+def _model(model: BaseLanguageModel[Any]) -> object:
     """Class, identifying parameters, and every field of its own that is part of its state.
 
     Clients are not (their fields are excluded from dumps), and secrets stay out.

@@ -21,7 +21,7 @@ from langchain_moa.types import AnyRunnable
 Conversation: TypeAlias = Sequence[BaseMessage]
 
 
-def adapter_of(runnable: AnyRunnable, field: str) -> Callable[[Conversation], Any]:
+def adapter_of(runnable: AnyRunnable, field: str) -> Callable[[Conversation], object]:
     """What makes a member's input of a conversation.
 
     Raises:
@@ -64,7 +64,7 @@ def _asked(prompt: object) -> set[str]:
     return {name for message in humans for name in message.input_variables}
 
 
-def _placeholder(prompt: BasePromptTemplate[Any]) -> str | None:
+def _placeholder(prompt: BasePromptTemplate[object]) -> str | None:
     """The placeholder to fill: a required one first, never one that is already filled."""
     free = [p for p in _placeholders(prompt) if not prompt.partial_variables.get(p.variable_name)]
     best = sorted(free, key=lambda placeholder: placeholder.optional)

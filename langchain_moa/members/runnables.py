@@ -82,7 +82,7 @@ def rebuilt(runnable: AnyRunnable, change: _Change) -> AnyRunnable:
     return runnable.model_copy(update=update)
 
 
-def nodes(runnable: object, *, in_models: bool = True) -> Iterator[Any]:
+def nodes(runnable: object, *, in_models: bool = True) -> Iterator[object]:
     """A runnable and all that it is composed of, each once, from the outside in.
 
     Args:
@@ -223,7 +223,7 @@ def root_of(runnable: AnyRunnable) -> AnyRunnable:
     return runnable
 
 
-def _dependencies(function: RunnableLambda[Any, Any]) -> Iterable[Any]:
+def _dependencies(function: RunnableLambda[object, object]) -> Iterable[object]:
     """The runnables that a function uses, as far as they are there already."""
     try:
         return function.deps

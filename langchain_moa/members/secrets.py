@@ -6,7 +6,7 @@ import os
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote
 
 from langchain_core.language_models import BaseLanguageModel
@@ -77,7 +77,7 @@ def _in_address(text: str) -> Iterator[str]:
             yield from (value, unquote(value))
 
 
-def _in_headers(headers: Mapping[Any, Any]) -> Iterator[str]:
+def _in_headers(headers: Mapping[object, object]) -> Iterator[str]:
     for name, value in headers.items():
         text = value if isinstance(value, str) else ""
         if len(text) >= _SHORTEST_HEADER or SECRET_NAME.fullmatch(str(name)):

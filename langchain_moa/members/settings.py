@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from langchain_core.language_models.model_profile import ModelProfile
 from pydantic import AfterValidator, Field, SkipValidation
@@ -13,7 +13,7 @@ from langchain_moa.settings import COUNT, Count, SettingsGroup, Temperature, did
 from langchain_moa.types import AnyMapping
 
 
-def _checked_profiles(given: object) -> Any:
+def _checked_profiles(given: object) -> object:
     if not isinstance(given, Mapping) or not all(isinstance(p, Mapping) for p in given.values()):
         msg = (
             f"profiles={shown(given)} must be a dict of profiles per model name, such as "

@@ -90,7 +90,7 @@ def _without(message: BaseMessage, kinds: Collection[str]) -> BaseMessage:
     )
 
 
-def _replaced(block: Any, kinds: Collection[str]) -> Any:
+def _replaced(block: Any, kinds: Collection[str]) -> object:
     """A block, or a note in its place; Anthropic's tool results are blocks with blocks inside."""
     kind = _kind(block)
     if kind in kinds:
@@ -104,14 +104,14 @@ def _replaced(block: Any, kinds: Collection[str]) -> Any:
     return {**block, "source": {**block["source"], "content": replaced}}
 
 
-def _kinds(blocks: Sequence[Any]) -> Iterator[str]:
+def _kinds(blocks: Sequence[object]) -> Iterator[str]:
     for block in blocks:
         if (kind := _kind(block)) is not None:
             yield kind
         yield from _kinds(_inside(block))
 
 
-def _inside(block: object) -> Sequence[Any]:
+def _inside(block: object) -> Sequence[object]:
     """The blocks in a block: of a tool's result, or of a document that is made of blocks."""
     for holder in (block, _source(block)):
         inner = holder.get("content") if isinstance(holder, dict) else None

@@ -227,7 +227,7 @@ def _filled(message: BaseMessage) -> Iterator[BaseMessage]:
         yield message.model_copy(update={"content": _BLANK})
 
 
-def _is_dropped(block: str | dict[Any, Any]) -> bool:
+def _is_dropped(block: str | dict[object, object]) -> bool:
     """Whether a block is blank text; one with a signature beside it is none."""
     return is_blank(block) and not (isinstance(block, dict) and block.get("extras"))
 

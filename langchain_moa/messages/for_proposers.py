@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import compress
 from operator import not_
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from langchain_core.messages import (
     AIMessage,
@@ -100,7 +100,7 @@ def in_own_words(message: BaseMessage) -> BaseMessage:
     return message.model_copy(update=update)
 
 
-def _words(block: str | dict[Any, Any]) -> Iterator[str | dict[Any, Any]]:
+def _words(block: str | dict[object, object]) -> Iterator[str | dict[object, object]]:
     kind = kind_of(block)
     if kind == "text":
         yield block

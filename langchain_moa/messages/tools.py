@@ -89,7 +89,7 @@ def arguments_text(arguments: object) -> str:
     return json.dumps(arguments, ensure_ascii=False, default=str)
 
 
-def _listed(tools: object) -> Iterator[Any]:
+def _listed(tools: object) -> Iterator[object]:
     for tool in tools if isinstance(tools, list | tuple) else ():
         declared = tool.get("function_declarations") if isinstance(tool, dict) else None
         if declared:  # Gemini keeps all functions in one tool

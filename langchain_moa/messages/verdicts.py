@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 
@@ -102,7 +102,7 @@ def _has_reasoning(message: AIMessage) -> bool:
     return any(_block(message, kind) for kind in REASONING_TYPES)
 
 
-def _block(message: AIMessage, kind: str) -> Any:
+def _block(message: AIMessage, kind: str) -> object:
     """The first content block of a kind, as the provider gave it, or `None`."""
     for block in _blocks(message):
         if block.get("type") == kind:
@@ -115,21 +115,21 @@ def _blocks(message: AIMessage) -> list[AnyDict]:
     return [block for block in content if isinstance(block, dict)]
 
 
-def finish_reason_of(message: AIMessage) -> Any:
+def finish_reason_of(message: AIMessage) -> object:
     """Why the model stopped, as its provider says it, or `None`."""
     metadata = message.response_metadata
     said = next((metadata[key] for key in _FINISH_KEYS if metadata.get(key)), None)
     return said or _status_of(metadata)
 
 
-def _status_of(metadata: AnyMapping) -> Any:
+def _status_of(metadata: AnyMapping) -> object:
     """How an answer of OpenAI's Responses API ended, or that Gemini refused the question."""
     details = metadata.get("incomplete_details")
     reason = details.get("reason") if isinstance(details, dict) else None
     return reason or metadata.get("status") or _blocked(metadata.get("prompt_feedback"))
 
 
-def _blocked(feedback: object) -> Any:
+def _blocked(feedback: object) -> object:
     """Why Gemini refused the question itself, of which there is no answer."""
     reason = feedback.get("block_reason") if isinstance(feedback, dict) else None
     return "prohibited_content" if reason and "UNSPECIFIED" not in str(reason) else None

@@ -46,7 +46,7 @@ def cleaned(message: _Message, key: str | None) -> _Message:
     return message.model_copy(update=changed) if changed else message
 
 
-def _cleaned(value: object, key: str | None) -> Any:
+def _cleaned(value: object, key: str | None) -> object:
     """A value with its texts cleaned; the same object where there is nothing to clean."""
     if isinstance(value, str):
         text = cleaned_text(value, key)
@@ -140,13 +140,13 @@ class CleanStream:
         self._held.clear()
         return sum(pieces[1:], pieces[0]) if pieces else None
 
-    def _content(self, content: str | list[str | AnyDict]) -> Any:
+    def _content(self, content: str | list[str | AnyDict]) -> object:
         if isinstance(content, str):
             return self._text(content, ("text",), self._key, _content)
         blocks = [self._block(block, place) for place, block in enumerate(content)]
         return content if _same(blocks, content) else blocks
 
-    def _block(self, block: str | AnyDict, place: int) -> Any:
+    def _block(self, block: str | AnyDict, place: int) -> object:
         if isinstance(block, str):
             return self._text(block, ("text",), self._key, _content)
         where = ("block", block.get("index", place), block.get("type"))
@@ -157,7 +157,7 @@ class CleanStream:
         given: AnyMapping,
         where: tuple[object, ...],
         made: Callable[[AnyMapping, str, str], AnyDict],
-    ) -> Any:
+    ) -> object:
         """A part of a chunk with the texts in its fields cleaned; the same where none changes."""
         changed = {}
         for name in (*_PIECES, *_REASONING):

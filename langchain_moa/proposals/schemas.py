@@ -57,7 +57,7 @@ def acceptance(schema: Any) -> Accepts:
     return partial(permits, described)
 
 
-def _validates(adapter: TypeAdapter[Any], values: AnyMapping) -> bool:
+def _validates(adapter: TypeAdapter[object], values: AnyMapping) -> bool:
     try:
         adapter.validate_json(json.dumps(values))  # an enum's value is one in JSON only
     except (ValidationError, ValueError, TypeError):

@@ -17,12 +17,12 @@ ToolsFor: TypeAlias = Literal["aggregator", "all"]
 """Whose calls tools are bound to. Only the aggregator's are ever executed."""
 
 
-def _checked_prompt(given: Any) -> Any:
+def _checked_prompt(given: Any) -> object:
     parse_prompt(given)
     return given
 
 
-def _known_filter(given: object) -> Any:
+def _known_filter(given: object) -> object:
     checked_filter(given)
     return given
 

@@ -68,7 +68,7 @@ def votable_fields(schema: Any) -> Votable:
     }
 
 
-def _as_permitted(schema: AnyMapping, texts: Mapping[str, str], value: object) -> list[Any]:
+def _as_permitted(schema: AnyMapping, texts: Mapping[str, str], value: object) -> list[object]:
     """A field's value with a text in the form that the schema has it in, if that permits it."""
     if isinstance(value, str):
         value = texts.get(comparable(value), value)
@@ -167,12 +167,12 @@ def _with_values(answer: AIMessage, values: AnyDict) -> AIMessage:
     return answer.model_copy(update=update)
 
 
-def _voted_block(block: Any, call: str | None, values: AnyDict) -> Any:
+def _voted_block(block: Any, call: str | None, values: AnyDict) -> object:
     called = isinstance(block, dict) and block.get("type") == "tool_use" and block["id"] == call
     return {**block, "input": values} if called else block
 
 
-def _loaded(text: str) -> Any:
+def _loaded(text: str) -> object:
     try:
         return parse_json_markdown(text, parser=json.loads)  # fenced or not
     except (ValueError, RecursionError):

@@ -118,13 +118,13 @@ class _Answer:
         response = self.http_response
         return bool(response.is_stream_consumed) and len(response.content) > LARGE
 
-    def read(self) -> Any:
+    def read(self) -> object:
         """What was sent; a text where it is no JSON."""
         if self._read is None:
             self._read = self._raw.parse()
         return self._read
 
-    def parse(self) -> Any:
+    def parse(self) -> object:
         """The answer; a text where it is no JSON.
 
         Raises:

@@ -76,7 +76,7 @@ class AsyncPieces(openai.AsyncStream[object]):
             yield piece
 
 
-def provider_said(error: object, response: Any, usage: Any = None) -> openai.APIError:
+def provider_said(error: object, response: Any, usage: object = None) -> openai.APIError:
     """The SDK's error for one that a provider puts into an answer.
 
     Args:
@@ -92,14 +92,14 @@ def provider_said(error: object, response: Any, usage: Any = None) -> openai.API
     return made
 
 
-def nothing_said(response: Any, usage: Any = None) -> openai.APIConnectionError:
+def nothing_said(response: Any, usage: object = None) -> openai.APIConnectionError:
     """The SDK's error for an answer in which there is none, as for a stream without a piece."""
     made = openai.APIConnectionError(message="the answer has no choices", request=response.request)
     vars(made).update(response=response, usage=usage)
     return made
 
 
-def _require_no_error(event: Any, response: Any) -> None:
+def _require_no_error(event: Any, response: object) -> None:
     """Raise what an event says that calls itself an error, which may be no JSON.
 
     Raises:
@@ -147,7 +147,7 @@ async def _alimited(response: Any) -> AsyncIterator[bytes]:
         yield piece
 
 
-def _streamed(body: bytes, response: Any) -> AnyDict:
+def _streamed(body: bytes, response: object) -> AnyDict:
     """A document that came in place of a stream, as its only piece.
 
     Some servers answer whole where they can't stream, and some only where they fail.
@@ -169,7 +169,7 @@ def _streamed(body: bytes, response: Any) -> AnyDict:
     return {**answer, "choices": [_delta(choice) for choice in choices]}
 
 
-def _delta(choice: Any) -> Any:
+def _delta(choice: object) -> object:
     """A choice of a whole answer as one of a stream."""
     if not isinstance(choice, dict):
         return choice
@@ -188,7 +188,7 @@ def _delta(choice: Any) -> Any:
 class _Heard:
     """What has been heard of a stream: its finish reason, an error in a choice, its usage."""
 
-    def __init__(self, response: Any) -> None:
+    def __init__(self, response: object) -> None:
         self._response = response
         self._last: AnyMapping = {}
         self._given = False

@@ -101,7 +101,7 @@ def leave_out_foreign_headers(model: Any) -> None:
         model.default_headers = {**own, **dict.fromkeys(out, anthropic.Omit())} or None
 
 
-def without_headers(client: Any, names: frozenset[str]) -> Any:
+def without_headers(client: Any, names: frozenset[str]) -> object:
     """A client of OpenAI's SDK that leaves out some of the headers that it would send."""
     if not names:
         return client

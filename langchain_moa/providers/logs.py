@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Final
+from typing import Final
 
 from typing_extensions import override
 
@@ -23,7 +23,7 @@ class _PlainAddresses(logging.Filter):
         return True
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, str) or type(value).__name__ == "URL":
         text = str(value)
         return shown_address(text) if "://" in text else value

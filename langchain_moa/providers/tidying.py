@@ -78,7 +78,7 @@ def _counts(details: object) -> AnyDict:
     return {name: number for name, number in counted.items() if number is not None}
 
 
-def _choice(choice: Any) -> Any:
+def _choice(choice: object) -> object:
     """A choice as clients read it; `None` where it is none."""
     if not isinstance(choice, dict):
         return None
@@ -93,7 +93,7 @@ def _choice(choice: Any) -> Any:
     return {**choice, **changed} if changed else choice
 
 
-def _said(message: Any, role: str | None) -> Any:
+def _said(message: object, role: str | None) -> object:
     """What a choice says as clients read it; its role by default is this."""
     if not isinstance(message, dict):
         return {} if message is not None else None
@@ -120,7 +120,7 @@ def _said(message: Any, role: str | None) -> Any:
     return {**message, **changed} if changed else message
 
 
-def _block(block: Any) -> Any:
+def _block(block: object) -> object:
     """A part of a message's content as clients read it."""
     if not isinstance(block, dict):
         return block if isinstance(block, str) else json.dumps(block)
@@ -132,7 +132,7 @@ def _block(block: Any) -> Any:
     return {**block, "type": "text", "text": known or ""}
 
 
-def _function(called: Any) -> AnyDict | None:
+def _function(called: object) -> AnyDict | None:
     """The name and the arguments of a call as clients read them; `None` where it has neither."""
     if not isinstance(called, dict):
         return None

@@ -79,7 +79,7 @@ class _Asked:
     def with_raw_response(self) -> _Asked:
         return self
 
-    def create(self, **_: object) -> Any:
+    def create(self, **_: object) -> object:
         if self.error is not None:
             raise self.error
         return self.answer

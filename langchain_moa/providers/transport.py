@@ -102,7 +102,7 @@ class AsyncClient(openai.DefaultAsyncHttpxClient):
     SDK's own, which works in one event loop only.
     """
 
-    def _init_transport(self, *_: Any, **options: Any) -> Any:
+    def _init_transport(self, *_: object, **options: object) -> Any:
         return _Transport(options["verify"])
 
     def _init_proxy_transport(self, *given: Any, **options: Any) -> Any:
@@ -193,7 +193,7 @@ class _Transport(http.AsyncBaseTransport):
         proxy: The proxy to go through, or `None`.
     """
 
-    def __init__(self, tls: Any, proxy: Any = None) -> None:
+    def __init__(self, tls: object, proxy: Any = None) -> None:
         self._options: AnyDict = {"ssl": tls}
         if proxy is not None:
             auth = aiohttp.BasicAuth(*proxy.auth) if proxy.auth else None

@@ -12,7 +12,7 @@ import re
 import socket
 import ssl
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from langchain_core.exceptions import ModelConnectionError
@@ -116,7 +116,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         current = behind.exceptions[0] if isinstance(behind, BaseExceptionGroup) else behind
 
 
-def _first(error: BaseException, name: str) -> Any:
+def _first(error: BaseException, name: str) -> object:
     """An attribute of an error or of what is behind it."""
     for each in _chain(error):
         try:

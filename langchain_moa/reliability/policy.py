@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from langchain_moa.reliability.quorum import OPEN, Gate
 from langchain_moa.reliability.settings import ReliabilitySettings, quorum_of
@@ -56,7 +56,7 @@ class Policy:
         return self.settings.on_no_proposals == "raise"
 
     @property
-    def shaping(self) -> tuple[Any, ...]:
+    def shaping(self) -> tuple[object, ...]:
         """What of it decides which answer is given, beside how fast members are."""
         given = self.settings
         decisions = (given.on_no_proposals, given.on_aggregator_failure)

@@ -334,13 +334,13 @@ def _status(value: object) -> int | None:
     return None
 
 
-def _error_objects(error: BaseException) -> list[Mapping[Any, Any]]:
+def _error_objects(error: BaseException) -> list[Mapping[Any, object]]:
     """The objects that an error has with it, whichever client made it."""
     kept = [_attribute(error, name) for name in ("body", "details", "response")]
     return _objects([*kept, *error.args])
 
 
-def _objects(values: Iterable[Any]) -> list[Mapping[Any, Any]]:
+def _objects(values: Iterable[object]) -> list[Mapping[object, object]]:
     """Mappings, and those inside of them, the outer ones first."""
     found: list[Mapping[Any, Any]] = []
     left = list(values)
@@ -354,7 +354,7 @@ def _objects(values: Iterable[Any]) -> list[Mapping[Any, Any]]:
     return found
 
 
-def _attribute(value: object, name: str) -> Any:
+def _attribute(value: object, name: str) -> object:
     try:
         return getattr(value, name, None)
     except Exception:  # noqa: BLE001 - a foreign property, which may need a body that was not read

@@ -91,7 +91,7 @@ class Worker(Generic[_T]):
             del job  # or the last result would live as long as the thread
 
 
-def _do(work: Callable[[], Any], future: Future[Any]) -> None:
+def _do(work: Callable[[], object], future: Future[object]) -> None:
     try:
         result = work()
     except BaseException as error:  # noqa: BLE001 - it is raised where the future is asked

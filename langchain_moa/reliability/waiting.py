@@ -55,10 +55,10 @@ class Result:
 class Step(Protocol):
     """Something a plan wants done."""
 
-    def do(self) -> Any:
+    def do(self) -> object:
         """Do it in a thread."""
 
-    async def ado(self) -> Any:
+    async def ado(self) -> object:
         """Do it in an event loop."""
 
 
@@ -139,7 +139,7 @@ class WaitFor:
             await asyncio.wait(awaited, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
         return result
 
-    def _awaited(self) -> list[Future[Any]]:
+    def _awaited(self) -> list[Future[object]]:
         tickets = [] if self.ticket is None else [self.ticket]
         return [*tickets, *_next_signal(self.gate)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from typing import Any, Final
+from typing import Final
 
 from langchain_core.messages import AIMessage
 
@@ -57,7 +57,7 @@ def values_of(answer: AIMessage, fields: AbstractSet[str]) -> AnyDict:
     return best
 
 
-def _loaded(text: str) -> Iterator[Any]:
+def _loaded(text: str) -> Iterator[object]:
     """What of a text is JSON: all of it, its items where it is a list, or objects in it."""
     try:
         whole = _DECODER.decode(text)
@@ -67,7 +67,7 @@ def _loaded(text: str) -> Iterator[Any]:
         yield from whole if isinstance(whole, list) else [whole]
 
 
-def _objects(text: str) -> Iterator[Any]:
+def _objects(text: str) -> Iterator[object]:
     """The objects in a text; what is inside of one that breaks off is none."""
     place = text.find("{")
     while place >= 0:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Final, NamedTuple, Protocol, Self
+from typing import Final, NamedTuple, Protocol, Self
 
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.prompts import StringPromptTemplate
@@ -144,7 +144,7 @@ def prompt_of(text: str) -> StringPromptTemplate:
     return parse_prompt(text)
 
 
-def number_of(value: Any, numbered: Sequence[Numbered]) -> int | None:
+def number_of(value: object, numbered: Sequence[Numbered]) -> int | None:
     """The number that was meant, given as a number or as digits; `None` where there is none such.
 
     Example:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, Field, SkipValidation
 
@@ -15,7 +15,7 @@ Check: TypeAlias = Callable[[str], bool] | Callable[[str], Awaitable[bool]]
 """Whether a proposal passes, such as code its tests."""
 
 
-def _checked_check(given: object) -> Any:
+def _checked_check(given: object) -> object:
     if given is not None and not callable(given):
         msg = (
             f"check={shown(given)} is no function; give one that takes a proposal's text and "

@@ -173,7 +173,7 @@ def _value(schema: AnyMapping, name: str, text: str) -> Any:
     match schema.get("type"):
         case "object":
             parts = schema.get("properties", {})
-            value: Any = {k: _value(_within(schema, part), k, text) for k, part in parts.items()}
+            value: object = {k: _value(_within(schema, part), k, text) for k, part in parts.items()}
         case "array":
             value = [_value(_within(schema, schema.get("items", {})), name, text)]
         case "integer" | "number":

@@ -75,7 +75,7 @@ class ScriptedChatModel(BaseChatModel):
     @override
     def bind_tools(
         self,
-        tools: Sequence[AnyDict | type | Callable[..., Any] | BaseTool],
+        tools: Sequence[AnyDict | type | Callable[..., object] | BaseTool],
         *,
         tool_choice: str | None = None,
         **kwargs: object,

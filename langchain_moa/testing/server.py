@@ -310,7 +310,7 @@ def _has_picture(message: AnyMapping) -> bool:
     return any(isinstance(part, Mapping) and part.get("type") == "image_url" for part in parts)
 
 
-def _choice_error(dialect: Dialect, behavior: ModelBehavior, refusal: Refusal | None) -> Any:
+def _choice_error(dialect: Dialect, behavior: ModelBehavior, refusal: Refusal | None) -> object:
     """The error that stands in the answer's choice, if any."""
     if refusal is None or behavior.error_in != "choice":
         return None
@@ -334,7 +334,7 @@ def _error(dialect: Dialect, refusal: Refusal, *, retry_after: float | None = No
     return Response(body, refusal.status, headers=headers, media_type="application/json")
 
 
-async def _unless_gone(request: Request, awaited: Coroutine[Any, Any, None]) -> None:
+async def _unless_gone(request: Request, awaited: Coroutine[object, object, None]) -> None:
     """Wait for something, or until the client has closed the connection."""
     gone, done = asyncio.ensure_future(_until_gone(request)), asyncio.ensure_future(awaited)
     try:

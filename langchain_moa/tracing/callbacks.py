@@ -57,7 +57,7 @@ class Setting(AbstractContextManager[None]):
 
     __slots__ = ("_tokens", "_values")
 
-    def __init__(self, values: Sequence[tuple[ContextVar[Any], Any]]) -> None:
+    def __init__(self, values: Sequence[tuple[ContextVar[Any], object]]) -> None:
         self._values = values
         self._tokens: list[tuple[ContextVar[Any], Token[Any]]] = []
 
@@ -101,7 +101,7 @@ def isolated(handlers: Sequence[WithoutTokens] = ()) -> AbstractContextManager[N
     return Setting([(var_child_runnable_config, None), *heard])
 
 
-def _hooks() -> list[ContextVar[Any]]:
+def _hooks() -> list[ContextVar[object]]:
     """The variables of langchain-core's configure hooks, which has no public list of them."""
     hooks = getattr(langchain_context, "_configure_hooks", [])
     return [hook[0] for hook in hooks]

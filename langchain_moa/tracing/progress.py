@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from copy import deepcopy
 from functools import partial
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.callbacks.base import BaseCallbackManager
@@ -64,7 +64,7 @@ class Progress:
 
     def __init__(
         self,
-        run_id: Any,
+        run_id: object,
         callbacks: BaseCallbackManager | None,
         on_progress: OnProgress | None,
         patience: float = OPEN,

@@ -74,7 +74,7 @@ class Redaction:
             return _same(type(value)(self.data(item, depth + 1) for item in value), value)
         return value
 
-    def _named(self, name: object, value: object, depth: int) -> Any:
+    def _named(self, name: object, value: object, depth: int) -> object:
         if name in HEADER_NAMES and isinstance(value, Mapping):
             return dict.fromkeys(value, _HIDDEN)
         if isinstance(value, str) and isinstance(name, str) and SECRET_NAME.fullmatch(name):
@@ -180,7 +180,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         left += [e for e in (one.__cause__, one.__context__, *inside) if e is not None]
 
 
-def _same(made: Any, given: Any) -> Any:
+def _same(made: Any, given: Any) -> object:
     """What was given, where what was made of it is no different."""
     pairs = zip(made.values(), given.values(), strict=True) if isinstance(given, dict) else None
     pairs = pairs or zip(made, given, strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, SkipValidation
 
@@ -11,7 +11,7 @@ from langchain_moa.settings import SettingsGroup
 from langchain_moa.tracing.progress import OnProgress
 
 
-def _checked_on_progress(given: object) -> Any:
+def _checked_on_progress(given: object) -> object:
     """What is called with each step, found to be callable."""
     if given is None or callable(given):
         return given

@@ -94,7 +94,7 @@ _COMMON: Final = (
 )
 
 
-def _with(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+def _with(*options: Callable[[Any], object]) -> Callable[[Command], Command]:
     """Give a command options, in this order."""
 
     def decorate(command: Command) -> Command:

@@ -13,7 +13,7 @@ import json
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from langchain_moa.evals.judges.base import (
     Answers,
@@ -109,7 +109,7 @@ def top_logprobs(given: AnyMapping) -> dict[str, float]:
     return _numbers(together) if isinstance(together, Mapping) else {}
 
 
-def _numbers(found: Mapping[Any, Any]) -> dict[str, float]:
+def _numbers(found: Mapping[object, object]) -> dict[str, float]:
     return {
         token: float(value)
         for token, value in found.items()

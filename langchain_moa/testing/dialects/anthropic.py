@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from langchain_moa.testing.dialects.anthropic_rules import complaints
 from langchain_moa.testing.dialects.speech import (
@@ -206,7 +206,7 @@ def _opened(turn: Turn, place: int, call: ToolCall) -> AnyDict:
     return {"type": "tool_use", "id": call_id, "name": call.name, "input": {}}
 
 
-def _arguments(call: ToolCall) -> Any:
+def _arguments(call: ToolCall) -> object:
     """The arguments as an object, which the whole answer cannot have malformed."""
     try:
         given = json.loads(call.arguments_text)

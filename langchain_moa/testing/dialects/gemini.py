@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from langchain_moa.testing.dialects.gemini_rules import complaints, declarations, in_camel_case
 from langchain_moa.testing.dialects.speech import (
@@ -221,7 +221,7 @@ def _chat_tool(declaration: AnyMapping) -> AnyDict:
     return {"type": "function", "function": {**function, "parameters": _lower(schema)}}
 
 
-def _lower(schema: object) -> Any:
+def _lower(schema: object) -> object:
     """A schema with the names of types as JSON Schema writes them."""
     if isinstance(schema, list):
         return [_lower(part) for part in schema]

@@ -156,7 +156,7 @@ def _message(item: AnyMapping) -> AnyDict:
     return {"role": "assistant", "content": ""}
 
 
-def _content(content: Any) -> Any:
+def _content(content: Any) -> object:
     if isinstance(content, str):
         return content
     return [

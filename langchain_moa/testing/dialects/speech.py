@@ -108,7 +108,7 @@ class Turn:
         pieces = iter(tokens(text)) if times == 1 else _blocks(text, times)
         return pieces if self.error is None else islice(pieces, self.behavior.error_after)
 
-    def told(self, usage: object) -> Any:
+    def told(self, usage: object) -> object:
         """The usage that the answer tells.
 
         Args:
