@@ -148,7 +148,7 @@ def test_a_filter_that_takes_too_long_leaves_all_in(
     free, ended = threading.Event(), threading.Event()
 
     def sleeps(_: list[str]) -> list[int]:
-        free.wait(20)
+        free.wait()
         ended.set()
         return [0]
 
@@ -156,8 +156,9 @@ def test_a_filter_that_takes_too_long_leaves_all_in(
         record = ask(mixture("a", "b", proposal_filter=sleeps, layer_timeout=seconds), way)
         if [p["status"] for p in record["proposals"]] == ["ok", "ok"]:
             break
-    assert not ended.is_set()
+    never_waited_for = not ended.is_set()
     free.set()
+    assert never_waited_for
     assert [p["status"] for p in record["proposals"]] == ["ok", "ok"]
     assert "the proposal filter took too long; all proposals are kept" in caplog.text
 
