@@ -185,7 +185,7 @@ _AFTER: tuple[Callable[[Any], Any], ...] = (
 class TextCommand(click.Command):
     """A command whose words are text; paths alone may hold bytes that are none in UTF-8."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         """Run the command, if what it was given is text.
 
         Raises:

@@ -172,7 +172,7 @@ def _require_sendable(arguments: AnyMapping) -> None:
                 raise _no_tool(name, place, tool)
 
 
-def _listed(value: object) -> Sequence[Any]:
+def _listed(value: object) -> Sequence[object]:
     return value if isinstance(value, list | tuple) else ()
 
 

@@ -37,14 +37,14 @@ def telling_all(model: _ModelT) -> _ModelT:
 
 @cache
 def _telling(kind: type[BaseChatModel]) -> type[BaseChatModel]:
-    def piece(self: Any, chunk: AnyDict, *args: Any) -> ChatGenerationChunk | None:
+    def piece(self: object, chunk: AnyDict, *args: object) -> ChatGenerationChunk | None:
         read: Any = getattr(kind, _OF_PIECES)
         made: ChatGenerationChunk | None = read(self, chunk, *args)
         if made is not None:
             _tell(made, chunk, "delta", refusal=True)
         return made
 
-    def whole(self: Any, response: Any, *args: Any, **kwargs: Any) -> ChatResult:
+    def whole(self: object, response: object, *args: object, **kwargs: object) -> ChatResult:
         read: Any = getattr(kind, _OF_WHOLE)
         made: ChatResult = read(self, response, *args, **kwargs)
         if isinstance(response, dict) and made.generations:

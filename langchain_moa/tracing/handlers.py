@@ -148,11 +148,11 @@ def _told(
         for told in change({first: args[0], **given} if args else given):
             yield told[first], {name: v for name, v in told.items() if name != first}
 
-    def hear(*args: object, **given: Any) -> None:
+    def hear(*args: object, **given: object) -> None:
         for told, rest in changed(args, given):
             method(told, **rest)
 
-    async def ahear(*args: object, **given: Any) -> None:
+    async def ahear(*args: object, **given: object) -> None:
         for told, rest in changed(args, given):
             await method(told, **rest)
 
