@@ -105,7 +105,7 @@ def served(
             server.start(_of(server, on_loading))
             if on_start is not None:
                 on_start(server)
-        members: list[Any] = [server.member() for server in servers]
+        members: list[object] = [server.member() for server in servers]
         sizes = [server.size for server in servers]
         references = members * SAMPLES if len(members) == 1 else members
         special, limits = ({}, ADVICE) if files else (TINY, TINY_ADVICE)

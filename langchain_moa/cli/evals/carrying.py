@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from langchain_moa.accounting.prices import Prices
 from langchain_moa.chat_models import MoAChatModel
@@ -156,7 +156,7 @@ def _run(plan: Plan, judgments: int) -> Outcome:
         raise
 
 
-def _scores(plan: Plan, outcome: Outcome, data: Path | None) -> list[Any]:
+def _scores(plan: Plan, outcome: Outcome, data: Path | None) -> list[object]:
     """What upstream's files of the run come to."""
     if not outcome.judged or plan.suite.name == "custom":
         return []

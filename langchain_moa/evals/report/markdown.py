@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from langchain_moa.evals.comparison import RESAMPLES, Comparison, Estimate, rounded
 from langchain_moa.evals.manifest import judge_of, versions
@@ -115,7 +114,7 @@ def _comparisons(summary: Summary) -> list[str]:
     return table(titles, [_against(summary, against, digits) for against in summary.comparisons])
 
 
-def _against(summary: Summary, against: Against, digits: int) -> list[Any]:
+def _against(summary: Summary, against: Against, digits: int) -> list[object]:
     result = against.result
     other = next(model for model in summary.models if model.name == against.other)
     first = summary.first.tally
@@ -288,7 +287,7 @@ def _published(summary: Summary) -> list[str]:
     ]
 
 
-def table(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     """A Markdown table's lines.
 
     Example:
