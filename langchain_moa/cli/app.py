@@ -6,19 +6,17 @@
 from __future__ import annotations
 
 import io
-import logging
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
 
 from langchain_moa.cli.evals.commands import evals
-from langchain_moa.cli.options import MixtureOptions, TextCommands, mixture_options
+from langchain_moa.cli.options import MixtureOptions, TextCommands, mixture_command
 from langchain_moa.cli.spellings import as_we_spell
-from langchain_moa.cli.terminal import open_what_is_closed, printable, terminated_in_order
+from langchain_moa.cli.terminal import open_what_is_closed, terminated_in_order
 
 _DEBUG = "--debug"
 _CODES = (
@@ -39,7 +37,7 @@ _MORE = (
     context_settings={"help_option_names": ["-h", "--help"], "terminal_width": 80},
     epilog=_CODES,
 )
-@click.version_option(version("langchain-moa"), message="langchain-moa %(version)s")
+@click.version_option(package_name="langchain-moa", message="langchain-moa %(version)s")
 def app() -> None:
     """Several language models answer as one (Mixture-of-Agents)."""
 
@@ -54,8 +52,7 @@ _report = click.option("--report", is_flag=True, help="Print the comparison belo
 _proposals = click.option("--show-proposals", is_flag=True, help="Print the proposals, too.")
 
 
-@app.command(epilog=_MORE)
-@mixture_options
+@mixture_command(app, epilog=_MORE)
 @_system
 @click.option("--multi-turn/--no-multi-turn", default=True, help="Show the model earlier turns.")
 @_explain
@@ -72,14 +69,12 @@ def chat(options: MixtureOptions, *, verbose: bool, **given: Any) -> int:
     greet(options)
     from langchain_moa.cli.chat import run  # noqa: PLC0415 - imports LangChain
 
-    _log(verbose=verbose)
     proposals = given.pop("show_proposals")
     return run(options, verbose=verbose, proposals=proposals, **given)
 
 
-@app.command(epilog=_MORE)
+@mixture_command(app, epilog=_MORE)
 @click.argument("question", required=False)
-@mixture_options
 @_system
 @click.option("--json", "as_json", is_flag=True, help="Print the answer and its record as JSON.")
 @click.option(
@@ -111,12 +106,10 @@ def ask(options: MixtureOptions, *, verbose: bool, **given: Any) -> int:
     """
     from langchain_moa.cli.ask import run  # noqa: PLC0415 - imports LangChain
 
-    _log(verbose=verbose)
     return run(options, verbose=verbose, **given)
 
 
-@app.command()
-@mixture_options
+@mixture_command(app)
 @_as_json
 def models(options: MixtureOptions, *, as_json: bool) -> int:
     """List what the endpoint serves, and mark the mixture's models."""
@@ -125,8 +118,7 @@ def models(options: MixtureOptions, *, as_json: bool) -> int:
     return run(options, as_json=as_json)
 
 
-@app.command()
-@mixture_options
+@mixture_command(app)
 @click.option("--mermaid", is_flag=True, help="Print LangGraph's drawing, as Mermaid's text.")
 @click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw a picture.")
 @_force
@@ -164,8 +156,7 @@ def presets(name: str | None, *, as_json: bool) -> int:
     return listing.presets(name, as_json=as_json)
 
 
-@app.command()
-@mixture_options
+@mixture_command(app)
 @click.option("--format", "form", type=click.Choice(["toml", "yaml", "json"]), default="toml")
 @click.option("--all", "every", is_flag=True, help="Also settings that have their default.")
 @click.option(
@@ -222,16 +213,3 @@ def _write_all_texts() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-
-
-class _OnStderr(logging.Handler):
-    """Writes to what stderr is at the time: a live display has it written above itself."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(f"{printable(self.format(record))}\n")
-
-
-def _log(*, verbose: bool) -> None:
-    """Show the mixture's warnings where they are asked for; losses are told anyway."""
-    logging.basicConfig(format="%(levelname)s %(message)s", handlers=[_OnStderr()])
-    logging.getLogger("langchain_moa").setLevel(logging.INFO if verbose else logging.CRITICAL)

@@ -17,7 +17,15 @@ from langchain_moa.cli.board import console
 from langchain_moa.cli.exits import Exit, code_of, one_line, say
 from langchain_moa.cli.inputs import QUESTION, all_of_stdin, may_be_written
 from langchain_moa.cli.kept import proposal_records
-from langchain_moa.cli.live import AnswerPrinter, Asked, ask, require_reportable, show_report, tell
+from langchain_moa.cli.live import (
+    AnswerPrinter,
+    Asked,
+    ask,
+    require_reportable,
+    show_report,
+    show_warnings,
+    tell,
+)
 from langchain_moa.cli.log import Entry, Log, new_conversation
 from langchain_moa.cli.mixture import member_names, mixture_for
 from langchain_moa.cli.options import MixtureOptions
@@ -65,6 +73,7 @@ def run(
         click.UsageError: There is no question.
         MoAConfigurationError: The question, or the system message, is no text.
     """
+    show_warnings(verbose=verbose)
     asked = _question(question, demo=options.demo)
     system = checked_text(system or "", "--system")
     messages: list[BaseMessage] = [SystemMessage(system)] if system else []

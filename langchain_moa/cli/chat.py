@@ -17,7 +17,15 @@ from langchain_moa.cli.conversation import Conversation
 from langchain_moa.cli.exits import Exit, code_of, one_line
 from langchain_moa.cli.inputs import QUESTION, lines_of_stdin
 from langchain_moa.cli.kept import proposal_records
-from langchain_moa.cli.live import AnswerPrinter, Asked, ask, require_reportable, show_report, tell
+from langchain_moa.cli.live import (
+    AnswerPrinter,
+    Asked,
+    ask,
+    require_reportable,
+    show_report,
+    show_warnings,
+    tell,
+)
 from langchain_moa.cli.log import Log, last_conversation
 from langchain_moa.cli.mixture import member_names, mixture_for
 from langchain_moa.cli.options import MixtureOptions
@@ -70,6 +78,7 @@ def run(
     Raises:
         click.UsageError: There is no conversation to go on with.
     """
+    show_warnings(verbose=verbose)
     interactive = stdin_is_terminal() and sys.stdout.isatty()
     system = checked_text(system or "", "--system")
     log = Log.of_user(wanted=not (no_log or options.demo))

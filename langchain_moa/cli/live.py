@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -188,6 +190,19 @@ class _Asking:
         if self._live:
             self._live.stop()
             self._live = None
+
+
+class _OnStderr(logging.Handler):
+    """Writes to what stderr is at the time: a live display has it written above itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"{printable(self.format(record))}\n")
+
+
+def show_warnings(*, verbose: bool) -> None:
+    """Show the mixture's warnings where they are asked for; losses are told anyway."""
+    logging.basicConfig(format="%(levelname)s %(message)s", handlers=[_OnStderr()])
+    logging.getLogger("langchain_moa").setLevel(logging.INFO if verbose else logging.CRITICAL)
 
 
 def require_reportable(llm: MoAChatModel, *, report: bool) -> None:

@@ -227,8 +227,3 @@ def _json(value: object) -> str | None:
 def _whole(value: object) -> object:
     """Halves of surrogate pairs are no text for SQLite."""
     return whole_characters(value) if isinstance(value, str) else value
-
-
-def may_log(*, demo: bool, no_log: bool) -> bool:
-    """Whether calls of a command are logged: those of scripted models never are."""
-    return not (demo or no_log)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial, wraps
+from functools import cache, wraps
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -94,6 +94,16 @@ def _split(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     return names
 
 
+class _PresetName(click.ParamType):
+    """The name of a preset; they are read when one is given, for `--help` names none."""
+
+    name = "preset"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name, if there is such a preset."""
+        return click.Choice(preset_names()).convert(value, param, ctx)
+
+
 _CONTRADICTING: Final = (
     ("rounds", "layers"),
     ("preset", "config"),
@@ -110,7 +120,7 @@ _BEFORE: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--preset",
         metavar="NAME",
-        type=click.Choice(preset_names()),
+        type=_PresetName(),
         help="A mixture by name (see `presets`), else the one called default.",
     ),
     click.option(
@@ -215,27 +225,42 @@ def _require_text(value: object, ctx: click.Context, param: click.Parameter) -> 
             raise click.BadParameter(msg, ctx, param) from None
 
 
-def mixture_options(command: Command) -> Command:
-    """Give a command the options that say which mixture is meant, as its argument `options`."""
-    return _with_mixture(command, frozenset())
+def mixture_command(
+    group: click.Group, *, without: Collection[str] = (), **settings: Any
+) -> Callable[[Command], click.Command]:
+    """Make a function a command that has the options that say which mixture is meant.
+
+    The function gets them as its argument `options`. All commands share the options, of which there
+    are many: they are made once.
+
+    Args:
+        group: Where the command belongs.
+        without: Settings that are left out, where the command has options of those names itself.
+        **settings: Others of the command, as click has them.
+    """
+    params = [param for param in _params() if param.name not in without]
+
+    def register(command: Command) -> click.Command:
+        @wraps(command)
+        def with_options(**values: Any) -> Any:
+            given = {name: values.pop(name) for name in setting_table() if name not in without}
+            own = [name for name in MixtureOptions.__dataclass_fields__ if name != "settings"]
+            set_ = {name: value for name, value in given.items() if value is not None}
+            options = MixtureOptions(**{name: values.pop(name) for name in own}, settings=set_)
+            options.check()
+            return command(options=options, **values)
+
+        made: click.Command = group.command(params=params, **settings)(with_options)
+        return made
+
+    return register
 
 
-def mixture_options_but(*names: str) -> Callable[[Command], Command]:
-    """The same without some settings, where the command has options of those names itself."""
-    return partial(_with_mixture, without=frozenset(names))
+@cache
+def _params() -> Sequence[click.Parameter]:
+    def decorated() -> None:
+        """Click takes parameters from functions alone."""
 
-
-def _with_mixture(command: Command, without: frozenset[str]) -> Command:
-    @wraps(command)
-    def with_options(**values: Any) -> object:
-        settings = {name: values.pop(name) for name in setting_table() if name not in without}
-        own = [name for name in MixtureOptions.__dataclass_fields__ if name != "settings"]
-        given = {name: value for name, value in settings.items() if value is not None}
-        options = MixtureOptions(**{name: values.pop(name) for name in own}, settings=given)
-        options.check()
-        return command(options=options, **values)
-
-    decorated: Any = with_options
-    for option in reversed((*_BEFORE, *setting_options(without), *_AFTER)):
-        decorated = option(decorated)
-    return cast("Command", decorated)
+    for option in reversed((*_BEFORE, *setting_options(), *_AFTER)):
+        option(decorated)
+    return click.command("options")(decorated).params

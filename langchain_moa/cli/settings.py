@@ -8,7 +8,8 @@ it to `settings.json`. The settings check their own values, when the mixture is 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -45,15 +46,9 @@ def _number(text: str) -> float:
     return int(number) if number.is_integer() else number
 
 
-def setting_options(without: Collection[str] = ()) -> Iterator[Decorator]:
-    """The options, as decorators of a command, in the order of the reference.
-
-    Args:
-        without: The settings that are left out.
-    """
+def setting_options() -> Iterator[Decorator]:
+    """The options, as decorators of a command, in the order of the reference."""
     for name, (kind, text) in setting_table().items():
-        if name in without:
-            continue
         words = [name, f"--{name.replace('_', '-')}", *_ALSO.get(name, ())]
         if kind == "switch":
             words[1] += f"/--no-{words[1][2:]}"
@@ -67,6 +62,7 @@ def setting_options(without: Collection[str] = ()) -> Iterator[Decorator]:
         )
 
 
+@cache
 def setting_table() -> dict[str, tuple[str | list[str], str]]:
     """Of each setting that is an option its kind, or the words that it may be, and its help."""
     table: dict[str, tuple[str | list[str], str]] = json.loads(TABLE.read_text("utf-8"))

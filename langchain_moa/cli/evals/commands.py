@@ -18,7 +18,7 @@ from langchain_moa.cli.evals.app import (
     limit_option,
     yes_option,
 )
-from langchain_moa.cli.options import MixtureOptions, mixture_options_but, prices_option
+from langchain_moa.cli.options import MixtureOptions, mixture_command, prices_option
 
 _CODES: Final = (
     "Without a terminal nothing is asked: give --yes, or the estimate is printed and the exit code "
@@ -106,9 +106,9 @@ def _with(*options: Callable[[Any], object]) -> Callable[[Command], Command]:
     return decorate
 
 
-@evals.command(epilog=_CODES)
+# --judge is the evaluation's; the mixture's is in --config
+@mixture_command(evals, without=["judge"], epilog=_CODES)
 @click.argument("suite")
-@mixture_options_but("judge")  # here it is the evaluation's; the mixture's is in --config
 @_with(
     click.option(
         "--single", metavar="MODEL", help="Evaluate this one model in place of a mixture."
