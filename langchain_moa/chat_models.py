@@ -44,7 +44,7 @@ from langchain_moa.settings import SAMPLES, check_names
 from langchain_moa.tracing.callbacks import RunManager, get_current_run
 from langchain_moa.tracing.outer_run import CompositeChatModel
 from langchain_moa.tracing.redaction import Redaction, without_variables
-from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable
+from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable, Proposal
 
 MODEL_NAME: Final = "moa"
 """Name of the mixture as a model. It must look like no provider's model: LangChain's agents
@@ -87,7 +87,9 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatMo
 
     _bindings: Bindings = PrivateAttr(default_factory=Bindings)
     _built: tuple[tuple[object, ...], Mixture | None] | None = PrivateAttr(default=None)
-    _graph: tuple[Mixture, CompiledGraph] | None = PrivateAttr(default=None)
+    _graph: tuple[tuple[Mixture, Sequence[Proposal]], CompiledGraph] | None = PrivateAttr(
+        default=None
+    )
 
     is_mixture: ClassVar[bool] = True
     """Tells that one answer takes several model calls, so that their usage is metered."""
@@ -177,9 +179,9 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatMo
         `graph.get_graph(xray=1).draw_mermaid()`, or compile `graph.builder` again with a
         checkpointer.
         """
-        mixture = self._mixture
-        if self._graph is None or self._graph[0] is not mixture:
-            self._graph = (mixture, mixture_graph(mixture, self.name or MODEL_NAME))
+        made_of = (self._mixture, self._kept)
+        if self._graph is None or not all(map(operator.is_, self._graph[0], made_of)):
+            self._graph = (made_of, mixture_graph(made_of[0], self.name or MODEL_NAME, self._kept))
         return self._graph[1]
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:

@@ -41,6 +41,7 @@ from langchain_moa.engine.call import (
     LayerInProgress,
     own_proposals,
     require_enough,
+    usable_by_slot,
 )
 from langchain_moa.engine.consulting import Consulting
 from langchain_moa.engine.deciding import deciding
@@ -196,9 +197,9 @@ def create_moa_graph(settings: _GraphSettings) -> CompiledGraph:
     return mixture_graph(build_mixture(settings), settings.name)
 
 
-def mixture_graph(mixture: Mixture, name: str) -> CompiledGraph:
-    """The public graph of a checked mixture."""
-    resolve = _LayerCalls(mixture)
+def mixture_graph(mixture: Mixture, name: str, kept: Sequence[Proposal] = ()) -> CompiledGraph:
+    """The public graph of a checked mixture, some of whose proposals may have been made before."""
+    resolve = _LayerCalls(mixture, kept)
     graph = _MoAStateGraph(MoAState, input_schema=MoAInput, output_schema=MoAInput)
     before = _entrance(graph, mixture)
     for layer in range(1, mixture.layers):
@@ -287,9 +288,10 @@ class _LayerCalls:
     layer that is that old has lost its quorum's count, and waits for all.
     """
 
-    def __init__(self, mixture: Mixture) -> None:
+    def __init__(self, mixture: Mixture, kept: Sequence[Proposal]) -> None:
         self.failures = Failures()
         self._mixture = mixture
+        self._kept = usable_by_slot(kept)
         self._runs: OrderedDict[str, _LayerRun] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -308,7 +310,8 @@ class _LayerCalls:
                 self._runs.popitem(last=False)
         try:
             own = _node_call(self._mixture, config, self.failures)
-            yield replace(own, layers=run.layers, ledger=run.ledger, renewals=run.renewals)
+            shared = replace(own, layers=run.layers, ledger=run.ledger, renewals=run.renewals)
+            yield replace(shared, kept=self._kept)
         except BaseException:
             run.broken = True
             raise

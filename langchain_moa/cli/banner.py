@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -18,6 +19,11 @@ from langchain_moa.presets import DEFAULT_PRESET, get_preset
 KEY: Final = "TOGETHER_API_KEY"
 OPENAI_KEY, OPENAI_ADDRESS = "OPENAI_API_KEY", "OPENAI_BASE_URL"
 ADDRESS: Final = "TOGETHER_API_BASE"
+NO_KEY: Final = (
+    f"no key for Together: set {KEY}, or give --base-url of an endpoint "
+    "of your own, or try --local or --demo, which need neither."
+)
+"""What is said where the members' key is missing."""
 
 
 def takes_openai(options: MixtureOptions) -> bool:
@@ -33,13 +39,24 @@ def takes_openai(options: MixtureOptions) -> bool:
 
 
 def greet(options: MixtureOptions) -> None:
-    """List the mixture on a terminal, as far as it is known without building it."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) or options.serves or options.config:
+    """List the mixture on a terminal, as far as it is known without building it.
+
+    Raises:
+        click.ClickException: It needs a key that is missing.
+    """
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return
+    click.echo("Mixture-of-Agents")
+    if options.serves or options.config:
+        told = options.config or ("scripted models" if options.demo else "models on this machine")
+        click.echo(f"{on_one_line(str(told))}\n")
         return
     settings: dict[str, Any] = dict(get_preset(options.preset or DEFAULT_PRESET).settings)
     aggregator = options.aggregator or _name(settings.get("aggregator"))
     names = options.reference_models or tuple(map(_name, settings.get("reference_models", ())))
-    click.echo("Mixture-of-Agents")
+    named = [name for name in (*names, aggregator) if name]
+    if named and _lacks_key(options, named, settings):
+        raise click.ClickException(NO_KEY)
     for place, name in enumerate(filter(None, names)):
         click.echo(f"{'proposers' if place == 0 else '':11}{on_one_line(name)}")
     if aggregator:
@@ -47,6 +64,13 @@ def greet(options: MixtureOptions) -> None:
     if takes_openai(options):
         click.echo(f"asked at {OPENAI_ADDRESS}, for no {KEY} is set")
     click.echo()
+
+
+def _lacks_key(options: MixtureOptions, names: Sequence[str], settings: Mapping[str, Any]) -> bool:
+    """Whether all members are Together's, and there is no key for it."""
+    address = options.settings.get("base_url") or settings.get("base_url") or _is_set(ADDRESS)
+    ours = not any(":" in name for name in names)
+    return ours and not (address or _is_set(KEY) or takes_openai(options))
 
 
 def _name(member: object) -> str:

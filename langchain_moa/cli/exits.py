@@ -39,6 +39,8 @@ class Exit(IntEnum):
 
 def code_of(error: BaseException) -> Exit:
     """The exit code that tells of an error."""
+    if isinstance(error, click.ClickException):  # told at once, without importing LangChain
+        return Exit.USAGE
     # errors import LangChain, which most commands have loaded by now
     from langchain_moa.errors import (  # noqa: PLC0415
         MissingExtraError,
@@ -48,7 +50,7 @@ def code_of(error: BaseException) -> Exit:
 
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return Exit.INTERRUPTED
-    usage = MoAConfigurationError | MissingExtraError | click.ClickException
+    usage = MoAConfigurationError | MissingExtraError
     if isinstance(error, usage) or says_extra_is_missing(error) or _says_key_is_refused(error):
         return Exit.USAGE
     return Exit.NO_ANSWER if isinstance(error, MoAError) else Exit.BROKEN

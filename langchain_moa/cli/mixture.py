@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from langchain_moa.chat_models import MoAChatModel
-from langchain_moa.cli.banner import OPENAI_ADDRESS, OPENAI_KEY, takes_openai
+from langchain_moa.cli.banner import KEY, NO_KEY, OPENAI_ADDRESS, OPENAI_KEY, takes_openai
 from langchain_moa.cli.options import MixtureOptions, overrides_of
 from langchain_moa.config.files import read_settings
 from langchain_moa.config.trust import hosts_in
 from langchain_moa.errors import MissingExtraError, MoAConfigurationError
 from langchain_moa.presets import DEFAULT_PRESET, get_preset
-from langchain_moa.providers.builder import TOGETHER_KEY_VARIABLE
 from langchain_moa.strategies.known import CONSULTING
 from langchain_moa.types import AnyDict, AnyMapping
 
@@ -103,15 +102,11 @@ def _built(options: MixtureOptions, arguments: AnyMapping) -> MoAChatModel:
     except MoAConfigurationError as error:
         if _NO_KEY_ERROR not in str(error) or _has_key():
             raise
-        msg = (
-            f"no key for Together: set {TOGETHER_KEY_VARIABLE}, or give --base-url of an endpoint "
-            "of your own, or try --local or --demo, which need neither."
-        )
-        raise MoAConfigurationError(msg) from None
+        raise MoAConfigurationError(NO_KEY) from None
 
 
 def _has_key() -> bool:
-    return bool(os.environ.get(TOGETHER_KEY_VARIABLE, "").strip())
+    return bool(os.environ.get(KEY, "").strip())
 
 
 def _endpoint(options: MixtureOptions) -> str | None:

@@ -118,6 +118,11 @@ class CallInProgress:
         return f"timeout={policy.timeout:g} s"
 
 
+def usable_by_slot(proposals: Sequence[Proposal]) -> dict[str, Proposal]:
+    """The usable proposals by slot: those of an earlier try that a call need not pay for again."""
+    return {proposal.key: proposal for proposal in proposals if proposal.usable}
+
+
 def own_proposals(mixture: Mixture, state: dict[str, AnyDict]) -> list[Proposal]:
     """The proposals of this mixture in a graph's state, in (layer, index) order.
 

@@ -15,7 +15,12 @@ from time import monotonic, perf_counter
 from langchain_core.messages import AIMessage, AIMessageChunk
 
 from langchain_moa.engine.aggregator import FinalCall
-from langchain_moa.engine.call import CallInProgress, require_enough, shown_proposals
+from langchain_moa.engine.call import (
+    CallInProgress,
+    require_enough,
+    shown_proposals,
+    usable_by_slot,
+)
 from langchain_moa.engine.consulting import Consulting
 from langchain_moa.engine.deciding import deciding
 from langchain_moa.engine.layer import Conversation, arun_graph, asked_together, run_graph
@@ -258,7 +263,7 @@ class MoARun:
             monotonic() + self.mixture.policy.timeout,
             bindings=self.bindings,
             advice=advice(self._tools) if self.mixture.settings.describe_tools else None,
-            kept={proposal.key: proposal for proposal in self.kept if proposal.usable},
+            kept=usable_by_slot(self.kept),
         )
 
     def _final_call(self, messages: Conversation) -> FinalCall:

@@ -250,3 +250,25 @@ def test_no_key_in_errors_logs_or_records(caplog: pytest.LogCaptureFixture) -> N
             mixture(server, min_proposals=2).invoke("Go")
         shown = [caplog.text, answer.model_dump_json(), repr(llm), str(llm), str(caught.value)]
         assert not [text for text in shown if key in text]
+
+
+def test_a_graph_pays_for_nothing_that_an_error_kept() -> None:
+    """What failed in a call goes on as a graph: who has answered is not asked again."""
+    models = {
+        ALPHA: says("4"),
+        BETA: ModelBehavior(status=400),
+        AGGREGATOR: ModelBehavior(status=400),
+    }
+    with LoopbackServer(models) as server:
+        llm = mixture(server, reference_models=[ALPHA, BETA])
+        before = llm.graph
+        with pytest.raises(AggregationError) as failed:
+            llm.invoke("2+2?")
+        server.models.update({BETA: says("5"), AGGREGATOR: says("4.")})
+        asked = len(server.requests)
+        again = llm.reusing(failed.value.proposals)
+        state = again.graph.invoke({"messages": ["2+2?"]})
+        assert [request.model for request in server.requests[asked:]] == [BETA, AGGREGATOR]
+        record = state["messages"][-1].response_metadata["moa"]
+        assert [one["status"] for one in record["proposals"]] == ["reused", "ok"]
+        assert llm.graph is before is not again.graph
