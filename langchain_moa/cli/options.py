@@ -94,14 +94,9 @@ def _split(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     return names
 
 
-class _PresetName(click.ParamType):
-    """The name of a preset; they are read when one is given, for `--help` names none."""
-
-    name = "preset"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name, if there is such a preset."""
-        return click.Choice(preset_names()).convert(value, param, ctx)
+def _preset(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """A preset's name, if there is one; they are read when one is given: `--help` names none."""
+    return None if value is None else str(click.Choice(preset_names()).convert(value, param, ctx))
 
 
 _CONTRADICTING: Final = (
@@ -120,7 +115,7 @@ _BEFORE: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--preset",
         metavar="NAME",
-        type=_PresetName(),
+        callback=_preset,
         help="A mixture by name (see `presets`), else the one called default.",
     ),
     click.option(
