@@ -143,12 +143,17 @@ _ATTRIBUTES: Final = ("number", "reasoning", "analysis")
 @lru_cache(maxsize=256)
 def _tags(key: str, *, ended: bool) -> re.Pattern[str]:
     known = f"{_NAME}{key[:_TOLD]}"
-    attribute = rf""" (?:{"|".join(_ATTRIBUTES)})=\\?["']?\d{{0,9}}\\?["']?"""
+    # a quotation mark without a number behind it may end the text of a JSON document
+    value = r"""(?:\d{1,9}|\\?["']\d{1,9}(?:\\?["'])?)"""
+    attribute = rf" (?:{'|'.join(_ATTRIBUTES)})=(?:{value})?"
     unclosed = f"[0-9a-f]{{0,{len(key)}}}(?:{attribute})?"  # what follows may be an answer's word
     named = f"{known}(?:{_GARBLED}|{unclosed})"
     opening, closing = rf"<[ \\]?{named}\n?", rf"\n?<[ \\]?/ ?{named}"
     bare = rf"<{_NAME}{_REST}\n?", rf"\n?</{_NAME}{_REST}", rf"</{_NAME}(?=\n)"
-    at_end = rf"\n?</?{_NAME}(?:{_beginnings(key)})?\Z", rf"<{known}[0-9a-f]* (?:{_CUT})\Z"
+    at_end = (
+        rf"\n?</?{_NAME}(?:{_beginnings(key)})?\Z",
+        rf"""<{known}[0-9a-f]* (?:{_CUT})=?\\?["']?\Z""",
+    )
     return re.compile("|".join([*(at_end if ended else ()), opening, closing, *bare]))
 
 

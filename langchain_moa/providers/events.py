@@ -147,7 +147,7 @@ async def _alimited(response: Any) -> AsyncIterator[bytes]:
         yield piece
 
 
-def _streamed(body: bytes, response: object) -> AnyDict:
+def _streamed(body: bytes, response: Any) -> AnyDict:
     """A document that came in place of a stream, as its only piece.
 
     Some servers answer whole where they can't stream, and some only where they fail.
@@ -165,7 +165,8 @@ def _streamed(body: bytes, response: object) -> AnyDict:
     if not isinstance(choices, list):
         page = body[:_SHOWN].decode(errors="replace")
         msg = f"Unexpected response type: a document in place of a stream, {page!r}"
-        raise provider_said(msg, response)
+        # no word of the provider's, but a wrong address: to ask again is no help
+        raise openai.APIError(msg, request=response.request, body=None)
     return {**answer, "choices": [_delta(choice) for choice in choices]}
 
 

@@ -205,11 +205,11 @@ def provider_error(error: Exception) -> Exception:
 def _of_kind(error: Exception, code: int | None) -> Exception:
     """The error as LangChain's class for its status, or for what its client calls it."""
     kind = _class_of_code(code) if code is not None else _class_of_name(error)
+    if kind is None and _names(error) & _UNREADABLE:
+        return _unreadable(error)
     if kind is None and _stood_in_an_answer(error):
         kind = ModelAPIError  # the provider had taken the request
-    if kind is not None:
-        return _as(kind, error)
-    return _unreadable(error) if _names(error) & _UNREADABLE else error
+    return error if kind is None else _as(kind, error)
 
 
 def _stood_in_an_answer(error: Exception) -> bool:

@@ -101,7 +101,8 @@ async def test_a_price_that_is_lost_on_the_way_ends_what_follows(stage: Stage, w
         prices.lost = {ALPHA, BETA, AGGREGATOR}
         return "a"
 
-    server = stage.plays({**MODELS, ALPHA: ModelBehavior(reply=last_words)})
+    behavior = ModelBehavior(reply=last_words, once=lambda: stage.server.requests_for(BETA))
+    server = stage.plays({**MODELS, ALPHA: behavior})
     llm = stage.mixture(
         prices=prices, max_cost=1.0, max_tokens=9, proposal_max_tokens=9, layers=3, max_retries=2
     )

@@ -47,7 +47,7 @@ def asked(llm: MoAChatModel, way: str, question: str = QUESTION, **options: Any)
 @pytest.mark.parametrize("layers", [2, 3])
 def test_each_layer_each_way_each_token(smol: Real, layers: int, way: str) -> None:
     """The record tells of every token that the server has written, and of no other."""
-    for _ in range(3):  # once more where a busy machine lost a connection, which is asked again
+    for _ in range(6):  # once more where a busy machine lost a connection, which is asked again
         before = smol.written()
         answer = asked(smol.mixture(layers=layers), way)
         record = answer.response_metadata["moa"]

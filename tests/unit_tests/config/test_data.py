@@ -77,7 +77,7 @@ OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "max_tokens": COUNT,
     "stop": st.lists(TEXT, max_size=3),
     "proposal_temperature": NUMBER,
-    "proposal_kwargs": st.dictionaries(st.sampled_from(["seed", "top_p", "user"]), PLAIN),
+    "proposal_kwargs": st.dictionaries(st.sampled_from(["seed", "service_tier", "user"]), PLAIN),
     "proposer_timeout": SECONDS | st.none(),
     "aggregator_timeout": SECONDS | st.none(),
     "layer_timeout": SECONDS | st.none(),

@@ -152,6 +152,9 @@ ANSWERS = [
     (f"<proposal-{KEY[:9]}xyz number=1>Yes.", "Yes."),
     (f"<proposal-{KEY}0>Yes.", "Yes."),
     (f"< proposal-{KEY}>Yes.<\\/proposal-{KEY}>", "Yes."),
+    (f'{{"a": "<proposal-{KEY} number=", "b": "<proposal-{KEY} number="}}', '{"a": "", "b": ""}'),
+    (f'{{"a": "<proposal-{KEY} number=1", "b": 1}}', '{"a": "", "b": 1}'),
+    (f'Yes. <proposal-{KEY} number="', "Yes. "),
     *((text, text) for text in LEFT),
     *((f"{text}{OPENING}a", f"{text}a") for text in LEFT),
 ]
