@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -15,9 +16,15 @@ def growth(work: Callable[[int], Callable[[], object]], size: int, *, tries: int
     Args:
         work: Prepares an input of a size, and gives what is measured.
         size: The smaller size; it should take some 10 ms.
-        tries: How often each is measured.
+        tries: How often each is measured; oftener where it seems to grow faster than linearly, for
+            what else runs on the machine makes single measurements longer.
     """
-    small, large = (min(_cpu(work(n)) for _ in range(tries)) for n in (size, 4 * size))
+    small = large = math.inf
+    for done in range(1, 5 * tries + 1):
+        small = min(small, _cpu(work(size)))
+        large = min(large, _cpu(work(4 * size)))
+        if done >= tries and large < LINEAR * small:
+            break
     return large / max(small, 1e-4)
 
 
