@@ -162,7 +162,8 @@ class ProgressEvent(TypedDict):
     error: str | None
     """Why a member or the call failed."""
     text: str | None
-    """The piece of a proposal in a `token` event."""
+    """The piece of a proposal in a `token` event; with `include_proposals=True` the whole proposal
+    in a proposer's `member_finished`."""
 
 
 RequestKind = Literal["first", "retry", "hedge", "fallback"]

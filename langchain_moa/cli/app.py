@@ -42,18 +42,29 @@ def app() -> None:
     """Several language models answer as one (Mixture-of-Agents)."""
 
 
-_verbose = click.option("--verbose", is_flag=True, help="Totals and warnings on stderr.")
+_verbose = click.option(
+    "--verbose", is_flag=True, help="A line per member, totals, warnings; on stderr."
+)
 _system = click.option("--system", "-s", metavar="TEXT", help="A system message at the start.")
 _no_log = click.option("--no-log", is_flag=True, help="Do not log this (see `logs`).")
 _force = click.option("--force", is_flag=True, help="Overwrite an existing file.")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_attach = click.option(
+    "--attach",
+    "-a",
+    type=click.Path(dir_okay=False, path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="A picture or a PDF to send with the (first) question; repeatable.",
+)
 _explain = click.option("--explain", is_flag=True, help="Show how each answer came about.")
 _report = click.option("--report", is_flag=True, help="Print the comparison below the answer.")
-_proposals = click.option("--show-proposals", is_flag=True, help="Print the proposals, too.")
+_proposals = click.option("--show-proposals", is_flag=True, help="Print the proposals first.")
 
 
 @mixture_command(app, epilog=_MORE)
 @_system
+@_attach
 @click.option("--multi-turn/--no-multi-turn", default=True, help="Show the model earlier turns.")
 @_explain
 @_proposals
@@ -77,14 +88,7 @@ def chat(options: MixtureOptions, *, verbose: bool, **given: Any) -> int:
 @click.argument("question", required=False)
 @_system
 @click.option("--json", "as_json", is_flag=True, help="Print the answer and its record as JSON.")
-@click.option(
-    "--attach",
-    "-a",
-    type=click.Path(dir_okay=False, path_type=Path),
-    multiple=True,
-    metavar="FILE",
-    help="A picture or a PDF to send with the question; repeatable.",
-)
+@_attach
 @click.option(
     "--output",
     "-o",

@@ -8,11 +8,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
-from langchain_core.messages import BaseMessage, SystemMessage
-from rich.console import Console
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from langchain_moa.chat_models import MoAChatModel
-from langchain_moa.cli.attachments import with_files
+from langchain_moa.cli.attachments import file_block, files_of, with_files
 from langchain_moa.cli.board import console
 from langchain_moa.cli.exits import Exit, code_of, one_line, say
 from langchain_moa.cli.inputs import QUESTION, all_of_stdin, may_be_written
@@ -20,6 +19,7 @@ from langchain_moa.cli.kept import proposal_records
 from langchain_moa.cli.live import (
     AnswerPrinter,
     Asked,
+    ProposalPrinter,
     ask,
     require_reportable,
     show_report,
@@ -61,9 +61,9 @@ def run(
         as_json: Whether to print the answer with its record, as JSON.
         estimate: Whether only to tell what it would take.
         explain: Whether to show how the answer came about, on stderr.
-        show_proposals: Whether to print the proposals, on stderr.
+        show_proposals: Whether to print the proposals before the answer, on stderr.
         report: Whether to print what the analyst found, below the answer.
-        verbose: Whether to print a line of totals, on stderr.
+        verbose: Whether to print a line per member and one of totals, on stderr.
         attach: Pictures and PDFs beside the question.
         output: A file for the answer, or for the JSON, in place of stdout.
         force: Whether it may be written over a file that is there.
@@ -77,7 +77,8 @@ def run(
     asked = _question(question, demo=options.demo)
     system = checked_text(system or "", "--system")
     messages: list[BaseMessage] = [SystemMessage(system)] if system else []
-    messages.append(with_files(asked, attach))
+    message = with_files(asked, [file_block(path) for path in attach])
+    messages.append(message)
     if output is not None:
         may_be_written(output, force=force, mend="give --force")
     if estimate:
@@ -87,9 +88,17 @@ def run(
     printer = None if as_json or output is not None else AnswerPrinter(console())
     with mixture_for(options, include_proposals=True) as llm, without_echo():
         require_reportable(llm, report=report)
-        entry = _entry(llm, asked, system)
+        entry = _entry(llm, message, system)
         try:
-            answer = asyncio.run(_answered(llm, messages, stderr, printer))
+            answer = asyncio.run(
+                ask(
+                    llm,
+                    messages,
+                    progress=stderr if stderr.is_terminal else None,
+                    proposals=ProposalPrinter(stderr) if show_proposals else None,
+                    printer=printer,
+                )
+            )
         except MoAError as error:
             failed = _failed(asked, error)
             told = {"proposals": proposal_records(getattr(error, "proposals", ()))}
@@ -107,15 +116,16 @@ def run(
         _write(f"{text}\n", output)
     if report and not as_json:
         show_report(answer, console())
-    tell(answer, stderr, explained=explain, proposals=show_proposals, totals=verbose)
+    tell(answer, stderr, explained=explain, members=verbose, totals=verbose)
     return Exit.ANSWER
 
 
-def _entry(llm: MoAChatModel, question: str, system: str) -> Entry:
+def _entry(llm: MoAChatModel, question: HumanMessage, system: str) -> Entry:
     return Entry(
         command="ask",
         conversation=new_conversation(),
-        question=question,
+        question=question.text,
+        files=files_of(question),
         model=member_names(llm)[-1][0],
         system=system or None,
     )
@@ -137,17 +147,6 @@ def _estimated(options: MixtureOptions, messages: list[BaseMessage], *, as_json:
     else:
         write_data(f"{printable(str(found))}\n")
     return Exit.ANSWER
-
-
-async def _answered(
-    llm: MoAChatModel,
-    messages: list[BaseMessage],
-    stderr: Console,
-    printer: AnswerPrinter | None,
-) -> Asked:
-    return await ask(
-        llm, messages, progress=stderr if stderr.is_terminal else None, printer=printer
-    )
 
 
 def _json(data: AnyDict) -> str:

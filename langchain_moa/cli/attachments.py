@@ -21,27 +21,32 @@ _KINDS: Final = {
 """What a file begins with, and what it is: a name's suffix may be wrong."""
 
 
-def with_files(question: str, paths: Sequence[Path]) -> HumanMessage:
-    """A question with files beside it.
+def with_files(question: str, files: Sequence[AnyDict]) -> HumanMessage:
+    """A question with files beside it, as `file_block` gives them."""
+    content: list[Any] = [{"type": "text", "text": question}, *files]
+    return HumanMessage(content if files else question)
+
+
+def files_of(question: HumanMessage) -> list[AnyDict]:
+    """The files beside a question."""
+    blocks = question.content if isinstance(question.content, list) else []
+    return [block for block in blocks if isinstance(block, dict) and block["type"] != "text"]
+
+
+def file_block(path: Path) -> AnyDict:
+    """A file as the block that goes beside a question.
 
     Raises:
-        MoAConfigurationError: One can't be read, or is neither a picture nor a PDF.
+        MoAConfigurationError: It can't be read, or is neither a picture nor a PDF.
     """
-    if not paths:
-        return HumanMessage(question)
-    content: list[Any] = [{"type": "text", "text": question}, *map(_block, paths)]
-    return HumanMessage(content)
-
-
-def _block(path: Path) -> AnyDict:
     try:
         data = path.read_bytes()
-    except OSError as error:
-        msg = f"--attach {path}: {error.strerror}."
+    except (OSError, ValueError) as error:
+        msg = f"{path} cannot be attached: {getattr(error, 'strerror', None) or error}."
         raise MoAConfigurationError(msg) from None
     kind, mime = _kind(data)
     if kind is None:
-        msg = f"--attach {path}: give a picture (PNG, JPEG, GIF, WebP) or a PDF."
+        msg = f"{path} cannot be attached: give a picture (PNG, JPEG, GIF, WebP) or a PDF."
         raise MoAConfigurationError(msg)
     block = {"type": kind, "base64": base64.b64encode(data).decode(), "mime_type": mime}
     return block | ({"filename": path.name} if kind == "file" else {})

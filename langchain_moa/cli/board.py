@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -157,10 +157,23 @@ class Board:
                 row.error = _short((event["error"] or "").removeprefix(f"{row.state}: "))
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
-        """The table of all members."""
-        width = min(options.max_width, _WIDEST)
+        """The table of all members, as far as the screen has room."""
+        yield self._table(options.max_width, self._fitting(options.max_height - 1))
+
+    def show(self, console: Console) -> None:
+        """Print a line per member, to stay: on a terminal as it was, in a pipe whole."""
+        rows = [(layer, row) for (layer, _), row in self._rows.items()]
+        if console.is_terminal:
+            console.print("", self._table(console.width, rows), sep="\n")
+            return
+        for layer, row in rows:
+            texts = (layer, row.model, row.state, row.time(), row.result())
+            write(console, "  ".join(on_one_line(text) for text in texts if text))
+
+    def _table(self, room: int, rows: Iterable[tuple[str, _Row]]) -> Table:
+        width = min(room, _WIDEST)
         narrow = width < _NARROW  # there the state says it all; what was lost is told afterwards
-        shown = list(self._fitting(options.max_height - 1))
+        shown = list(rows)
         names = _names([row.model for _, row in shown], width - (_LEFT if narrow else _OTHER))
         longest = max((cell_len(name) for name in names), default=0)
         table = Table.grid(padding=(0, 1), expand=narrow)
@@ -188,7 +201,7 @@ class Board:
             styles = ("note", "", style, "", result)
             cells = [Text(on_one_line(text), of) for text, of in zip(texts, styles, strict=True)]
             table.add_row(*cells[:3] if narrow else cells)
-        yield table
+        return table
 
     def _fitting(self, height: int) -> Iterator[tuple[str, _Row]]:
         """The rows with their layers; where they are too many, layers are put into one row each.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 import click
+from langchain_core.messages import HumanMessage
 
 from langchain_moa.chat_models import MoAChatModel
+from langchain_moa.cli.attachments import file_block
 from langchain_moa.cli.board import summary, write
 from langchain_moa.cli.commands import COMMANDS, Commands
 from langchain_moa.cli.conversation import Conversation
@@ -20,6 +23,7 @@ from langchain_moa.cli.kept import proposal_records
 from langchain_moa.cli.live import (
     AnswerPrinter,
     Asked,
+    ProposalPrinter,
     ask,
     require_reportable,
     show_report,
@@ -55,6 +59,7 @@ def run(
     report: bool,
     yes: bool,
     verbose: bool,
+    attach: Sequence[Path] = (),
     go_on: bool = False,
     no_log: bool = True,
 ) -> int:
@@ -65,10 +70,11 @@ def run(
         system: A system message before all turns.
         multi_turn: Whether the model is shown the turns before.
         explain: Whether to show how each answer came about.
-        proposals: Whether to show the proposals of each answer.
+        proposals: Whether to show the proposals before each answer.
         report: Whether to show the comparison below each answer.
         yes: Whether to ask no questions at the start.
-        verbose: Whether the mixture's log is shown.
+        verbose: Whether a line per member and the mixture's log are shown.
+        attach: Pictures and PDFs beside the first question.
         go_on: Whether to go on with the last conversation.
         no_log: Whether nothing is kept of the conversation.
 
@@ -88,6 +94,8 @@ def run(
             msg = f"--continue: no conversation is logged in {log_file()}."
             raise click.UsageError(msg)
         conversation.resume(turns)
+    for path in attach:
+        conversation.attach(path.name, file_block(path))
     if interactive and not yes and not (options.preset or options.config or options.serves):
         with mixture_for(options):  # what is wrong or missing is told before anything is asked
             pass
@@ -101,6 +109,7 @@ def run(
             proposals=proposals,
             report=report,
             explained=explain,
+            members=verbose,
             totals=interactive or verbose,
         )
         chat = Chat(llm, conversation, runner, shows, log)
@@ -138,15 +147,17 @@ class Shows(NamedTuple):
     """What is shown beside each answer.
 
     Attributes:
-        proposals: Its proposals.
+        proposals: Its proposals, before it.
         report: What the analyst found in them.
         explained: How it came about.
+        members: A line per member.
         totals: A line of totals.
     """
 
     proposals: bool = False
     report: bool = False
     explained: bool = False
+    members: bool = False
     totals: bool = False
 
 
@@ -215,13 +226,14 @@ class Chat(Commands):
         if text.lower() in _HELP:
             self._help("")
         elif not word.startswith("/") or word.startswith("//") or "\n" in word:
-            self._answer(text.removeprefix("/") if text.startswith("//") else text)
+            said = text.removeprefix("/") if text.startswith("//") else text
+            self._answer(self._conversation.question(said))
         elif word in self._commands:
             self._commands[word](argument.strip())
         else:
             self._note(f"{word} is no command; /help lists them (// begins a text with a slash).")
 
-    def _answer(self, question: str) -> None:
+    def _answer(self, question: HumanMessage) -> None:
         try:
             with without_echo():
                 asked = self._runner.run(self._asked(question))
@@ -232,13 +244,13 @@ class Chat(Commands):
         if self._shows.report:
             show_report(asked, self._console)
         shows = self._shows
-        tell(asked, self._about, proposals=shows.proposals, explained=shows.explained)
+        tell(asked, self._about, members=shows.members, explained=shows.explained)
         if shows.totals:
             write(self._about, f"{summary(asked.record, asked.seconds)}{self._so_far()}", "note")
         if self._console.is_terminal:
             self._console.print()
 
-    def _failed(self, question: str, error: BaseException) -> None:
+    def _failed(self, question: HumanMessage, error: BaseException) -> None:
         """Keep what was paid for."""
         proposals = getattr(error, "proposals", ())
         self._conversation.failed(proposals)
@@ -265,7 +277,7 @@ class Chat(Commands):
         cost = f", {usd(sum(costs.values()))} USD" if costs else ""
         return f" · so far {tokens:,} tokens{cost}" if len(self._conversation) > 1 else ""
 
-    async def _asked(self, question: str) -> Asked:
+    async def _asked(self, question: HumanMessage) -> Asked:
         terminal = self._console.is_terminal
         messages = self._conversation.with_question(question)
         kept = self._conversation.kept_for(question)
@@ -273,6 +285,7 @@ class Chat(Commands):
             self._llm.reusing(kept) if kept else self._llm,
             messages,
             progress=self._console if terminal else None,
+            proposals=ProposalPrinter(self._about) if self._shows.proposals else None,
             printer=AnswerPrinter(self._console),
             on_event=self._conversation.on_event,
         )

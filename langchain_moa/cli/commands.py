@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
 
 from langchain_moa.chat_models import MoAChatModel
+from langchain_moa.cli.attachments import file_block, files_of
 from langchain_moa.cli.board import console, usage_table, write
 from langchain_moa.cli.conversation import Conversation, without_record
 from langchain_moa.cli.exits import one_line
@@ -33,6 +34,7 @@ COMMANDS: Final = {
     "/temperature N": "of all members",
     "/strategy NAME": "compare, select, ...",
     "/layers": "how many there are",
+    "/attach FILE": "send a picture, a PDF",
     "/proposals N": "of the last answer",
     "/best N": "take one as answer",
     "/record FILE": "why this answer",
@@ -73,6 +75,7 @@ class Commands:
             "/temperature": self._temperature,
             "/strategy": self._strategy,
             "/layers": self._layers,
+            "/attach": self._attach,
             "/proposals": self._show_proposals,
             "/best": self._best,
             "/record": self._record,
@@ -98,7 +101,7 @@ class Commands:
         known = [name for layer in member_names(self._llm) for name in layer]
         return dict.fromkeys([*known, *self._served])
 
-    def _answer(self, question: str) -> None:
+    def _answer(self, question: HumanMessage) -> None:
         """Have a question answered."""
         raise NotImplementedError
 
@@ -200,11 +203,12 @@ class Commands:
         )
         self._conversation.logged(number)
 
-    def _entry(self, question: str, command: str = "chat") -> Entry:
+    def _entry(self, question: HumanMessage, command: str = "chat") -> Entry:
         return Entry(
             command=command,
             conversation=self._conversation.identity,
-            question=question,
+            question=question.text,
+            files=files_of(question),
             model=member_names(self._llm)[-1][0],
             system=self._conversation.system,
         )
@@ -227,6 +231,13 @@ class Commands:
 
     # --- the conversation ---
 
+    def _attach(self, argument: str) -> None:
+        if argument:
+            path = _path(argument)
+            self._conversation.attach(path.name, file_block(path))
+        names = ", ".join(self._conversation.attached) or "no file"
+        self._note(f"{names}: sent with the next question.")
+
     def _save(self, argument: str) -> None:
         word, _, rest = argument.partition(" ")
         force = word == "--force"
@@ -244,7 +255,7 @@ class Commands:
     def _loaded(self, path: Path) -> None:
         self._conversation.load(path)
         for question, answer in self._conversation.turns:
-            entry = self._entry(question.text, "load")
+            entry = self._entry(question, "load")
             told = replace(
                 entry,
                 answer=answer.text,
@@ -259,12 +270,7 @@ class Commands:
         if not argument:
             self._note(f"{command} needs a file's name.")
             return
-        try:
-            path = Path(argument).expanduser()
-        except RuntimeError:
-            msg = f"{argument}: there is no such user here."
-            raise MoAConfigurationError(msg) from None
-        action(path)
+        action(_path(argument))
         count = len(self._conversation)
         self._note(f"{count} {'turn' if count == 1 else 'turns'} {done} {argument}.")
 
@@ -283,6 +289,20 @@ class Commands:
 
 def _number(value: float | None) -> str:
     return "as each model has it" if value is None else f"{value:g}"
+
+
+def _path(argument: str) -> Path:
+    """The file that was typed, or dragged onto the terminal, which puts quotes around some.
+
+    Raises:
+        MoAConfigurationError: It is another user's, who is not known.
+    """
+    quoted = len(argument) > 1 and argument[0] == argument[-1] and argument[0] in "'\""
+    try:
+        return Path(argument[1:-1] if quoted else argument).expanduser()
+    except RuntimeError:
+        msg = f"{argument}: there is no such user here."
+        raise MoAConfigurationError(msg) from None
 
 
 def _place(argument: str) -> int | None:

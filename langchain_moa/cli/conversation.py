@@ -18,6 +18,7 @@ from langchain_core.messages import (
 )
 from langchain_core.messages.ai import UsageMetadata, add_usage
 
+from langchain_moa.cli.attachments import with_files
 from langchain_moa.cli.log import new_conversation
 from langchain_moa.config.text_files import escaped, read_text, write_text
 from langchain_moa.errors import MoAConfigurationError
@@ -49,7 +50,8 @@ class Conversation:
         self._lost: tuple[Proposal, ...] = ()
         self._numbers: list[int | None] = []
         self._turns: list[tuple[HumanMessage, AIMessage]] = []
-        self._unanswered: str | None = None
+        self._unanswered: HumanMessage | None = None
+        self._files: list[tuple[str, AnyDict]] = []
         self._paid: list[Usage] = []
         self._paying: list[Usage] = []
         self._paid_usd: dict[str, float] = {}
@@ -58,15 +60,34 @@ class Conversation:
         """How many questions were answered."""
         return len(self._turns)
 
-    def with_question(self, question: str) -> list[BaseMessage]:
+    def attach(self, name: str, file: AnyDict) -> None:
+        """Have a file go with the next question."""
+        self._files.append((name, file))
+
+    @property
+    def attached(self) -> Sequence[str]:
+        """The names of the files that go with the next question."""
+        return [name for name, _ in self._files]
+
+    def question(self, text: str) -> HumanMessage:
+        """A question with the files that were attached for it."""
+        files, self._files = [file for _, file in self._files], []
+        return with_files(text, files)
+
+    def with_question(self, question: HumanMessage) -> list[BaseMessage]:
         """What the model is asked: the turns before, and the question."""
-        if question != self._unanswered:
+        if not self._is_unanswered(question):
             self._lost = ()
         self._unanswered = question
         self._pay()
         before = self._turns if self._multi_turn else []
         turns = [message for turn in before for message in turn]
-        return [*self._system, *turns, HumanMessage(question)]
+        return [*self._system, *turns, question]
+
+    def _is_unanswered(self, question: HumanMessage) -> bool:
+        """Whether it is the question that was asked last, and not answered."""
+        # not compared as messages, for graphs give these ids
+        return self._unanswered is not None and question.content == self._unanswered.content
 
     @property
     def _system(self) -> list[SystemMessage]:
@@ -77,10 +98,10 @@ class Conversation:
         """The questions with their answers."""
         return tuple(self._turns)
 
-    def answered(self, answer: AIMessage) -> str:
+    def answered(self, answer: AIMessage) -> HumanMessage:
         """Keep the last question with its answer; gives the question."""
-        question = self._unanswered or ""
-        self._turns.append((HumanMessage(question), answer))
+        question = self._unanswered or HumanMessage("")
+        self._turns.append((question, answer))
         self._unanswered, self._lost = None, ()
         self._paying.clear()  # the answer tells it all
         return question
@@ -96,9 +117,9 @@ class Conversation:
         """The proposals of the question that was not answered."""
         return self._lost if self._unanswered is not None else ()
 
-    def kept_for(self, question: str) -> Sequence[Proposal]:
+    def kept_for(self, question: HumanMessage) -> Sequence[Proposal]:
         """The proposals that need not be paid for again when a question is asked once more."""
-        return self._lost if question == self._unanswered else ()
+        return self._lost if self._is_unanswered(question) else ()
 
     def logged(self, number: int | None) -> None:
         """Note the number under which the last turn, or the next one that was loaded, is logged."""
@@ -113,7 +134,7 @@ class Conversation:
         self._paid += self._paying
         self._paying = []
 
-    def to_retry(self) -> tuple[str | None, int | None]:
+    def to_retry(self) -> tuple[HumanMessage | None, int | None]:
         """The question to ask again: the unanswered one, else the last one, whose answer goes.
 
         With it comes the number under which the answer that goes was logged.
@@ -121,7 +142,7 @@ class Conversation:
         number: int | None = None
         if self._unanswered is None and self._turns:
             question, answer = self._turns.pop()
-            self._unanswered = question.text
+            self._unanswered = question
             number = self._numbers.pop() if self._numbers else None
             self._paid.append(_usage_of(answer))
             _add_cost(self._paid_usd, answer)
@@ -130,7 +151,7 @@ class Conversation:
     def reset(self) -> None:
         """Forget all turns."""
         self._turns, self._unanswered, self._lost = [], None, ()
-        self._numbers, self.identity = [], new_conversation()
+        self._numbers, self._files, self.identity = [], [], new_conversation()
         self._paid, self._paying, self._paid_usd = [], [], {}
 
     @property
@@ -184,8 +205,10 @@ class Conversation:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             msg = f"{path} is no conversation that /save wrote."
             raise MoAConfigurationError(msg) from None
+        files = self._files
         self.reset()
         self.system, self._turns = (system[0].text if system else None), turns
+        self._files = files  # which go with the next question of any conversation
 
     def resume(self, rows: Sequence[AnyDict]) -> None:
         """Go on with a conversation that was logged.
@@ -220,7 +243,8 @@ def _turn_of(row: AnyDict) -> tuple[HumanMessage, AIMessage]:
     if not isinstance(answer, AIMessage):
         raise TypeError
     metadata = {**answer.response_metadata, RECORD_KEY: row["record"]}
-    return HumanMessage(row["question"]), answer.model_copy(update={"response_metadata": metadata})
+    question = with_files(row["question"], row["files"] or [])
+    return question, answer.model_copy(update={"response_metadata": metadata})
 
 
 def _usage_of(answer: AIMessage) -> Usage:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from langchain_moa.cli.terminal import on_one_line, printable
 from langchain_moa.explanation.explain import explain
 from langchain_moa.strategies.analysis import Analysis
 from langchain_moa.tracing.progress import OnProgress
-from langchain_moa.types import MoARecord, ProgressEvent
+from langchain_moa.types import RECORD_KEY, MoARecord, ProgressEvent
 
 Chunks: TypeAlias = AsyncGenerator[AIMessageChunk, None]
 
@@ -40,11 +41,13 @@ class Asked:
         message: The answer.
         record: What happened in the call.
         seconds: Wall time of the call.
+        board: The members, and what became of each.
     """
 
     message: AIMessage
     record: MoARecord
     seconds: float
+    board: Board
 
 
 def _live(console: Console, shown: RenderableType = "") -> Live:
@@ -111,11 +114,50 @@ class AnswerPrinter:
             self._console.print("\n" * (part.gap - 1))
 
 
+class ProposalPrinter:
+    """Prints the proposals of a call before its answer: a layer's as soon as that is over.
+
+    Args:
+        console: Where to print.
+
+    Attributes:
+        printed: Whether there was any.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.printed = False
+        self._console = console
+        self._finished: list[tuple[int, int, str, str]] = []
+        self._ready: deque[tuple[int, str, str]] = deque()
+
+    def on_event(self, event: ProgressEvent) -> None:
+        """Take one step into account, in a thread in which nothing is printed."""
+        place, text = event["index"] or 0, event["text"]
+        if event["event"] == "member_finished" and event["role"] == "proposer" and text:
+            self._finished.append((event["layer"] or 1, place, event["model"] or "", text))
+        elif event["event"] == "layer_finished":
+            over, self._finished = sorted(self._finished), []
+            self._ready.extend((layer, model, text) for layer, _, model, text in over)
+
+    def print(self) -> None:
+        """Print those that are there."""
+        while self._ready:
+            self.printed = True
+            show_proposals([self._ready.popleft()], self._console)
+
+    def begin_answer(self) -> None:
+        """Print the rest; on a terminal a line tells where the answer begins."""
+        self.print()
+        if self.printed and self._console.is_terminal:
+            write(self._console, "answer", "bold")
+
+
 async def ask(
     llm: MoAChatModel,
     messages: Sequence[BaseMessage],
     *,
     progress: Console | None = None,
+    proposals: ProposalPrinter | None = None,
     printer: AnswerPrinter | None = None,
     on_event: OnProgress | None = None,
 ) -> Asked:
@@ -125,6 +167,7 @@ async def ask(
         llm: The mixture.
         messages: The conversation.
         progress: A terminal to show the members on; `None` shows none.
+        proposals: What prints the proposals; `None` prints none.
         printer: What prints the answer; `None` prints none.
         on_event: Called with each step, too.
 
@@ -136,21 +179,32 @@ async def ask(
 
     def heard(event: ProgressEvent) -> None:
         board.on_event(event)
+        if proposals is not None:
+            proposals.on_event(event)
         if on_event is not None:
             on_event(event)
 
     listening = llm.model_copy(update={"on_progress": heard, "stream_proposals": live is not None})
-    return await _Asking(live, printer).run(listening, list(messages))
+    message, seconds = await _Asking(live, proposals, printer).run(listening, list(messages))
+    record = message.response_metadata[RECORD_KEY]
+    return Asked(message=message, record=record, seconds=seconds, board=board)
 
 
 class _Asking:
     """One question being answered: first the members are shown, then the answer."""
 
-    def __init__(self, live: Live | None, printer: AnswerPrinter | None) -> None:
+    def __init__(
+        self,
+        live: Live | None,
+        proposals: ProposalPrinter | None,
+        printer: AnswerPrinter | None,
+    ) -> None:
         self._live = live
+        self._proposals = proposals
         self._printer = printer
+        self._begun = False
 
-    async def run(self, llm: MoAChatModel, messages: list[BaseMessage]) -> Asked:
+    async def run(self, llm: MoAChatModel, messages: list[BaseMessage]) -> tuple[AIMessage, float]:
         started = time.perf_counter()
         received: list[AIMessageChunk] = []
         complete = False
@@ -166,25 +220,33 @@ class _Asking:
         finally:
             refreshing.cancel()
             self._hide_members()
+            if self._proposals and not self._begun:
+                self._proposals.print()
             if received and self._printer:
                 self._printer.end(complete=complete)
         first, *others = received or [AIMessageChunk(content="")]
         message = cast("AIMessage", message_chunk_to_message(first + others))  # in one step
-        seconds = time.perf_counter() - started
-        return Asked(message=message, record=message.response_metadata["moa"], seconds=seconds)
+        return message, time.perf_counter() - started
 
     async def _refresh(self) -> None:
         while True:
             await asyncio.sleep(1 / _REFRESH)
+            if self._proposals and not self._begun:
+                self._proposals.print()
             if self._live:
                 self._live.refresh()
             if self._printer:
                 self._printer.refresh()
 
     def _show(self, text: str) -> None:
-        if text and self._printer is not None:
+        if not text or self._printer is None:
+            return
+        if not self._begun:
+            self._begun = True
             self._hide_members()
-            self._printer.feed(text)
+            if self._proposals:
+                self._proposals.begin_answer()
+        self._printer.feed(text)
 
     def _hide_members(self) -> None:
         if self._live:
@@ -232,24 +294,24 @@ def tell(
     asked: Asked,
     console: Console,
     *,
-    proposals: bool,
+    members: bool = False,
     totals: bool = False,
     explained: bool = False,
 ) -> None:
-    """Tell of a call that is over: what was lost, the proposals, one line of totals.
+    """Tell of a call that is over: a line per member, what was lost, one line of totals.
 
     Args:
         asked: The answer and its record.
         console: Where to tell it.
-        proposals: Whether to print the proposals.
+        members: Whether to print a line per member.
         totals: Whether to print the line of totals.
-        explained: Whether to show how the answer came about, which tells all but the proposals.
+        explained: Whether to show how the answer came about, which tells all of that.
     """
-    if proposals:
-        show_proposals(_texts(asked.record), console)
     if explained:
         show_explanation(asked.message, console)
         return
+    if members:
+        asked.board.show(console)
     for loss in losses(asked.record):
         write(console, loss, "lost")
     if totals:
@@ -264,16 +326,12 @@ def show_proposals(proposals: Sequence[tuple[int, str, str]], console: Console) 
         console: Where to print them.
     """
     for layer, model, text in proposals:
-        write(console, f"\nlayer {layer} · {on_one_line(model)}", "bold")
+        write(console, f"layer {layer} · {on_one_line(model)}", "bold")
         if console.is_terminal:
             console.print(Paragraphs(printable(text)))
         else:
             write(console, text)
-    write(console, "")
-
-
-def _texts(record: MoARecord) -> list[tuple[int, str, str]]:
-    return [(p["layer"], p["model"], text) for p in record["proposals"] if (text := p.get("text"))]
+        write(console, "")
 
 
 def show_explanation(answer: AIMessage, console: Console) -> None:

@@ -22,7 +22,7 @@ from langchain_moa.cli.state import is_on, log_file, private_file
 from langchain_moa.cli.terminal import on_one_line, printable
 from langchain_moa.messages.characters import whole_characters
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS calls (
     id INTEGER PRIMARY KEY,
@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS calls (
     seconds REAL,
     record TEXT,
     message TEXT,
+    files TEXT,
     retracted INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS conversations ON calls (conversation, id);
@@ -60,6 +61,7 @@ class Entry:
         seconds: How long it took.
         record: The record of the call, or of a failed one what was paid for.
         message: The answer as LangChain writes messages to JSON, without the record.
+        files: The pictures and PDFs beside the question, as blocks of its message.
     """
 
     command: str
@@ -72,6 +74,7 @@ class Entry:
     seconds: float | None = None
     record: Any = None
     message: Any = None
+    files: Any = None
 
 
 class Log:
@@ -106,6 +109,7 @@ class Log:
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "record": _json(entry.record),
             "message": _json(entry.message),
+            "files": _json(entry.files or None),
         }
         texts = {name: _whole(value) for name, value in values.items()}
         names = ", ".join(texts)
@@ -180,6 +184,7 @@ def show(path: Path, *, number: int, as_json: bool) -> None:
 
 def _latest(path: Path, number: int) -> Iterator[dict[str, object]]:
     names = "id, at, command, conversation, model, system, question, answer, error, seconds, record"
+    names += ", coalesce(json_array_length(files), 0) AS files"
     query = f"SELECT {names} FROM calls WHERE command != 'load' ORDER BY id DESC LIMIT ?"  # noqa: S608 - names of our own
     with _opened(path) as file:
         for row in file.execute(query, (number,)):
@@ -192,6 +197,8 @@ def _as_text(row: dict[str, Any]) -> str:
     parts = [f"#{row['id']}", row["at"][:19].replace("T", " "), row["command"], row["model"] or ""]
     if row["seconds"] is not None:
         parts.append(f"{row['seconds']:.1f} s")
+    if row["files"]:
+        parts.append("1 file" if row["files"] == 1 else f"{row['files']} files")
     if usage:
         parts.append(f"{usage['total_tokens']:,} tokens")
     if cost:
@@ -203,8 +210,8 @@ def _as_text(row: dict[str, Any]) -> str:
 
 def _parsed(row: sqlite3.Row) -> dict[str, object]:
     found = dict(row)
-    for name in ("record", "message"):
-        if found.get(name):
+    for name in ("record", "message", "files"):
+        if isinstance(found.get(name), str):
             found[name] = json.loads(found[name])
     return found
 
@@ -214,10 +221,26 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     """The file, with its tables; what was done is kept unless something is raised."""
     with closing(sqlite3.connect(path, timeout=_PATIENCE)) as file:
         file.row_factory = sqlite3.Row
-        if file.execute("PRAGMA user_version").fetchone()[0] == 0:
-            file.executescript(_SCHEMA + f"PRAGMA user_version = {_VERSION};")
+        if _version(file) < _VERSION:
+            _renew(file)
         with file:
             yield file
+
+
+def _version(file: sqlite3.Connection) -> int:
+    found: int = file.execute("PRAGMA user_version").fetchone()[0]
+    return found
+
+
+def _renew(file: sqlite3.Connection) -> None:
+    """Make the tables, or give those of an older version what they lack."""
+    file.execute("BEGIN IMMEDIATE")  # another program may do the same just now
+    with file:
+        if _version(file) == 1:
+            file.execute("ALTER TABLE calls ADD COLUMN files TEXT")
+        for statement in _SCHEMA.split(";"):
+            file.execute(statement)
+        file.execute(f"PRAGMA user_version = {_VERSION}")
 
 
 def _json(value: object) -> str | None:

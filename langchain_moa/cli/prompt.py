@@ -15,7 +15,7 @@ from prompt_toolkit.utils import is_dumb_terminal
 from langchain_moa.cli.state import private_file
 
 PROMPT: Final = ">>> "
-_OF_FILES: Final = ("/load", "/save", "/record")
+_OF_FILES: Final = ("/attach", "/load", "/save", "/record")
 
 
 class Completions(Completer):

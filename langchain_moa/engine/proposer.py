@@ -75,7 +75,7 @@ class Proposing:
         finally:
             turn.end()
         proposal = self._proposal(turn, result)
-        event, values = _outcome(proposal)
+        event, values = self._outcome(proposal)
         self.call.progress.emit(event, **turn.assignment.about, **values)
         return proposal
 
@@ -97,7 +97,7 @@ class Proposing:
         finally:
             turn.end()
         proposal = self._proposal(turn, result)
-        event, values = _outcome(proposal)
+        event, values = self._outcome(proposal)
         await self.call.progress.aemit(event, **about, **values)
         return proposal
 
@@ -111,7 +111,11 @@ class Proposing:
 
     def _about(self, proposal: Proposal) -> AnyDict:
         place = {"layer": self.layer, "index": self.index}
-        return {**place, "role": "proposer", "model": proposal.model}
+        return {**place, "role": "proposer", "model": proposal.model, **self._text(proposal)}
+
+    def _text(self, proposal: Proposal) -> AnyDict:
+        """What an event says of a proposal where texts are wanted."""
+        return {"text": proposal.text} if self.call.mixture.settings.include_proposals else {}
 
     def _turn(
         self, messages: Sequence[BaseMessage], before: Sequence[Proposal], config: RunnableConfig
@@ -183,14 +187,13 @@ class Proposing:
                 proposal.reason,
             )
 
-
-def _outcome(proposal: Proposal) -> tuple[EventName, AnyDict]:
-    """The event that tells what became of a proposer."""
-    values = {
-        "seconds": proposal.seconds,
-        "usage": sum_usage(proposal.usage_by_model.values()),
-        "error": None if proposal.usable else proposal.reason,
-    }
-    if proposal.usable:
-        return "member_finished", values
-    return ("member_cut" if proposal.status == "cut" else "member_failed"), values
+    def _outcome(self, proposal: Proposal) -> tuple[EventName, AnyDict]:
+        """The event that tells what became of the proposer."""
+        values = {
+            "seconds": proposal.seconds,
+            "usage": sum_usage(proposal.usage_by_model.values()),
+            "error": None if proposal.usable else proposal.reason,
+        }
+        if proposal.usable:
+            return "member_finished", {**values, **self._text(proposal)}
+        return ("member_cut" if proposal.status == "cut" else "member_failed"), values

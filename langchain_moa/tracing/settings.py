@@ -24,7 +24,8 @@ class TracingSettings(SettingsGroup):
 
     include_proposals: bool = Field(
         default=False,
-        description='Whether `response_metadata["moa"]` holds the proposals\' texts.',
+        description='Whether `response_metadata["moa"]`, and events of finished reference models, '
+        "hold the proposals' texts.",
     )
     stream_proposals: bool = Field(
         default=False,

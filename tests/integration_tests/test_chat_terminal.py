@@ -68,7 +68,10 @@ def test_a_conversation(chat: Chat, server: LoopbackServer, tmp_path: Path) -> N
     assert (
         f"layer 1 · {ALPHA}\nDraft of alpha.\n\nlayer 1 · {BETA}\nDraft of beta." in terminal.text
     )
-    assert "The answer." in terminal.text  # as rendered Markdown
+    shown = terminal.text.partition("First question?")[2]
+    rendered = "answer\nThe answer."
+    assert shown.index("Draft of beta.") < shown.index(rendered)
+    assert "\n\n\n" not in shown.partition(PROMPT)[0]
     assert "2 of 2 proposals · " in terminal.text
 
     ask(terminal, "Second question?")

@@ -64,7 +64,9 @@ def check_cost(events: list[ProgressEvent], server: LoopbackServer) -> None:
 async def test_a_plain_callback(way: str) -> None:
     events: list[ProgressEvent] = []
     with LoopbackServer(MODELS) as server:
-        await collect(mixture(server, on_progress=events.append), way)
+        with_texts = way in ("invoke", "astream")
+        llm = mixture(server, on_progress=events.append, include_proposals=with_texts)
+        await collect(llm, way)
         assert names_of(events) == expected(first_token="stream" in way)
         assert {e["type"] for e in events} == {"moa"}
         members = [e for e in events if e["event"] == "member_finished"]
@@ -73,6 +75,8 @@ async def test_a_plain_callback(way: str) -> None:
             ("proposer", 1, 1, BETA),
             ("aggregator", 2, 0, AGGREGATOR),
         }
+        texts = {ALPHA: "a1 a2", BETA: "b1 b2"} if with_texts else {}
+        assert {e["model"]: e["text"] for e in events if e["text"]} == texts
         for event in events:
             started = event["event"].endswith("started")
             assert (event["seconds"] is None) is started

@@ -103,7 +103,7 @@ def test_show_proposals_prints_them_on_stderr(cli: Cli) -> None:
     ran = cli("ask", QUESTION, "--show-proposals", *MIXTURE)
     assert ran.out == "The **answer**.\n"
     assert ran.err.split("\n\n")[:2] == [
-        f"\nlayer 1 · {ALPHA}\nDraft of alpha.",
+        f"layer 1 · {ALPHA}\nDraft of alpha.",
         f"layer 1 · {BETA}\nDraft of beta.",
     ]
 
@@ -111,7 +111,13 @@ def test_show_proposals_prints_them_on_stderr(cli: Cli) -> None:
 def test_verbose_tells_totals_on_stderr(cli: Cli) -> None:
     ran = cli("ask", QUESTION, "--verbose", *MIXTURE)
     assert ran.out == "The **answer**.\n"
-    assert ran.err.splitlines()[-1].startswith("2 of 2 proposals · ")
+    *members, totals = ran.err.splitlines()
+    assert totals.startswith("2 of 2 proposals · ")
+    assert [line.split("  ")[:3] for line in members] == [
+        ["layer 1", ALPHA, "done"],
+        ["layer 1", BETA, "done"],
+        ["aggregator", AGGREGATOR, "done"],
+    ]
 
 
 def test_no_answer_is_exit_code_3(cli: Cli, server: LoopbackServer) -> None:

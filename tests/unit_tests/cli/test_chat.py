@@ -86,8 +86,8 @@ def test_commands_that_show_something(cli: Cli) -> None:
     assert ran.out.splitlines()[5].startswith("3 layers: 2 passes")
     assert [line[0] for line in lines[6:-1]] == [
         *("/help", "/models", "/model", "/system", "/temperature", "/strategy", "/layers"),
-        *("/proposals", "/best", "/record", "/usage", "/cost", "/save", "/load", "/retry"),
-        *("/reset", "/quit"),
+        *("/attach", "/proposals", "/best", "/record", "/usage", "/cost", "/save", "/load"),
+        *("/retry", "/reset", "/quit"),
     ]
 
 

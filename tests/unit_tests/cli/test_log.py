@@ -152,7 +152,7 @@ def test_a_proposal_of_a_failed_call_is_taken_as_the_answer(
     words = ("--reference-models", f"{ALPHA},{BETA},{GAMMA}", "-m", AGGREGATOR)
     given = "One?\n/proposals 2\n/best 9\n/best\n/best\n/record\n/usage\n/model acme/gamma\nTwo?\n"
     ran = cli("chat", *words, stdin=given)
-    assert ran.out.startswith("\nlayer 1 · acme/beta\nDraft of beta.\n\nDraft of alpha.\n")
+    assert ran.out.startswith("layer 1 · acme/beta\nDraft of beta.\n\nDraft of alpha.\n")
     assert "there is no proposal 9; give a number from 1 to 3." in ran.err
     assert "/best is for one that was not" in ran.err
     assert "acme/gamma answers." in ran.err
@@ -200,6 +200,66 @@ def test_files_beside_a_question(cli: Cli, server: LoopbackServer, tmp_path: Pat
     ran = cli("ask", "What is it?", *MIXTURE, "-a", str(text))
     assert (ran.code, "give a picture (PNG, JPEG, GIF, WebP) or a PDF" in ran.err) == (2, True)
     assert "No such file" in cli("ask", "?", *MIXTURE, "-a", "none.png").err
+
+
+def test_files_beside_the_questions_of_a_chat(
+    cli: Cli, server: LoopbackServer, log: Path, tmp_path: Path
+) -> None:
+    """They go with one question, are asked again with it, and are still there when it goes on."""
+    names = {"a.png": b"\x89PNG\r\n\x1a\nxyz", "b c.gif": b"GIF89a", "d.pdf": b"%PDF-1.7"}
+    for name, data in names.items():
+        (tmp_path / name).write_bytes(data)
+    first, spaced, paper = (tmp_path / name for name in names)
+
+    def content() -> list[Any]:
+        """What the last request says for the user, question by question."""
+        messages = server.requests_for(ALPHA)[-1].body["messages"]
+        return [message["content"] for message in messages if message["role"] == "user"]
+
+    def kinds(said: Any) -> list[str]:
+        return [part["type"] for part in said] if isinstance(said, list) else ["alone"]
+
+    with_one, with_two = ["text", "image_url"], ["text", "image_url", "file"]
+    server.models[AGGREGATOR] = ModelBehavior(status=400, error="no such luck")
+
+    def lines() -> Iterator[str]:
+        yield "/attach"
+        yield "One?"
+        assert list(map(kinds, content())) == [with_one]
+        server.models.update(MODELS)
+        server.models[ALPHA] = ModelBehavior(reply="Draft of alpha.")
+        yield "/retry"
+        yield f"/attach '{spaced}'"
+        yield f"/attach {paper}"
+        yield f"/attach {tmp_path / 'none.png'}"
+        yield "Two?"
+        assert list(map(kinds, content())) == [with_one, with_two]
+        yield "Three?"
+        assert list(map(kinds, content())) == [with_one, with_two, ["alone"]]
+
+    cli.environment.setattr("langchain_moa.cli.chat.lines_of_stdin", lines)
+    ran = cli("chat", *MIXTURE, "-a", str(first))
+    assert ran.out == "The **answer**.\n" * 3
+    assert "a.png: sent with the next question." in ran.err
+    assert "b c.gif, d.pdf: sent with the next question." in ran.err
+    assert "none.png cannot be attached: No such file or directory." in ran.err
+    assert asked_models(server).count(ALPHA) == 3  # its proposal was kept for the retry
+    told = cli("logs").out
+    assert (told.count("1 file"), told.count("2 files")) == (2, 1)
+
+    cli.environment.setattr("langchain_moa.cli.chat.lines_of_stdin", lambda: iter(["Four?"]))
+    assert cli("chat", "-c", *MIXTURE).code == 0
+    assert list(map(kinds, content())) == [with_one, with_two, ["alone"], ["alone"]]
+    assert log.exists()
+
+
+def test_a_log_of_an_earlier_version_is_gone_on_with(cli: Cli, log: Path) -> None:
+    cli("chat", *MIXTURE, stdin="One?\n")
+    with closing(sqlite3.connect(log)) as file, file:
+        file.execute("ALTER TABLE calls DROP COLUMN files")
+        file.execute("PRAGMA user_version = 1")
+    assert cli("chat", "-c", *MIXTURE, stdin="Two?\n").err == ""
+    assert [row["question"] for row in logged(cli)] == ["Two?", "One?"]
 
 
 def test_an_answer_goes_to_a_file(cli: Cli, tmp_path: Path) -> None:
