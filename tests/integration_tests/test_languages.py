@@ -146,14 +146,14 @@ async def test_halves_that_stay_alone_break_nothing_that_comes_after(tmp_path: P
         sent = json.dumps(bodies(server, AGGREGATOR), ensure_ascii=False)
         assert "It is \ufffd blue." in sent
         conversation = Conversation()
-        llm.invoke(conversation.with_question("One?"))
+        llm.invoke(conversation.with_question(HumanMessage("One?")))
         answer = llm.invoke("One?")
         assert isinstance(answer, AIMessage)
         conversation.answered(answer)
         conversation.save(tmp_path / "talk.json")
         again = Conversation()
         again.load(tmp_path / "talk.json")
-        assert llm.invoke(again.with_question("Two?")).text == "So \ufffd it is."
+        assert llm.invoke(again.with_question(HumanMessage("Two?"))).text == "So \ufffd it is."
 
 
 HISTORIES: dict[str, list[BaseMessage]] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from rich.console import Console, RenderableType
 from rich.text import Text
 
@@ -146,16 +146,16 @@ def event(tokens: int) -> Any:
 
 def test_what_lost_answers_cost_is_counted() -> None:
     conversation = Conversation()
-    conversation.with_question("one")
+    conversation.with_question(HumanMessage("one"))
     conversation.on_event(event(3))
     conversation.answered(answer("1", tokens=5))  # the record holds the 3
     assert total(conversation) == 5
-    assert conversation.to_retry()[0] == "one"
+    assert conversation.to_retry()[0] == HumanMessage("one")
     assert total(conversation) == 5
-    conversation.with_question("one")
+    conversation.with_question(HumanMessage("one"))
     conversation.on_event(event(7))  # and is then cancelled
     assert total(conversation) == 12
-    conversation.with_question("two")
+    conversation.with_question(HumanMessage("two"))
     conversation.answered(answer("2", tokens=1))
     assert total(conversation) == 13
     conversation.reset()
@@ -165,14 +165,14 @@ def test_what_lost_answers_cost_is_counted() -> None:
 def test_a_conversation_is_kept_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "talk.json"
     conversation = Conversation("Be brief.")
-    conversation.with_question("one")
+    conversation.with_question(HumanMessage("one"))
     conversation.answered(answer("1"))
     conversation.save(path)
     again = Conversation()
-    again.with_question("another")
+    again.with_question(HumanMessage("another"))
     again.load(path)
     assert (len(again), total(again), again.last_record) == (1, 5, conversation.last_record)
-    asked = again.with_question("two")
+    asked = again.with_question(HumanMessage("two"))
     assert [message.text for message in asked] == ["Be brief.", "one", "1", "two"]
 
 
@@ -206,7 +206,7 @@ def test_other_files_are_refused_and_change_nothing(kept: str, tmp_path: Path) -
     path = tmp_path / "talk.json"
     path.write_text(kept)
     conversation = Conversation()
-    conversation.with_question("one")
+    conversation.with_question(HumanMessage("one"))
     conversation.answered(answer("1"))
     with pytest.raises(MoAConfigurationError, match=r"is no conversation that /save wrote\."):
         conversation.load(path)
@@ -217,7 +217,7 @@ def test_other_files_are_refused_and_change_nothing(kept: str, tmp_path: Path) -
 def test_records_that_cannot_be_shown_are_refused(proposals: Any, tmp_path: Path) -> None:
     path = tmp_path / "talk.json"
     conversation = Conversation()
-    conversation.with_question("one")
+    conversation.with_question(HumanMessage("one"))
     said = answer("1")
     said.response_metadata["moa"]["proposals"] = proposals
     conversation.answered(said)
@@ -289,12 +289,12 @@ def test_who_works_is_seen_among_many_members() -> None:
 
 def test_a_saved_answer_may_hold_half_of_a_character(tmp_path: Path) -> None:
     conversation = Conversation()
-    conversation.with_question("Hi")
+    conversation.with_question(HumanMessage("Hi"))
     conversation.answered(answer("bad \ud800 text"))
     conversation.save(tmp_path / "saved.json")
     loaded = Conversation()
     loaded.load(tmp_path / "saved.json")
-    assert loaded.with_question("And?")[1].text == "bad \ud800 text"
+    assert loaded.with_question(HumanMessage("And?"))[1].text == "bad \ud800 text"
 
 
 NAMES = [["owner/some-model-with-a-long-name", "other/gpt"], ["owner/writer"]]
