@@ -181,7 +181,8 @@ def alone(
         model: A chat model, a runnable that takes messages, or a member string.
         name: What reports call it; by default as it is asked for.
         role: What it is to the mixture that the run is about.
-        like: A mixture whose keys, deadlines, retries and prices it has.
+        like: A mixture whose keys, deadlines, retries and prices it has. A string that is the name
+            of one of its members means that member, with its address and arguments.
 
     Raises:
         MoAConfigurationError: It names no model, or its key is missing.
@@ -193,6 +194,8 @@ def alone(
     """
     fields = {} if like is None else {n: getattr(like, n) for n in type(like).model_fields}
     kept = {n: v for n, v in fields.items() if n in _SHARED}
+    if like is not None and isinstance(model, str):
+        model = named_members(like).get(model, model)
     asked = MoAChatModel(
         **{**kept, **_OF_LAYERS, "fan_out": "never"}, reference_models=[model], aggregator=model
     )
@@ -208,6 +211,18 @@ _SHARED: Final = frozenset(
     }
 )
 """Settings of a mixture that its members have when they are asked alone."""
+
+
+def named_members(llm: MoAChatModel) -> dict[str, Any]:
+    """The members of a mixture by their names; of several of one name, the first."""
+    named = llm.model_dump(include={"reference_models", "aggregator"})
+    layers = named["reference_models"]
+    names = [name for row in layers for name in (row if isinstance(row, list) else [row])]
+    given = [model for layer in _own_layers(llm) for model in layer]
+    found: dict[str, Any] = {str(_first(named["aggregator"])): _first(llm.aggregator)}
+    for name, model in zip(names, given, strict=True):
+        found.setdefault(str(name), model)
+    return found
 
 
 def mixture(llm: MoAChatModel, name: str = "moa") -> Contestant:
@@ -300,10 +315,17 @@ def with_different_names(found: Iterable[Contestant]) -> list[Contestant]:
 
 def _layers(llm: MoAChatModel) -> list[list[Any]]:
     """The reference models of each proposer layer."""
+    given = _own_layers(llm)
+    nested = isinstance(llm.reference_models[0], list | tuple)
+    return given if nested else given * (llm.num_layers - 1)
+
+
+def _own_layers(llm: MoAChatModel) -> list[list[Any]]:
+    """The reference models as they are given: layer by layer, or once for all."""
     given = list(llm.reference_models)
     if isinstance(given[0], list | tuple):
         return [list(layer) for layer in given if isinstance(layer, list | tuple)]
-    return [given] * (llm.num_layers - 1)
+    return [given]
 
 
 def member_layers(llm: MoAChatModel) -> list[list[str]]:

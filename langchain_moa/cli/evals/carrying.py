@@ -14,6 +14,7 @@ from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.cli.evals.show import Progress, agreed, ended, shown
 from langchain_moa.cli.exits import say
 from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.evals.contestants import named_members
 from langchain_moa.evals.judges.alpaca_eval import Method
 from langchain_moa.evals.judges.base import Judging
 from langchain_moa.evals.judges.model import Judge
@@ -105,6 +106,9 @@ class CommonOptions:
         except MoAConfigurationError as error:
             # a judge is built as a mixture's member, which its user knows nothing of
             msg = str(error).replace("reference_models[0]", "judge")
+            if like is not None:
+                own = ", ".join(named_members(like))
+                msg += f" A member of the mixture judges under its own name: {own}."
             raise MoAConfigurationError(msg) from None
         judge.known_as(addresses or {})
         return judge

@@ -12,7 +12,9 @@ from langchain_moa.evals.contestants import (
     contestants,
     known_as,
     member_layers,
+    named_members,
 )
+from langchain_moa.evals.judges.model import Judge
 from langchain_moa.evals.types import GenerationSettings
 from tests.wire import AGGREGATOR, ALPHA, BETA, GAMMA
 
@@ -43,6 +45,20 @@ def test_addresses_that_are_others_in_each_run_are_left_out_of_hashes() -> None:
     same = [a == b for a, b in zip(found(1111, "one"), found(1111, "two"), strict=True)]
     assert same == [False, False, True, False, False]  # BETA is elsewhere
     assert known_as(alone(ALPHA, like=mixture()), {}).asked_with(None)[0] is not None
+
+
+def test_a_name_of_a_member_means_that_member_with_its_address() -> None:
+    here = "http://127.0.0.1:1234/v1"
+    llm = mixture(
+        reference_models=[[ALPHA], [{"model": "tiny", "base_url": here}]],
+        aggregator=BETA,
+    )
+    judge = Judge("tiny", like=llm)
+    assert judge.described()["model"] == {"model": "tiny", "base_url": here}
+    [_, other] = contestants(llm, ["tiny"])
+    assert other.described()["settings"]["model"] == {"model": "tiny", "base_url": here}
+    assert alone(BETA, like=llm).name == BETA
+    assert list(named_members(llm)) == [BETA, ALPHA, "tiny"]
 
 
 def test_members_are_those_of_all_layers_and_the_aggregator_each_once() -> None:
