@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         MoAConfigurationError,
         MoAError,
         NotEnoughProposalsError,
+        RedirectedError,
         UnsupportedContentError,
     )
     from langchain_moa.explanation.explain import Explanation, explain
@@ -64,6 +65,7 @@ _HOMES = {
     "ProgressEvent": "types",
     "Proposal": "types",
     "ProposalRecord": "types",
+    "RedirectedError": "errors",
     "RequestRecord": "types",
     "SelectionRecord": "types",
     "UnsupportedContentError": "errors",
@@ -98,6 +100,7 @@ __all__ = [
     "ProgressEvent",
     "Proposal",
     "ProposalRecord",
+    "RedirectedError",
     "RequestRecord",
     "SelectionRecord",
     "UnsupportedContentError",

@@ -5,6 +5,7 @@
     ├── UnsupportedContentError(ValueError)   a member cannot take a picture, say
     ├── MissingExtraError(ImportError)        an optional package is not installed
     ├── AnswerTooLargeError(ModelError)       a member's answer is longer than max_answer_bytes
+    ├── RedirectedError(ModelError)           an address sends a member to another host
     ├── NotEnoughProposalsError(ModelError)   too few reference models gave a usable proposal
     ├── BudgetExceededError(ModelError)       what would break the budget was not started
     └── AggregationError(ModelError)          the aggregator failed; the proposals are kept
@@ -74,6 +75,35 @@ class AnswerTooLargeError(MoAError, ModelError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.limit,)
+
+
+class RedirectedError(MoAError, ModelError):
+    """An address sends a member's question to another host, which was not asked.
+
+    A redirect is followed to the same host only, and only where the question stays a question
+    (status 307 and 308): its key and its text are for the host that their owner named. The member
+    has failed with it; a call ends with it only as the cause of another error.
+
+    Attributes:
+        address: The address that was asked, without what follows a `?`.
+        location: The one that it answered with, without it, too.
+
+    Example:
+        >>> raise RedirectedError("https://a.example/v1/chat", "https://b.example/v1/chat")
+        Traceback (most recent call last):
+        ...
+        langchain_moa.errors.RedirectedError: https://a.example/v1/chat redirects to ...
+    """
+
+    def __init__(self, address: str, location: str) -> None:
+        super().__init__(
+            f"{address} redirects to {location}, where neither the question nor its key is sent; "
+            "if that is the host you mean, give its address"
+        )
+        self.address, self.location = address, location
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.address, self.location)
 
 
 class _PaidForError(MoAError, ModelError):

@@ -23,7 +23,7 @@ _LEFT_OUT: Final = ("api_key", "profile", "metadata")
 """Fields that no pickle holds as they are."""
 _LIVE: Final = ("callbacks", "cache", "on_progress", "rate_limiter", "custom_get_token_ids")
 """Fields with objects of the program, which a copy shares."""
-_CLIENTS: Final = ("client", "async_client", "root_client")
+_CLIENTS: Final = ("client", "async_client", "root_client", "_client")
 
 _M = TypeVar("_M", bound=BaseModel)
 

@@ -37,6 +37,8 @@ _OF_PROGRAMS: Final = frozenset(
 LangChain works out itself."""
 _OF_CLIENTS: Final = ("auth", "event_hooks", "trust_env")
 """What tells an HTTP client that a user made from one that a chat model's class makes."""
+_OF_OURS: Final = "langchain_moa.providers.transport"
+"""Where the HTTP clients are from that members given as strings have."""
 _MAY_HOLD_KEYS: Final = frozenset(
     {"default_headers", "default_query", "extra_body", "extra_headers", "extra_query"}
 )
@@ -282,7 +284,7 @@ def _chat_model(model: BaseChatModel, field: str, builder: ModelBuilder) -> obje
         name = f"{provider}:{name}"
     secrets = {n: v for n, v in vars(model).items() if isinstance(v, SecretStr)}
     try:
-        bare = builder.build(name, field, secrets)
+        bare = builder.build(name, field, secrets, connected=False)
     except MoAError as error:
         msg = f"{field}=<{type(model).__name__}> can't be written: {error}"
         raise MoAConfigurationError(msg) from None
@@ -321,9 +323,22 @@ def _differences(
 
 
 def _is_made_alike(value: object, ours: object) -> bool:
-    """Whether a client is one that the model's class makes by itself, as it does again."""
+    """Whether a client is one that the model's class or we make, as it is made again."""
     if isinstance(value, str | int | float | list | tuple | dict):
         return False
+    if type(value).__module__ == _OF_OURS:
+        return True
     if not isinstance(ours, type(value)):  # which ours may tidy up after
         return False
-    return all(getattr(value, name, None) == getattr(ours, name, None) for name in _OF_CLIENTS)
+    alike = all(getattr(value, name, None) == getattr(ours, name, None) for name in _OF_CLIENTS)
+    return alike and _tls_of(value) is _tls_of(ours)
+
+
+def _tls_of(client: object) -> object:
+    """The TLS context of an HTTP client: those that a chat model's class makes have one in common.
+
+    A client with a proxy, a transport or certificates of a user's own has another one.
+    """
+    for name in ("_transport", "_pool", "_ssl_context"):
+        client = getattr(client, name, None)
+    return client

@@ -75,7 +75,14 @@ class ModelBuilder:
         self._clients: dict[tuple[str, str] | None, AnyDict] = {}
         self._together: dict[frozenset[tuple[str, str]], ChatTogether] = {}
 
-    def build(self, name: str, field: str, options: AnyMapping | None = None) -> BaseChatModel:
+    def build(
+        self,
+        name: str,
+        field: str,
+        options: AnyMapping | None = None,
+        *,
+        connected: bool = True,
+    ) -> BaseChatModel:
         """The chat model that a string means.
 
         Args:
@@ -84,6 +91,8 @@ class ModelBuilder:
             field: The argument that the string was given for, for error messages.
             options: Arguments of the chat model's class, such as `{"temperature": 0.3}`, or
                 `api_key_env`, the environment's variable that holds its key.
+            connected: Whether it is to have HTTP clients of ours, and not those that its class
+                makes, where that class takes none.
 
         Raises:
             MoAConfigurationError: The string is empty, names no known provider, the key of its
@@ -100,7 +109,7 @@ class ModelBuilder:
             return self._build_together(name, field, checked)
         if provider.lower() == TOGETHER:
             return self._build_together(model, field, checked)
-        return self._build_other(name, provider.lower(), field, checked)
+        return self._build_other(name, provider.lower(), field, checked, connected=connected)
 
     def _build_together(self, model: str, field: str, options: AnyMapping) -> ChatTogether:
         from langchain_together import ChatTogether  # noqa: PLC0415 - slow to import
@@ -149,7 +158,7 @@ class ModelBuilder:
         return key
 
     def _build_other(
-        self, name: str, provider: str, field: str, options: AnyMapping
+        self, name: str, provider: str, field: str, options: AnyMapping, *, connected: bool
     ) -> BaseChatModel:
         try:
             from langchain.chat_models import init_chat_model  # noqa: PLC0415 - optional
@@ -167,10 +176,10 @@ class ModelBuilder:
                 **_mended_environment(provider, options),
                 **options,
             }
-            settings |= self._connections(provider, settings)
+            connections = self._connections(provider, settings)
             with warnings.catch_warnings():  # unknown options are found below
                 warnings.filterwarnings("ignore", message=".*is not default parameter.*")
-                model: BaseChatModel = init_chat_model(name, **settings)
+                model: BaseChatModel = init_chat_model(name, **{**settings, **connections})
             require_key(model, provider, options)
         except MoAConfigurationError as error:
             msg = f"{field}={name!r}: {error}"
@@ -187,29 +196,59 @@ class ModelBuilder:
         _check_options(type(model), field, options)
         note_keys(model, provider, field, options)
         leave_out_foreign_headers(model)
+        if "openai_proxy" in options:  # kept for who writes it down
+            vars(model)["openai_proxy"] = options["openai_proxy"]
+        if connected and not options.keys() & _OF_CONNECTIONS:
+            self._connect(model, f"{field}={name!r}")
         return model
 
     def _connections(self, provider: str, settings: AnyMapping) -> AnyDict:
         """Our own HTTP clients, where a provider's class takes them and none are given."""
         if provider not in _TAKES_CLIENTS or settings.keys() & _OF_CONNECTIONS:
             return {}
-        if variable("OPENAI_PROXY"):
-            return {}
-        from langchain_moa.providers.clients import http_clients  # noqa: PLC0415 - slow to import
-
         endpoint = endpoint_of(settings.get("base_url") or "")
-        if endpoint.login not in self._clients:
-            self._clients[endpoint.login] = http_clients(endpoint.login)
         address = _set(base_url=endpoint.address or None)
         if endpoint.query:
             address["default_query"] = {**endpoint.query, **(settings.get("default_query") or {})}
-        return {**self._clients[endpoint.login], **address}
+        proxy = settings.get("openai_proxy") or _proxy_of_openai(provider)
+        # given to the class, it would make clients of its own with it
+        return {**self._shared(proxy, endpoint.login), **address, "openai_proxy": None}
+
+    def _connect(self, model: BaseChatModel, named: str) -> None:
+        """Our own HTTP clients for a model whose class takes none.
+
+        Raises:
+            MoAConfigurationError: A member's proxy, or what the environment says, is wrong.
+            MissingExtraError: A proxy needs a package that is not installed.
+        """
+        from langchain_moa.providers.clients import connect  # noqa: PLC0415 - slow to import
+
+        try:
+            connect(model, self._shared)
+        except (MoAConfigurationError, MissingExtraError) as error:
+            msg = f"{named}: {error}"
+            raise type(error)(msg) from None
+
+    def _shared(self, proxy: str | None, login: tuple[str, str] | None = None) -> AnyDict:
+        """The HTTP clients of all members with the same proxy and login."""
+        from langchain_moa.providers.clients import http_clients  # noqa: PLC0415 - slow to import
+
+        known = (proxy or None, login)
+        if known not in self._clients:
+            self._clients[known] = http_clients(login, proxy or None)
+        return self._clients[known]
 
 
-_TAKES_CLIENTS: Final = frozenset({"openai", "deepseek", "xai"})
+_TAKES_CLIENTS: Final = frozenset({"openai", "azure_openai", "deepseek", "xai"})
 """Providers whose classes take HTTP clients; in those of their own, connections are shared with
 forked processes, and async ones end with the event loop that opened them."""
-_OF_CONNECTIONS: Final = frozenset({"http_client", "http_async_client", "openai_proxy"})
+_OF_CONNECTIONS: Final = frozenset({"http_client", "http_async_client", "client", "async_client"})
+"""Options with clients that a user made."""
+
+
+def _proxy_of_openai(provider: str) -> str | None:
+    """The proxy that the environment names for OpenAI's own models."""
+    return variable("OPENAI_PROXY") or None if provider.endswith("openai") else None
 
 
 def _checked(options: AnyMapping, field: str) -> AnyDict:

@@ -1,14 +1,24 @@
-"""HTTP clients as the environment wants them: certificates, proxies, a login in the address."""
+"""HTTP clients as the environment wants them: certificates, proxies, a login in the address.
+
+They follow no redirect to another host: what is sent is for the host that its owner named.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
 import ssl
 from base64 import b64encode
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
-from langchain_moa.errors import MissingExtraError, MoAConfigurationError, MoAError
+from langchain_moa.errors import (
+    MissingExtraError,
+    MoAConfigurationError,
+    MoAError,
+    RedirectedError,
+)
 from langchain_moa.providers.accounts import shown_address
 from langchain_moa.providers.sizes import limit_answer, limit_async_answer
 from langchain_moa.providers.transport import AsyncClient, Client, http
@@ -20,6 +30,10 @@ _PROXIES: Final = tuple(
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
     for variable in (name, name.lower())
 )
+
+_KEEPS_THE_QUESTION: Final = frozenset({307, 308})
+"""The redirects after which a client sends the same again; after others it asks for a page."""
+_PORTS: Final = {"http": 80, "https": 443}
 
 NO_PROXY: Final = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
 """This machine, which is asked without the environment's proxy: that one could not reach it."""
@@ -40,11 +54,15 @@ class Login(http.BasicAuth):
         self.secrets = frozenset({password, encoded})
 
 
-def http_clients(login: tuple[str, str] | None = None) -> AnyDict:
+def http_clients(
+    login: tuple[str, str] | None = None, proxy: str | None = None, **own: Any
+) -> AnyDict:
     """The SDK's HTTP clients, as arguments of a model's class.
 
     Args:
         login: A user's name and password for every request.
+        proxy: The proxy of a member; by default those of the environment.
+        **own: Other arguments of the clients.
 
     Raises:
         MoAConfigurationError: A variable of the environment names certificates that can't be read,
@@ -57,16 +75,120 @@ def http_clients(login: tuple[str, str] | None = None) -> AnyDict:
         named = ", ".join(f"{n}={os.environ[n]!r}" for n in _CERTIFICATES if os.environ.get(n))
         msg = f"{named or 'TLS'}: the certificates can't be read: {error}."
         raise MoAConfigurationError(msg) from None
-    settings: AnyDict = {"verify": tls, "auth": login and Login(*login), "mounts": NO_PROXY}
+    settings: AnyDict = {"verify": tls, "auth": login and Login(*login), **own}
+    settings |= {"proxy": proxy} if proxy else {"mounts": NO_PROXY}
     try:
         return {
-            "http_client": Client(**settings, event_hooks={"response": [limit_answer]}),
-            "http_async_client": AsyncClient(
-                **settings, event_hooks={"response": [limit_async_answer]}
+            "http_client": Client(**settings, event_hooks={"response": _HOOKS}),
+            "http_async_client": AsyncClient(**settings, event_hooks={"response": _ASYNC_HOOKS}),
+        }
+    except (ImportError, ValueError, http.InvalidURL) as error:
+        if proxy:
+            shown = shown_address(proxy)
+            msg = f"the proxy {shown!r} cannot be used: {' '.join(str(error).split())}"
+            kind = MissingExtraError if isinstance(error, ImportError) else MoAConfigurationError
+            raise kind(msg) from None
+        raise _of_proxies(error) from None
+
+
+def connect(model: Any, shared: Callable[[str | None], AnyDict]) -> None:
+    """Give a built model our HTTP clients, where its class takes none as arguments.
+
+    Args:
+        model: The model. One that is not known is left alone.
+        shared: The clients with a proxy, which serve any number of models.
+    """
+    kinds = {base.__name__ for base in type(model).__mro__}
+    if "ChatAnthropic" in kinds:
+        _connect_anthropic(model, shared)
+    elif "ChatMistralAI" in kinds:
+        _connect_mistral(model)
+    elif "ChatGoogleGenerativeAI" in kinds:
+        _connect_google(model, shared)
+
+
+def _connect_anthropic(model: Any, shared: Callable[[str | None], AnyDict]) -> None:
+    sdk = importlib.import_module("anthropic")  # the client of the model's package
+    if issubclass(sdk.DefaultHttpxClient, http.Client):
+        clients = shared(model.anthropic_proxy)
+    else:  # an older one, over another HTTP library
+        proxy = {"proxy": model.anthropic_proxy or None}
+        clients = {
+            "http_client": sdk.DefaultHttpxClient(**proxy, event_hooks={"response": _HOOKS}),
+            "http_async_client": sdk.DefaultAsyncHttpxClient(
+                **proxy, event_hooks={"response": _ASYNC_HOOKS}
             ),
         }
-    except (ImportError, ValueError, http.InvalidURL) as error:  # the environment's proxies
-        raise _of_proxies(error) from None
+    for name, client in zip(_OF_ANTHROPIC, clients.values(), strict=True):
+        # where the class keeps what it made
+        vars(model)[name] = getattr(model, name).with_options(http_client=client)
+
+
+_OF_ANTHROPIC: Final = ("_client", "_async_client")
+
+
+def _connect_mistral(model: Any) -> None:
+    sent = {
+        "base_url": str(model.client.base_url),
+        "headers": dict(model.client.headers),
+        "timeout": model.timeout,
+    }
+    clients = http_clients(**sent)
+    model.client, model.async_client = clients["http_client"], clients["http_async_client"]
+
+
+def _connect_google(model: Any, shared: Callable[[str | None], AnyDict]) -> None:
+    if getattr(model.client, "vertexai", False):  # which sends tokens of its own
+        return
+    genai = importlib.import_module("google.genai")
+    arguments = model.client_args or {}
+    clients = shared(arguments.get("proxy"))
+    options = vars(vars(model.client)[_API])[_OPTIONS].model_copy(
+        update={
+            "httpx_client": clients["http_client"],
+            "httpx_async_client": clients["http_async_client"],
+        }
+    )
+    model.client = genai.Client(
+        api_key=model.google_api_key.get_secret_value(), http_options=options
+    )
+
+
+_API: Final = "_api_client"
+_OPTIONS: Final = "_http_options"
+
+
+def require_same_host(response: Any) -> None:
+    """Refuse a redirect to another host: a hook of the sync HTTP client.
+
+    The same host over TLS is the same one. One that makes a page's request of a question is
+    refused, too: nobody answers that.
+
+    Raises:
+        RedirectedError: It is one of these.
+    """
+    if not response.has_redirect_location:
+        return
+    asked = response.request.url
+    try:
+        location = asked.join(response.headers["Location"])
+    except Exception:  # noqa: BLE001 - of either library; the client says what is wrong with it
+        return
+    origins = [(url.scheme, url.port or _PORTS.get(url.scheme)) for url in (asked, location)]
+    is_same = location.host == asked.host and (
+        origins[0] == origins[1] or origins == list(_PORTS.items())
+    )
+    if not is_same or response.status_code not in _KEEPS_THE_QUESTION:
+        raise RedirectedError(*(shown_address(str(each)) for each in (asked, location)))
+
+
+async def require_same_async_host(response: Any) -> None:
+    """The same of the async client."""
+    require_same_host(response)
+
+
+_HOOKS: Final = [require_same_host, limit_answer]
+_ASYNC_HOOKS: Final = [require_same_async_host, limit_async_answer]
 
 
 def _of_proxies(error: Exception) -> MoAError:

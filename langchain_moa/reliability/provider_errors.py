@@ -28,7 +28,7 @@ from langchain_core.exceptions import (
     ModelTimeoutError,
 )
 
-from langchain_moa.errors import AnswerTooLargeError, ModelRefusalError
+from langchain_moa.errors import AnswerTooLargeError, ModelRefusalError, RedirectedError
 
 _CLASSES: Final[Mapping[int, type[ModelError]]] = {
     400: ModelInvalidRequestError,
@@ -192,7 +192,7 @@ def provider_error(error: Exception) -> Exception:
     if isinstance(error, ContextOverflowError | ModelRefusalError):
         return error
     for one in _with_causes(error):
-        if isinstance(one, AnswerTooLargeError):  # clients take it for a lost connection
+        if isinstance(one, AnswerTooLargeError | RedirectedError):  # clients say: a lost connection
             return one
     code = status_of(error)
     if code in _REFUSAL_CODES and _refuses(error):

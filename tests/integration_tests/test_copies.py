@@ -167,6 +167,7 @@ def test_a_deep_copy_is_a_mixture_of_its_own() -> None:
 
 OWN: dict[str, Any] = {"model": "x", "api_key": KEY}
 HOOKS: dict[str, Any] = {"request": [print]}
+ASYNC_CLIENT = httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(retries=3))
 UNPICKLED: dict[str, tuple[dict[str, Any], str]] = {
     "a function": ({"fan_out": lambda _: True}, "fan_out=<function> can't be pickled"),
     "a chain of functions": (
@@ -192,6 +193,14 @@ UNPICKLED: dict[str, tuple[dict[str, Any], str]] = {
     "what an HTTP client calls": (
         {"aggregator": ChatMistralAI(**OWN, client=httpx.Client(event_hooks=HOOKS))},
         "aggregator.client=<Client> can't be written",
+    ),
+    "a proxy of an HTTP client": (
+        {"aggregator": ChatMistralAI(**OWN, client=httpx.Client(proxy="http://127.0.0.1:9"))},
+        "aggregator.client=<Client> can't be written",
+    ),
+    "a transport of an HTTP client": (
+        {"aggregator": ChatMistralAI(**OWN, async_client=ASYNC_CLIENT)},
+        "aggregator.async_client=<AsyncClient> can't be written",
     ),
     "a rate limiter of a member": (
         {"aggregator": ChatAnthropic(**OWN, rate_limiter=InMemoryRateLimiter())},
@@ -280,11 +289,17 @@ def test_a_pool_of_processes(server: LoopbackServer) -> None:
         assert list(pool.map(ask, [llm] * 3, questions)) == questions
 
 
-def of_strings(prefix: str, at: str) -> MoAChatModel:
-    own = {"model": f"{prefix}b", "base_url": at, "temperature": 0.1}
-    return MoAChatModel(
-        reference_models=[{"model": f"{prefix}a", "base_url": at}, own], aggregator=own
-    )
+PREFIXES = ["together:v/", "openai:", "anthropic:", "google_genai:", "mistralai:"]
+ADDRESSES = {"anthropic:": "anthropic_url", "google_genai:": "gemini_url"}
+
+
+def of_strings(prefix: str, server: LoopbackServer) -> MoAChatModel:
+    at = {
+        "base_url": getattr(server, ADDRESSES.get(prefix, "base_url")),
+        "api_key": server.api_key,
+    }
+    own = {"model": f"{prefix}b", **at, "temperature": 0.1}
+    return MoAChatModel(reference_models=[{"model": f"{prefix}a", **at}, own], aggregator=own)
 
 
 def wrong_answers(llm: MoAChatModel, who: str, way: str) -> int:
@@ -303,11 +318,11 @@ def wrong_answers(llm: MoAChatModel, who: str, way: str) -> int:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("way", ["sync", "async"])
-@pytest.mark.parametrize("prefix", ["together:v/", "openai:"])
+@pytest.mark.parametrize("prefix", PREFIXES)
 def test_after_a_fork_nobody_reads_anothers_answers(
     server: LoopbackServer, prefix: str, way: str
 ) -> None:
-    llm = of_strings(prefix, server.base_url)
+    llm = of_strings(prefix, server)
     assert wrong_answers(llm, "warm", way) == 0
     children = []
     for who in "ABC":
@@ -319,12 +334,12 @@ def test_after_a_fork_nobody_reads_anothers_answers(
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
 
 
-@pytest.mark.parametrize("prefix", ["together:v/", "openai:"])
+@pytest.mark.parametrize("prefix", PREFIXES)
 def test_requests_made_together_in_a_new_loop_need_no_second_try(
     server: LoopbackServer, prefix: str
 ) -> None:
     """They share connections that are opened while those of a closed loop are given up."""
-    llm = of_strings(prefix, server.base_url).replace(max_retries=0)
+    llm = of_strings(prefix, server).replace(max_retries=0)
     for _ in range(3):
         loop = asyncio.new_event_loop()
         record = loop.run_until_complete(llm.ainvoke("question-same")).response_metadata["moa"]
@@ -333,9 +348,9 @@ def test_requests_made_together_in_a_new_loop_need_no_second_try(
         assert [(call["status"], call["attempts"]) for call in calls] == [("ok", 1)] * len(calls)
 
 
-@pytest.mark.parametrize("prefix", ["together:v/", "openai:"])
+@pytest.mark.parametrize("prefix", PREFIXES)
 def test_closed_and_many_event_loops_lose_nothing(server: LoopbackServer, prefix: str) -> None:
-    llm = of_strings(prefix, server.base_url)
+    llm = of_strings(prefix, server)
     seen: Counter[str] = Counter()
 
     def work() -> None:
