@@ -72,7 +72,7 @@ class ModelBuilder:
         self._api_key = None if api_key is None else checked_key(api_key, "api_key")
         self._base_url = None if base_url is None else checked_address(base_url, "base_url")
         self._timeout = timeout
-        self._clients: dict[tuple[str, str] | None, AnyDict] = {}
+        self._clients: dict[tuple[str | None, tuple[str, str] | None], AnyDict] = {}
         self._together: dict[frozenset[tuple[str, str]], ChatTogether] = {}
 
     def build(
