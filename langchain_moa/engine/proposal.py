@@ -17,7 +17,7 @@ from langchain_moa.engine.admission import proposer_estimate
 from langchain_moa.engine.call import CallInProgress
 from langchain_moa.engine.reading import Rooms, read_by, require_taken, seen_by, weight_of
 from langchain_moa.engine.request import MemberCall, prepare_call
-from langchain_moa.members.adapters import as_chunk, as_message
+from langchain_moa.members.adapters import as_message
 from langchain_moa.members.bindings import Bound
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import with_arguments
@@ -148,8 +148,10 @@ class ProposalQuestion:
         for piece in stepped(request.runnable.stream(request.input, request.config), scope):
             if request.over:  # a thread can't be ended from outside, but it can see that it is
                 break
-            for event, values in answer.take(as_chunk(piece), shows=self._shows):
+            for event, values in answer.take(piece, shows=self._shows):
                 self.call.progress.emit(event, **self._about, **values)
+        for event, values in answer.end(shows=self._shows):
+            self.call.progress.emit(event, **self._about, **values)
         return answer.whole()
 
     async def _astreamed(self, request: MemberCall) -> AIMessageChunk:
@@ -162,8 +164,10 @@ class ProposalQuestion:
             async for piece in steps:
                 if request.over:  # a client may have swallowed the cancellation
                     break
-                for event, values in answer.take(as_chunk(piece), shows=self._shows):
+                for event, values in answer.take(piece, shows=self._shows):
                     await self.call.progress.aemit(event, **self._about, **values)
+        for event, values in answer.end(shows=self._shows):
+            await self.call.progress.aemit(event, **self._about, **values)
         return answer.whole()
 
     @property
@@ -217,13 +221,31 @@ class _StreamedProposal:
 
     def __init__(self, request: MemberCall) -> None:
         self._request = request
+        self._pieces = request.pieces()
         self._chunks: list[AIMessageChunk] = []
         self._answer = AnswerSoFar()
         self._begun = False
         self._clean = CleanStream(request.fence_key)
 
-    def take(self, chunk: AIMessageChunk, *, shows: bool) -> Iterator[_Event]:
+    def take(self, piece: object, *, shows: bool) -> Iterator[_Event]:
         """Keep a piece; gives the events to tell."""
+        return self._taken(self._pieces.take(piece), shows=shows)
+
+    def end(self, *, shows: bool) -> Iterator[_Event]:
+        """Keep what was held back; gives the events to tell."""
+        return self._taken(self._pieces.rest(), shows=shows)
+
+    def whole(self) -> AIMessageChunk:
+        """All pieces as one message."""
+        rest = self._clean.rest() or AIMessageChunk(content="")
+        first, *others = [*self._chunks, rest]
+        whole = add_ai_message_chunks(first, *others)
+        self._request.require_end(self._answer, whole)
+        return whole
+
+    def _taken(self, chunk: AIMessageChunk | None, *, shows: bool) -> Iterator[_Event]:
+        if chunk is None:
+            return
         chunk = self._clean.take(self._request.take(chunk))
         self._chunks.append(chunk)
         self._answer.take(chunk)
@@ -233,11 +255,3 @@ class _StreamedProposal:
             self._begun = True
             yield "first_token", {"seconds": self._request.seconds}
         yield "token", {"text": chunk.text}
-
-    def whole(self) -> AIMessageChunk:
-        """All pieces as one message."""
-        rest = self._clean.rest() or AIMessageChunk(content="")
-        first, *others = [*self._chunks, rest]
-        whole = add_ai_message_chunks(first, *others)
-        self._request.require_end(self._answer, whole)
-        return whole

@@ -25,6 +25,7 @@ from langchain_moa.accounting.usage import (
 from langchain_moa.engine.reading import Reading
 from langchain_moa.errors import AnswerTooLargeError, MoAConfigurationError
 from langchain_moa.members.member import Member
+from langchain_moa.members.pieces import Pieces
 from langchain_moa.members.runnables import model_of
 from langchain_moa.members.secrets import secrets_of
 from langchain_moa.messages.content import length_of
@@ -168,6 +169,10 @@ class MemberCall:
         if self.limit is not None and self.size > self.limit:
             raise AnswerTooLargeError(self.limit)
         return piece
+
+    def pieces(self) -> Pieces:
+        """What reads the answer's stream."""
+        return Pieces(self.input, replaces=self.member.streams_totals)
 
     def require_end(self, answer: AnswerSoFar, end: AIMessage) -> None:
         """Refuse a stream that was cut off, which some clients take for a whole one.

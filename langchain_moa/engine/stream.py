@@ -224,11 +224,14 @@ def _pieces(call: MemberCall) -> Iterator[Any]:
         answer = as_message(call.runnable.invoke(call.input, call.config), call.input)
         yield as_chunk(cleaned(call.take(answer), call.fence_key))
         return
-    clean = CleanStream(call.fence_key)
+    clean, read = CleanStream(call.fence_key), call.pieces()
     pieces = cast("Generator[Any, None, None]", call.runnable.stream(call.input, call.config))
     with closing(pieces):
         for piece in pieces:
-            yield clean.take(call.take(as_chunk(piece)))
+            if (chunk := read.take(piece)) is not None:
+                yield clean.take(call.take(chunk))
+    if (held := read.rest()) is not None:
+        yield clean.take(call.take(held))
     if (rest := clean.rest()) is not None:
         yield rest
 
@@ -239,10 +242,13 @@ async def _apieces(call: MemberCall) -> AsyncIterator[object]:
         answer = as_message(await call.runnable.ainvoke(call.input, call.config), call.input)
         yield as_chunk(cleaned(call.take(answer), call.fence_key))
         return
-    clean = CleanStream(call.fence_key)
+    clean, read = CleanStream(call.fence_key), call.pieces()
     pieces = cast("AsyncGenerator[Any, None]", call.runnable.astream(call.input, call.config))
     async with aclosing(pieces):
         async for piece in pieces:
-            yield clean.take(call.take(as_chunk(piece)))
+            if (chunk := read.take(piece)) is not None:
+                yield clean.take(call.take(chunk))
+    if (held := read.rest()) is not None:
+        yield clean.take(call.take(held))
     if (rest := clean.rest()) is not None:
         yield rest

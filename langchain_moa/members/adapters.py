@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, Final, TypeVar, cast
 
+from langchain_core.documents import Document
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -15,18 +16,27 @@ from langchain_core.messages import (
     convert_to_messages,
     message_chunk_to_message,
 )
+from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.outputs import ChatResult, Generation, LLMResult
+from langchain_core.prompt_values import PromptValue
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import Runnable
+from langgraph.types import Command
 from pydantic import BaseModel
 
 from langchain_moa.accounting.usage import known_usage
+from langchain_moa.messages.blocks import kind_of
 from langchain_moa.types import AnyDict, AnyMapping
 
-_ANSWER_KEYS: Final = ("output", "answer", "result", "text", "response", "generation")
+ANSWER_KEYS: Final = ("output", "answer", "result", "text", "response", "generation")
 """Where agents and chains that return a dict have their answer, the usual one first."""
-_QUESTION_KEYS: Final = frozenset({"input", "question", "query", "chat_history", "context"})
+QUESTION_KEYS: Final = frozenset({"input", "question", "query", "chat_history", "context"})
 """What they have beside it; a dict without them is more likely the values of a schema."""
 _SAID: Final = (str, BaseMessage)
+_RAW: Final = frozenset({"raw", "parsed", "parsing_error"})
+"""What `with_structured_output(..., include_raw=True)` gives."""
 _ROLES: Final = ("human", "user", "ai", "assistant", "system", "developer", "tool", "function")
+_CHUNK: Final = "MessageChunk"
 _TEXT_PARTS: Final = (None, "text", "output_text", "output", "input_text")
 """What parts of a text are called: not at all, or as OpenAI's Responses API and others do."""
 _SHOWN: Final = 8
@@ -64,28 +74,41 @@ def as_chunk(output: object) -> AIMessageChunk:
 
 
 def _message_in(output: object, given: object) -> AIMessage:
-    message: AIMessage
+    output = _inside(output)
     match output:
         case AIMessage():
-            message = output
+            return output
         case BaseMessage():
-            message = AIMessage(output.text)
+            return AIMessage(output.text)
         case str():
-            message = AIMessage(output)
-        case Generation():  # and a chat model's, which has a message
-            message = _message_in(getattr(output, "message", output.text), given)
-        case ChatResult() | LLMResult():
-            message = _message_in(_first_of(output.generations), given)
+            return AIMessage(output)
         case Mapping():
-            message = _message_in_mapping(output, given)
+            return _message_in_mapping(output, given)
         case list() | tuple():
-            message = _message_in_list(output, given)
-        case _ if _is_values(output):
-            message = AIMessage(_as_json(output))
-        case _:
-            msg = f"a member must return a message or a string, not {type(output).__name__}"
-            raise TypeError(msg)
-    return message
+            return _message_in_list(output, given)
+    if _is_values(output):
+        return AIMessage(_as_json(output))
+    raise _unreadable(output)
+
+
+def _inside(output: object) -> object:
+    """What is in an object that LangChain or LangGraph put around it."""
+    match output:
+        case Generation():  # and a chat model's, which has a message
+            return getattr(output, "message", output.text)
+        case ChatResult() | LLMResult():
+            return _inside(_first_of(output.generations))
+        case Document():
+            return output.page_content
+        case PromptValue():
+            return {"messages": output.to_messages()}
+        case Command():
+            return output.update  # nothing, or an update of a state
+    return _sum_of(output) if isinstance(output, ChatPromptTemplate) else output
+
+
+def _unreadable(output: object) -> TypeError:
+    return TypeError(f"a member must return a message or a string, not {type(output).__name__}")
 
 
 def _message_in_mapping(output: AnyMapping, given: object) -> AIMessage:
@@ -96,12 +119,12 @@ def _message_in_mapping(output: AnyMapping, given: object) -> AIMessage:
         return _answer_of_state(output, given)
     if output.get("structured_response") is not None:
         return AIMessage(_as_json(output["structured_response"]))
-    if _is_message(output):
-        return _message_in(_converted(output), given)
-    if _is_part(output):
-        return AIMessage([dict(output)])
-    is_schema = _is_plain(output) and not output.keys() & _QUESTION_KEYS and len(output) > 1
-    said = [output[name] for name in _ANSWER_KEYS if isinstance(output.get(name), _SAID)]
+    if output.keys() == _RAW:
+        return _message_with_values(output, given)
+    if _is_message(output) or _is_known_part(output):
+        return _message_in(_converted(output) if _is_message(output) else [output], given)
+    is_schema = _is_plain(output) and not output.keys() & QUESTION_KEYS and len(output) > 1
+    said = [output[name] for name in ANSWER_KEYS if _is_said(output.get(name))]
     if said and not is_schema:
         return _message_in(said[0], given)
     if output and _is_plain(output):
@@ -114,13 +137,32 @@ def _message_in_mapping(output: AnyMapping, given: object) -> AIMessage:
     raise TypeError(msg)
 
 
+def _message_with_values(output: AnyMapping, given: object) -> AIMessage:
+    """A model's message with the values that were found in it; as it is where none were."""
+    message = _message_in(output["raw"], given)
+    if output["parsed"] is None:
+        return message
+    update: AnyDict = {"content": _as_json(output["parsed"]), "tool_calls": []}
+    return message.model_copy(update=update)
+
+
+def _sum_of(template: ChatPromptTemplate) -> AIMessage:
+    """Messages that a generator yielded, which LangChain adds up to a prompt, as its stream."""
+    if not all(isinstance(message, AIMessage) for message in template.messages):
+        raise _unreadable(template)
+    first, *others = map(as_chunk, template.messages)
+    return add_ai_message_chunks(first, *others)
+
+
 def _message_in_list(output: Sequence[Any], given: object) -> AIMessage:
     if _is_pair(output):
         return _message_in(_converted(tuple(output)), given)
-    if not output:
-        return AIMessage("")
-    if all(isinstance(part, str) or _is_part(part) for part in output):
+    if all(isinstance(part, str | Document) for part in output):  # of a parser, a retriever
+        return AIMessage("\n".join(_message_in(part, given).text for part in output))
+    if _is_parts(output):
         return AIMessage([part if isinstance(part, str) else dict(part) for part in output])
+    if not any(map(_is_of_conversation, output)) and _is_plain(output):
+        return AIMessage(_as_json(output))
     return _answer_of_state({"messages": output}, given)
 
 
@@ -170,8 +212,10 @@ def _converted(form: Any) -> BaseMessage:
     """
     if isinstance(form, BaseMessage):
         return form
-    if isinstance(form, Mapping) and isinstance(form.get("data"), Mapping):
-        form = {"type": form.get("type"), **form["data"]}  # as messages_to_dict writes them
+    if isinstance(form, Mapping):
+        if isinstance(form.get("data"), Mapping):  # as messages_to_dict writes them
+            form = {"type": form.get("type"), **form["data"]}
+        form = {**form, **_type_of_chunk(form)}
     try:
         (message,) = convert_to_messages([form])
     except (ValueError, TypeError, KeyError, NotImplementedError) as error:
@@ -194,7 +238,33 @@ def _converted(form: Any) -> BaseMessage:
 def _is_message(value: AnyMapping) -> bool:
     if value.get("role", value.get("type")) in _ROLES:
         return "content" in value or isinstance(value.get("data"), Mapping)
+    if _type_of_chunk(value):
+        return "content" in value
     return value.get("lc") == 1 and value.get("type") == "constructor"
+
+
+def _type_of_chunk(value: AnyMapping) -> AnyDict:
+    """The type of a message of which a chunk's own dump has it, such as `"AIMessageChunk"`."""
+    kind = value.get("type")
+    if isinstance(kind, str) and kind.endswith(_CHUNK):
+        return {"type": kind.removesuffix(_CHUNK).lower()}
+    return {}
+
+
+def _is_of_conversation(value: object) -> bool:
+    """Whether it is a message, or is meant for one."""
+    if isinstance(value, Mapping):
+        return _is_message(value) or "role" in value
+    return isinstance(value, BaseMessage) or (isinstance(value, list | tuple) and _is_pair(value))
+
+
+def _is_said(value: object) -> bool:
+    """Whether it is an answer, and no values of a schema."""
+    if isinstance(value, Mapping):
+        return _is_message(value)
+    if isinstance(value, list | tuple):
+        return _is_pair(value) or any(map(_is_of_conversation, value)) or _is_parts(value)
+    return isinstance(value, _SAID)
 
 
 def _is_pair(value: Sequence[object]) -> bool:
@@ -210,9 +280,24 @@ def _is_part(value: object) -> bool:
     return _text_of(value) is not None if kind in _TEXT_PARTS else isinstance(kind, str)
 
 
+def _is_known_part(value: object) -> bool:
+    """The same of a type that is known: values of a schema may have a `type`, too."""
+    if not _is_part(value) or not isinstance(value, Mapping):
+        return False
+    return value.get("type") in (*_TEXT_PARTS, "message") or kind_of(dict(value)) is not None
+
+
+def _is_parts(values: Sequence[object]) -> bool:
+    """Whether they are the parts of a message's content, one of them known at least."""
+    is_content = all(isinstance(part, str) or _is_part(part) for part in values)
+    return is_content and any(map(_is_known_part, values))
+
+
 def _is_values(output: object) -> bool:
     """Whether it holds the values of a schema, as an object of the schema's class."""
-    return isinstance(output, BaseModel) or (is_dataclass(output) and not isinstance(output, type))
+    if isinstance(output, type | Runnable):
+        return False
+    return isinstance(output, BaseModel) or is_dataclass(output)
 
 
 def _is_plain(value: object) -> bool:
@@ -226,6 +311,8 @@ def _is_plain(value: object) -> bool:
 
 def _as_json(value: object) -> str:
     """The values of a schema as text; what JSON has no form for is shown as it prints."""
+    if isinstance(value, str):
+        return value
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
 
 

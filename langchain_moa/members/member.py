@@ -29,6 +29,7 @@ from langchain_moa.members.runnables import (
     on,
     quiet,
     repeats,
+    streams_totals,
     with_arguments,
 )
 from langchain_moa.members.secrets import secrets_of
@@ -140,6 +141,11 @@ class Member:
     def streams(self) -> bool:
         """Whether `stream` yields the answer's pieces (graphs yield state updates)."""
         return not holds_graph(self.runnable)
+
+    @cached_property
+    def streams_totals(self) -> bool:
+        """Whether each piece of its stream stands for all before it."""
+        return streams_totals(self.runnable)
 
     @cached_property
     def marks_end(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeAlias, cast
 
 from langchain_core.language_models import BaseChatModel, BaseLanguageModel
+from langchain_core.output_parsers import BaseCumulativeTransformOutputParser
 from langchain_core.runnables import (
     Runnable,
     RunnableBinding,
@@ -214,6 +215,20 @@ def repeats(runnable: object) -> bool:
 def holds_graph(runnable: object) -> bool:
     """Whether a graph is among the steps, which streams updates of its state."""
     return any(isinstance(node, PregelProtocol) for node in nodes(runnable, in_models=False))
+
+
+def streams_totals(runnable: AnyRunnable) -> bool:
+    """Whether each piece of its stream stands for all before it, as those of JSON parsers do."""
+    while True:
+        match runnable:
+            case RunnableBindingBase():
+                runnable = runnable.bound
+            case RunnableSequence():
+                runnable = runnable.last
+            case RunnableWithFallbacks():
+                runnable = runnable.runnable
+            case _:
+                return isinstance(runnable, BaseCumulativeTransformOutputParser)
 
 
 def root_of(runnable: AnyRunnable) -> AnyRunnable:

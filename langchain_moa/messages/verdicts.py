@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from langchain_core.messages import AIMessage, AIMessageChunk
 
 from langchain_moa.accounting.usage import is_cached
-from langchain_moa.errors import ModelRefusalError
+from langchain_moa.errors import ModelRefusalError, shown
 from langchain_moa.messages.blocks import REASONING_TYPES, kind_of
 from langchain_moa.messages.characters import from_first_seen
 from langchain_moa.messages.finish_reasons import ending_of
@@ -77,7 +77,7 @@ def _nothing(message: AIMessage, finish_reason: object) -> Verdict:
         return Verdict("reasoning_only", "the answer holds only reasoning")
     if message.tool_calls or message.invalid_tool_calls:
         return Verdict("empty", "the answer holds only tool calls")
-    kinds = {kind_of(block) or "something unknown" for block in _blocks(message)}
+    kinds = {kind_of(block) or shown(block.get("type")) for block in _blocks(message)}
     if others := sorted(kinds - {"text"}):
         return Verdict("empty", f"the answer holds no text, only {' and '.join(others)}")
     return Verdict("empty", f"no text; finish_reason is {finish_reason}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from langchain_core.documents import Document
 from langchain_core.load import dumpd
 from langchain_core.messages import (
     AIMessage,
@@ -19,6 +20,8 @@ from langchain_core.messages import (
 )
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult, Generation, LLMResult
+from langchain_core.prompt_values import StringPromptValue
+from langgraph.types import Command
 from pydantic import BaseModel
 
 from langchain_moa.members.adapters import as_chunk, as_message
@@ -55,6 +58,9 @@ def test_outputs_become_messages(output: Any, message: AIMessage) -> None:
         ({"messages": [HumanMessage("the question")]}, "ends on a message of type 'human'"),
         ({"messages": [{"role": "narrator", "content": "a"}]}, "LangChain cannot read: a dict"),
         ({"messages": [7]}, "LangChain cannot read: a int"),
+        (StringPromptValue(text="q"), "ends on a message of type 'human'"),
+        (AIMessage("a") + HumanMessage("b"), "not ChatPromptTemplate"),
+        (Command(goto="b"), "not NoneType"),
         ([{"role": "assistant"}], "LangChain cannot read: a dict"),
     ],
 )
@@ -119,8 +125,26 @@ class Town:
         ([{"type": "message", "content": [{"type": "output_text", "text": "a"}]}], "a"),
         (AIMessage([{"type": "output_text", "text": "a"}]), "a"),
         (AIMessage([{"text": "a"}]), "a"),
-        (["a", "b"], "ab"),
+        (AIMessage(["a", "b"]), "ab"),
         ([], ""),
+        # what parsers and retrievers give, and values that look like parts
+        (["a", "b"], "a\nb"),
+        ([Document(page_content="a"), Document(page_content="b")], "a\nb"),
+        ([1, 2], "[1,2]"),
+        ([{"name": "a"}, {"name": "b"}], '[{"name":"a"},{"name":"b"}]'),
+        ({"type": "city", "name": "a"}, '{"type":"city","name":"a"}'),
+        ([{"type": "city"}, {"type": "town"}], '[{"type":"city"},{"type":"town"}]'),
+        ({"type": ["a"]}, '{"type":["a"]}'),
+        ({"raw": CALLS, "parsed": City(name="a"), "parsing_error": None}, '{"name":"a"}'),
+        ({"raw": AIMessage("a"), "parsed": None, "parsing_error": ValueError("b")}, "a"),
+        # what LangChain and LangGraph put around answers
+        ({"type": "AIMessageChunk", "content": "a"}, "a"),
+        ({"messages": [{"type": "AIMessageChunk", "content": "a", "tool_calls": []}]}, "a"),
+        (Command(update={"messages": [AIMessage("a")]}), "a"),
+        (AIMessage("a") + AIMessage("b"), "ab"),
+        ({"output": {"role": "assistant", "content": "a"}}, "a"),
+        ({"output": [{"type": "message", "content": [{"type": "output_text", "text": "a"}]}]}, "a"),
+        ({"messages": [TOOL], "structured_response": "a"}, "a"),
     ],
 )
 def test_answers_in_any_form(output: Any, text: str) -> None:
