@@ -135,17 +135,22 @@ def _anthropic_requests(kind: type[BaseChatModel]) -> AnyDict:
 
     def create(self: Any, payload: AnyDict) -> Any:
         raw = asked(self, payload)
-        if payload.get("stream") and is_document(raw.http_response):
-            _require_stream(raw.http_response.read())
+        if payload.get("stream") and is_document(response := _response_of(raw)):
+            _require_stream(response.read())
         return raw
 
     async def acreate(self: Any, payload: AnyDict) -> Any:
         raw = await aasked(self, payload)
-        if payload.get("stream") and is_document(raw.http_response):
-            _require_stream(await raw.http_response.aread())
+        if payload.get("stream") and is_document(response := _response_of(raw)):
+            _require_stream(await response.aread())
         return raw
 
     return {_ASKED: create, _AASKED: acreate}
+
+
+def _response_of(made: Any) -> Any:
+    """The HTTP response of what the class gives: before 1.7 that is the SDK's stream itself."""
+    return made.http_response if hasattr(made, "http_response") else made.response
 
 
 _OF_WHOLE: Final = "_format_output"
