@@ -275,6 +275,20 @@ def foreign_headers(address: str, own: Iterable[str]) -> frozenset[str]:
     return frozenset(header for header in found if header.lower() not in kept)
 
 
+def as_environment_spells(own: Mapping[str, object]) -> dict[str, object]:
+    """Headers of a member's own, with names in the capitals that the environment has them in.
+
+    An SDK that takes the two for different ones would send both.
+    """
+    named = (
+        [header] if header else _header_names(os.environ.get(name, ""))
+        for account in ACCOUNTS.values()
+        for name, header in account.headers.items()
+    )
+    spelled = {header.lower(): header for headers in named for header in headers}
+    return {spelled.get(str(name).lower(), name): value for name, value in own.items()}
+
+
 def _header_names(lines: str) -> list[str]:
     """The names in a variable that holds a `Name: value` in each line."""
     pairs = (line.partition(":") for line in lines.splitlines())

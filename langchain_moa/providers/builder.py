@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import warnings
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,9 +22,11 @@ from langchain_moa.providers.accounts import (
     TOGETHER_ADDRESS,
     Account,
     Key,
+    as_environment_spells,
     checked_address,
     checked_key,
     endpoint_of,
+    headers_are_set,
     stripped,
     variable,
 )
@@ -266,6 +269,8 @@ def _checked(options: AnyMapping, field: str) -> AnyDict:
             checked[name] = stripped(value)
             if "://" in value or name.lower().endswith(("base_url", "api_base")):
                 checked[name] = checked_address(value, f"{field}.{name}")
+        elif name == "default_headers" and isinstance(value, Mapping) and headers_are_set():
+            checked[name] = as_environment_spells(value)
     if "api_key_env" not in options:
         return checked
     name = checked.pop("api_key_env")
