@@ -57,7 +57,7 @@ format: $(UV) ## format the code and correct what can be corrected
 	$(RUN) ruff format
 
 readme: $(UV) ## write what pages tell of the code: help, settings, rooms, outputs
-	@for page in cli_help settings_table rooms documents; do \
+	@for page in settings_table cli_help rooms documents; do \
 	  $(RUN) --no-dev --group test python -m tests.$$page || exit 1; done
 
 docs: $(UV) ## build the documentation's site in site/
