@@ -50,6 +50,7 @@ ACCOUNTS: Final[Mapping[str, Account]] = {
             "OPENAI_CUSTOM_HEADERS": "",
         },
     ),
+    "azure_openai": Account(("AZURE_OPENAI_API_KEY",), ("AZURE_OPENAI_ENDPOINT",)),
     "anthropic": Account(
         ("ANTHROPIC_API_KEY",),
         ("ANTHROPIC_API_URL", "ANTHROPIC_BASE_URL"),

@@ -324,7 +324,8 @@ def _mended_environment(provider: str, options: AnyMapping) -> AnyDict:
         clean = _named_key(account) if is_key else _named_address(provider)
         # what stands in an address beside it is taken out of it later
         if clean and (stripped(value) != value or "@" in value or "?" in value):
-            mended["api_key" if is_key else "base_url"] = clean
+            address = "azure_endpoint" if provider == "azure_openai" else "base_url"
+            mended["api_key" if is_key else address] = clean
     return mended
 
 
@@ -411,4 +412,5 @@ def _set(**options: object) -> AnyDict:
 def _without_input(error: ValidationError) -> str:
     """A validation error without the values, which may hold a key."""
     details = error.errors(include_input=False, include_url=False)
-    return "; ".join(f"{'.'.join(map(str, d['loc']))}: {d['msg']}" for d in details)
+    told = [(".".join(map(str, d["loc"])), d["msg"].removeprefix("Value error, ")) for d in details]
+    return "; ".join(f"{field}: {msg}" if field else msg for field, msg in told)

@@ -12,6 +12,7 @@ from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.providers.accounts import (
     ACCOUNTS,
     KEY_OPTION,
+    Account,
     Key,
     checked_key,
     foreign_headers,
@@ -23,7 +24,10 @@ from langchain_moa.providers.accounts import (
 from langchain_moa.types import AnyMapping
 
 _BRING_A_KEY: Final = frozenset(
-    {"client", "async_client", "default_headers", "http_client", "http_async_client", "vertexai"}
+    {
+        *("client", "async_client", "default_headers", "http_client", "http_async_client"),
+        *("vertexai", "azure_ad_token", "azure_ad_token_provider", "azure_ad_async_token_provider"),
+    }
 )
 """Options that may bring a key, or something in its place."""
 _OF_ANTHROPIC: Final = "https://api.anthropic.com"
@@ -66,7 +70,12 @@ def require_key(model: object, provider: str, options: AnyMapping) -> None:
     if account is None or not isinstance(read, Mapping) or options.keys() & _BRING_A_KEY:
         return
     fields = [name for name, variable in read.items() if variable in account.keys]
-    if fields and not any(_is_key(getattr(model, name, None)) for name in fields):
+    given = any(KEY_OPTION.fullmatch(name) for name in options)
+    held = {name: text for name in read if (text := _text_of(getattr(model, name, None)))}
+    if fields and not any(
+        given or name not in fields or not _is_anothers(text, account)
+        for name, text in held.items()
+    ):
         names = " or ".join(account.keys)
         msg = (
             f"there is no key; set the environment variable {names}, or give the member api_key=..."
@@ -74,8 +83,15 @@ def require_key(model: object, provider: str, options: AnyMapping) -> None:
         raise MoAConfigurationError(msg)
 
 
-def _is_key(value: object) -> bool:
-    return bool(stripped(value.get_secret_value()) if isinstance(value, SecretStr) else value)
+def _text_of(value: object) -> str:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    return stripped(text) if isinstance(text, str) else ""
+
+
+def _is_anothers(key: str, account: Account) -> bool:
+    """Whether the environment has a key for other accounts only, as OpenAI's for Azure's class."""
+    holders = [each for each in ACCOUNTS.values() if key in map(variable, each.keys)]
+    return bool(holders) and account not in holders
 
 
 def leave_out_foreign_headers(model: Any) -> None:

@@ -130,6 +130,18 @@ def test_a_model_without_a_key_is_refused_before_anything_is_asked(
         MoAChatModel(reference_models=[THERE], aggregator=model)
 
 
+@pytest.mark.parametrize("own", ["AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN"])
+def test_openais_key_is_not_for_azure(own: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "key-of-openai")
+    member = {"model": "azure_openai:x", "azure_endpoint": "http://127.0.0.1:9", "api_version": "1"}
+    with pytest.raises(MoAConfigurationError, match=r"no key; set .* AZURE_OPENAI_API_KEY"):
+        MoAChatModel(reference_models=[THERE], aggregator=member)
+    for given in ({"api_key": "key-of-openai"}, {"azure_ad_token": "x"}):
+        MoAChatModel(reference_models=[THERE], aggregator={**member, **given})
+    monkeypatch.setenv(own, "own")
+    MoAChatModel(reference_models=[THERE], aggregator=member)
+
+
 def test_what_a_member_sends_in_place_of_a_key_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     member = {"model": "anthropic:x", "default_headers": {"Authorization": "Bearer mine"}}
