@@ -202,11 +202,14 @@ class _Transport(http.AsyncBaseTransport):
     async def handle_async_request(self, request: Any) -> Any:
         """The response to a request, its body still to be read."""
         limits = request.extensions.get("timeout", {})
+        url = request.url
+        if url.userinfo:  # which the client has made a header of
+            url = url.copy_with(username=None, password=None)
         with _as_http_errors():
             session = await _SESSIONS.current()
             response = await session.request(
                 request.method,
-                str(request.url),
+                str(url),
                 headers=request.headers.multi_items(),
                 data=await request.aread() or None,
                 allow_redirects=False,

@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
-from langchain_moa import MissingExtraError, MoAChatModel, MoAConfigurationError
+from langchain_moa import (
+    MissingExtraError,
+    MoAChatModel,
+    MoAConfigurationError,
+    NotEnoughProposalsError,
+)
 from langchain_moa.testing import LoopbackServer
 from tests.gateway import Gateway
 from tests.wire import AGGREGATOR, ALPHA, says
@@ -431,3 +436,22 @@ def test_an_environment_that_makes_no_connections(
     assert f"{variable}='" in str(caught.value)
     assert "secret-word" not in str(caught.value)
     assert isinstance(caught.value, ImportError) == value.startswith("socks5")
+
+
+@pytest.mark.parametrize("model", ["google_genai:x", "anthropic:x", "mistralai:x"])
+def test_a_login_in_an_address_of_another_dialect(model: str) -> None:
+    """It stays in the address, and is sent by each way to call alike."""
+    with LoopbackServer({"*": says("fine")}) as server:
+        paths = {"google_genai:x": server.gemini_url, "anthropic:x": server.anthropic_url}
+        address = paths.get(model, server.mistral_url).replace("//", "//me:secret-word@")
+        member = {"model": model, "base_url": address, "api_key": server.api_key}
+        llm = MoAChatModel(reference_models=[member], aggregator=member)
+        told = set()
+        for way in WAYS:
+            try:
+                told.add(way(llm))
+            except NotEnoughProposalsError as error:  # no key of the server's
+                told.add(str(error))
+    assert len(told) == 1
+    assert "secret-word" not in str(told)
+    assert "fine" in told or "the key was refused" in str(told)
