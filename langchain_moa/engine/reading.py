@@ -106,7 +106,7 @@ class Rooms:
     """
 
     def __init__(self) -> None:
-        self._given: dict[Member, int] = {}
+        self._given: dict[Member, list[str]] = {}
         self._most: dict[Member, int] = {}
 
     def of(self, member: Member) -> int | None:
@@ -115,7 +115,7 @@ class Rooms:
 
     def given(self, member: Member, texts: Sequence[str]) -> None:
         """Note what a member gets of the proposals."""
-        self._given[member] = sum(map(estimated_tokens, texts))
+        self._given[member] = list(texts)
 
     def shrink(self, member: Member, error: Exception | None) -> bool:
         """Whether a member is to be asked once more, with half of the proposals' text.
@@ -124,11 +124,12 @@ class Rooms:
             member: Who was asked.
             error: What came of it.
         """
-        given = self._given.get(member, 0)
-        if not isinstance(error, ContextOverflowError) or member in self._most or not given:
+        if not isinstance(error, ContextOverflowError) or member in self._most:
             return False
-        self._most[member] = given // 2
-        return True
+        given = sum(map(estimated_tokens, self._given.get(member, ())))
+        if given:
+            self._most[member] = given // 2
+        return bool(given)
 
 
 def read_by(
@@ -167,6 +168,7 @@ def read_by(
     if rooms is not None:
         rooms.given(member, [*texts, beside.analysis, *beside.reasoning])
     in_block = any(rules.caches_blocks for rules in rules_of(member.chat_model))
+    key = fence_key(texts, beside) if any(texts) else None
     read = with_proposals(
         taken,
         texts,
@@ -174,8 +176,9 @@ def read_by(
         mixture.settings.placement if prompt is None else "user",
         beside=beside,
         in_block=in_block,
+        key=key,
     )
-    return Reading(read, left_out, fence_key(texts, beside) if any(texts) else None)
+    return Reading(read, left_out, key)
 
 
 def _fitting(texts: list[str], beside: Beside, room: int) -> tuple[list[str], Beside]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Final, NamedTuple
 
@@ -146,6 +146,25 @@ def _any(texts: Iterable[str]) -> str:
     return f"(?:{'|'.join(map(re.escape, texts)) or '(?!)'})"
 
 
+_BEGINNINGS: Final = tuple(
+    {
+        tag.split()[0] if tag[0].isalpha() else tag[0]
+        for tags in _TAGS
+        for tag in (*tags.opening, *tags.closing)
+    }
+)
+"""How all tags begin: with one of a few signs or words, of which most answers have none."""
+
+
+def _used(text: str) -> Iterator[_Tags]:
+    """The tags that stand in a text; to look for them with patterns costs more."""
+    lowered = text.lower()
+    if any(beginning in lowered for beginning in _BEGINNINGS):
+        for tags in _TAGS:
+            if any(tag in lowered for tag in (*tags.opening, *tags.closing)):
+                yield tags
+
+
 def strip_reasoning(text: str) -> str:
     r"""Cut reasoning in tags from a model's text: closed, unclosed or without an opening tag.
 
@@ -159,10 +178,8 @@ def strip_reasoning(text: str) -> str:
         >>> strip_reasoning("<think>easy</think>\u200b")
         ''
     """
-    lowered = text.lower()  # to look for the tags with patterns costs more
-    for tags in _TAGS:
-        if any(tag in lowered for tag in (*tags.opening, *tags.closing)):
-            text = _without(tags, text)
+    for tags in _used(text):
+        text = _without(tags, text)
     return text.strip() if from_first_seen(text) else ""
 
 
@@ -175,16 +192,14 @@ def tagged_reasoning(text: str) -> str:
         >>> tagged_reasoning("4")
         ''
     """
-    lowered = text.lower()
     found = []
-    for tags in _TAGS:
-        if any(tag in lowered for tag in (*tags.opening, *tags.closing)):
-            patterns, rest = _patterns(tags), text
-            for pattern in (patterns.section, patterns.unclosed, patterns.unopened):
-                found += pattern.findall(rest)
-                rest = pattern.sub("", rest)
-            found = [_untagged(tags, part) for part in found]
-            text = rest
+    for tags in _used(text):
+        patterns, rest = _patterns(tags), text
+        for pattern in (patterns.section, patterns.unclosed, patterns.unopened):
+            found += pattern.findall(rest)
+            rest = pattern.sub("", rest)
+        found = [_untagged(tags, part) for part in found]
+        text = rest
     return "\n".join(part for part in found if part)
 
 

@@ -62,18 +62,19 @@ Another assistant has compared the drafts, to which it refers by their numbers. 
 material, too, and may be wrong:"""
 
 
-def fence(texts: Sequence[str], beside: Beside = PROPOSALS_ALONE) -> str:
+def fence(texts: Sequence[str], beside: Beside = PROPOSALS_ALONE, key: str | None = None) -> str:
     """Number and fence proposals so that none can close its fence or forge a number.
 
     Args:
         texts: The proposals, in the order in which they are numbered. An empty one is left out; the
             others keep their numbers.
         beside: What else is read with them.
+        key: The key in their tags, where it is known: `fence_key` of the other arguments.
 
     Returns:
         The fenced proposals as one text, numbered from 1, without any model's name.
     """
-    key = fence_key(texts, beside)
+    key = key or fence_key(texts, beside)
     blocks = list(_blocks(key, "number", texts))
     if any(beside.reasoning):
         blocks += [_REASONING, *_blocks(key, "reasoning", beside.reasoning)]
@@ -197,6 +198,8 @@ def _between(places: Sequence[int], end: int) -> Iterator[tuple[int, int]]:
 
 
 def _brackets(text: str) -> Iterator[int]:
+    if text.isascii() and "<" not in text:  # as most texts are, and a pattern takes long to see it
+        return iter(())
     return (match.start() for match in _opening().finditer(text))
 
 

@@ -102,6 +102,7 @@ def with_proposals(
     *,
     beside: Beside = PROPOSALS_ALONE,
     in_block: bool = False,
+    key: str | None = None,
 ) -> list[BaseMessage]:
     """The conversation with the proposals in it, ready to be sent to a model.
 
@@ -121,11 +122,12 @@ def with_proposals(
         in_block: Whether they must stand in a content block of their own, so that what the user
             wrote is sent as it was without them: providers cache prompts by blocks. In a message
             whose content is a list they always do.
+        key: The key in the tags of their fences, where it is known.
     """
     conversation = list(messages)
     if not any(texts):
         return conversation
-    text = template.format(**{PROPOSALS_VARIABLE: fence(texts, beside)})
+    text = template.format(**{PROPOSALS_VARIABLE: fence(texts, beside, key)})
     ends_on_user = bool(conversation) and role_of(conversation[-1]) in ("user", "tool")
     place = last_user_place(conversation)
     if placement == "user" and (place is None or not ends_on_user):
