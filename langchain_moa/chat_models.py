@@ -31,7 +31,7 @@ from langchain_moa.engine.run import MoARun
 from langchain_moa.errors import MoAConfigurationError, MoAError
 from langchain_moa.graph import mixture_graph
 from langchain_moa.members.arguments import refuse_itself, require_known_arguments
-from langchain_moa.members.bindings import Bind, Bindings, bind_members, rebound
+from langchain_moa.members.bindings import Bind, bind_members, rebound
 from langchain_moa.members.counting import CountsAsAnother
 from langchain_moa.members.member import MemberLike
 from langchain_moa.members.profiles import FreshProfile
@@ -85,7 +85,6 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatMo
         description="Whether `invoke` streams the final answer too, for handlers of tokens.",
     )
 
-    _bindings: Bindings = PrivateAttr(default_factory=Bindings)
     _built: tuple[tuple[object, ...], Mixture | None] | None = PrivateAttr(default=None)
     _graph: tuple[tuple[Mixture, Sequence[Proposal]], CompiledGraph] | None = PrivateAttr(
         default=None
@@ -195,7 +194,7 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatMo
 
     @override
     def __reduce__(self) -> tuple[Any, ...]:
-        return pickled_form(self, is_bound=bool(self._bindings.aggregators))
+        return pickled_form(self, self._kept, is_bound=bool(self._bindings.aggregators))
 
     @override
     def model_copy(self, *, update: AnyMapping | None = None, deep: bool = False) -> Self:

@@ -44,8 +44,9 @@ class MemberEstimate:
 class Estimate:
     """What a call will probably take, if no request has to be repeated.
 
-    `str()` is a table. Retries, hedges and fallbacks come on top; `max_calls`, `max_total_tokens`
-    and `max_cost` bound a call in any case.
+    `str()` is a table. Retries, hedges and fallbacks come on top, and an aggregator's answer where
+    a judge finds no proposal to choose; `max_calls`, `max_total_tokens` and `max_cost` bound a call
+    in any case.
 
     Attributes:
         calls: Requests to members.

@@ -157,7 +157,7 @@ def _question(given: str | None, *, demo: bool) -> str:
     if given is None and stdin_is_terminal() and demo:
         from langchain_moa.testing.demo_models import DEMO_QUESTION  # noqa: PLC0415 - an extra
 
-        say(f"> {DEMO_QUESTION}")
+        say(f"> {DEMO_QUESTION}\n")
         return DEMO_QUESTION
     if given is None and stdin_is_terminal():
         msg = "no question; give it as an argument, or on stdin."

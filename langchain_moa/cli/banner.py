@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from langchain_moa.cli.options import MixtureOptions
-from langchain_moa.cli.terminal import on_one_line
+from langchain_moa.cli.terminal import folded, on_one_line
 from langchain_moa.presets import DEFAULT_PRESET, get_preset
 
 KEY: Final = "TOGETHER_API_KEY"
@@ -49,7 +49,8 @@ def greet(options: MixtureOptions) -> None:
     click.echo("Mixture-of-Agents")
     if options.serves or options.config:
         told = options.config or ("scripted models" if options.demo else "models on this machine")
-        click.echo(f"{on_one_line(str(told))}\n")
+        click.echo(folded("", on_one_line(str(told))))
+        click.echo()
         return
     settings: dict[str, Any] = dict(get_preset(options.preset or DEFAULT_PRESET).settings)
     aggregator = options.aggregator or _name(settings.get("aggregator"))
@@ -58,11 +59,11 @@ def greet(options: MixtureOptions) -> None:
     if named and _lacks_key(options, named, settings):
         raise click.ClickException(NO_KEY)
     for place, name in enumerate(filter(None, names)):
-        click.echo(f"{'proposers' if place == 0 else '':11}{on_one_line(name)}")
+        click.echo(folded(f"{'proposers' if place == 0 else '':11}", on_one_line(name)))
     if aggregator:
-        click.echo(f"{'aggregator':11}{on_one_line(aggregator)}")
+        click.echo(folded(f"{'aggregator':11}", on_one_line(aggregator)))
     if takes_openai(options):
-        click.echo(f"asked at {OPENAI_ADDRESS}, for no {KEY} is set")
+        click.echo(folded("", f"asked at {OPENAI_ADDRESS}, for no {KEY} is set"))
     click.echo()
 
 

@@ -16,6 +16,7 @@ from rich.text import Text
 from rich.theme import Theme
 
 from langchain_moa.cli.terminal import on_one_line, printable
+from langchain_moa.explanation.terminal import fitting_names
 from langchain_moa.explanation.words import usd
 from langchain_moa.types import USABLE, AnyMapping, MoARecord, ProgressEvent, ProposalRecord
 
@@ -173,8 +174,8 @@ class Board:
     def _table(self, room: int, rows: Iterable[tuple[str, _Row]]) -> Table:
         width = min(room, _WIDEST)
         narrow = width < _NARROW  # there the state says it all; what was lost is told afterwards
-        shown = list(rows)
-        names = _names([row.model for _, row in shown], width - (_LEFT if narrow else _OTHER))
+        shown, beside = list(rows), _LEFT if narrow else _OTHER
+        names = fitting_names([row.model for _, row in shown], width - beside)
         longest = max((cell_len(name) for name in names), default=0)
         table = Table.grid(padding=(0, 1), expand=narrow)
         columns: tuple[tuple[int, bool], ...] = ((10, False), (longest, True), (9, False))
@@ -219,14 +220,6 @@ class Board:
                 layers[number] = [_together(layers[number])]
         for number, rows in layers.items():
             yield from ((number, row) for row in rows)
-
-
-def _names(models: Sequence[str], room: int) -> list[str]:
-    """The members' names, without their owners where there is no room and that tells them apart."""
-    names = [on_one_line(model) for model in models]
-    short = [name.rpartition("/")[2] or name for name in names]
-    fits = max(map(cell_len, names), default=0) <= room
-    return names if fits or len(set(short)) < len(set(names)) else short
 
 
 def _open(rows: Sequence[_Row]) -> bool:

@@ -35,7 +35,7 @@ from langchain_moa.cli.mixture import member_names, mixture_for
 from langchain_moa.cli.options import MixtureOptions
 from langchain_moa.cli.prompt import Completions, typed
 from langchain_moa.cli.state import log_file
-from langchain_moa.cli.terminal import stdin_is_terminal, without_echo
+from langchain_moa.cli.terminal import folded, stdin_is_terminal, without_echo
 from langchain_moa.cli.welcome import asked_options
 from langchain_moa.config.text_files import checked_text
 from langchain_moa.errors import MoAConfigurationError, MoAError
@@ -125,10 +125,10 @@ def _offered(lines: Iterable[str]) -> Iterator[str]:
     from langchain_moa.testing.demo_models import DEMO_QUESTIONS  # noqa: PLC0415 - an extra
 
     first, *others = DEMO_QUESTIONS
-    click.echo(f"Scripted models. Enter asks: {first}")
+    click.echo(folded("Scripted models. Enter asks: ", first, "  "))
     click.echo("They know these, too:")
     for question in others:
-        click.echo(f"  {question}")
+        click.echo(folded("  ", question, "    "))
     for place, line in enumerate(lines):
         yield first if place == 0 and not line.strip() else line
 

@@ -20,7 +20,7 @@ from langchain_moa.cli.live import show_explanation, show_proposals
 from langchain_moa.cli.log import Entry, Log
 from langchain_moa.cli.mixture import member_names
 from langchain_moa.cli.models import names_served
-from langchain_moa.cli.terminal import on_one_line
+from langchain_moa.cli.terminal import folded, on_one_line
 from langchain_moa.config.text_files import checked_text
 from langchain_moa.errors import MoAConfigurationError, MoAError
 from langchain_moa.explanation.explain import explain
@@ -124,8 +124,8 @@ class Commands:
         for number, models in enumerate(layers, start=1):
             for place, model in enumerate(models):
                 label = f"layer {number}" if place == 0 else ""
-                write(self._console, f"{label:11}{on_one_line(model)}")
-        write(self._console, f"{'aggregator':11}{on_one_line(aggregators[0])}")
+                write(self._console, folded(f"{label:11}", on_one_line(model)))
+        write(self._console, folded(f"{'aggregator':11}", on_one_line(aggregators[0])))
 
     def _layers(self, _: str) -> None:
         layers = self._llm.num_layers

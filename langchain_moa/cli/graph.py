@@ -11,7 +11,7 @@ from langchain_moa.cli.inputs import may_be_written
 from langchain_moa.cli.mixture import consulted_name, member_names, mixture_for
 from langchain_moa.cli.options import MixtureOptions
 from langchain_moa.cli.picture import draw_png
-from langchain_moa.cli.terminal import printable, write_data
+from langchain_moa.cli.terminal import folded, printable, write_data
 from langchain_moa.engine.drawing import drawn
 
 
@@ -39,5 +39,7 @@ def run(options: MixtureOptions, *, mermaid: bool, png: Path | None, force: bool
         elif mermaid:
             write_data(printable(llm.graph.get_graph(xray=1).draw_mermaid()))
         else:
-            click.echo(drawn(names, consulted_name(llm)))
+            for line in drawn(names, consulted_name(llm)).splitlines():
+                stem, branch, name = line.partition("+-- ")
+                click.echo(folded(stem + branch, name, stem + " " * len(branch)))
     return 0

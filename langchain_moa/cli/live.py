@@ -283,7 +283,8 @@ def show_report(asked: Asked, console: Console) -> None:
     analysis = Analysis.of(asked.message)
     if analysis is None:  # why is told with what was lost
         return
-    report = printable(f"\n{analysis.report()}")
+    report = printable(analysis.report())
+    write(console, "")
     if console.is_terminal:
         console.print(Paragraphs(report))
     else:
@@ -338,6 +339,6 @@ def show_explanation(answer: AIMessage, console: Console) -> None:
     """Show how an answer came about: on a terminal as tables, in a pipe as Markdown."""
     explanation = explain(answer)
     if console.is_terminal:
-        console.print(explanation)
+        console.print("", explanation, sep="\n")
     else:
         write(console, printable(str(explanation)))

@@ -15,7 +15,7 @@ from langchain_moa.cli.board import console, write
 from langchain_moa.cli.exits import Exit, one_line, say
 from langchain_moa.cli.mixture import mixture_for
 from langchain_moa.cli.options import MixtureOptions
-from langchain_moa.cli.terminal import on_one_line, write_data
+from langchain_moa.cli.terminal import folded, on_one_line, write_data
 from langchain_moa.errors import MoAError
 from langchain_moa.local.served import LONGEST, get
 from langchain_moa.members.runnables import language_models, model_of
@@ -96,7 +96,7 @@ def _listed(address: str, models: list[Any], *, quiet: bool) -> list[AnyDict]:
     ]
     for row in () if quiet else rows:
         mark = ("*" if row["served"] else "!") if row["in_mixture"] else " "
-        click.echo(f"{mark} {on_one_line(row['model'])}")
+        click.echo(folded(f"{mark} ", on_one_line(row["model"])))
     marks = "* in the mixture, ! in the mixture but not served"
     write(console(stderr=True), f"{endpoint.address} serves {len(served)} models ({marks}).")
     return rows

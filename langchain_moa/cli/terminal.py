@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from shutil import get_terminal_size
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -44,6 +45,30 @@ def on_one_line(text: str, longest: int = _LONGEST_LINE) -> str:
     line = _ORDER_MARKS.sub("", printable(" ".join(begin.split())))
     shortened = len(line) > longest or len(text) > len(begin)
     return f"{line[: longest - 1]}…" if shortened else line
+
+
+def folded(label: str, text: str, below: str | None = None) -> str:
+    """A name or a sentence behind its label, on as many lines as it needs on the terminal.
+
+    Lines end at blanks, and behind the `/` and the `-` of names. In a pipe it is one line.
+
+    Args:
+        label: What stands before it.
+        text: The text.
+        below: What stands before its other lines; by default blanks as wide as the label.
+    """
+    if not sys.stdout.isatty():
+        return label + text
+    below = " " * len(label) if below is None else below
+    columns = get_terminal_size().columns
+    room = max(8, columns - len(below))
+    lines, line = [], label
+    for piece in re.findall(rf"(?:[^\s/-]{{1,{room - 1}}}[/-]?|[/-])\s*", text):
+        if len(line) + len(piece.rstrip()) > columns and line not in (label, below):
+            lines.append(line.rstrip())
+            line = below
+        line += piece
+    return "\n".join([*lines, line.rstrip()])
 
 
 def write_data(text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from langchain_core.language_models import BaseChatModel
@@ -17,7 +17,7 @@ from langchain_moa.config.lineup import MEMBER_FIELDS, model_builder
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.members.secrets import secrets_of
 from langchain_moa.providers.builder import ModelBuilder
-from langchain_moa.types import AnyDict
+from langchain_moa.types import AnyDict, Proposal, proposals_from_state
 
 _LEFT_OUT: Final = ("api_key", "profile", "metadata")
 """Fields that no pickle holds as they are."""
@@ -29,7 +29,7 @@ _M = TypeVar("_M", bound=BaseModel)
 
 
 def pickled_form(
-    mixture: BaseModel, *, is_bound: bool
+    mixture: BaseModel, kept: Sequence[Proposal] = (), *, is_bound: bool
 ) -> tuple[Callable[..., object], tuple[object, ...]]:
     """A mixture as pickle keeps it: its arguments, members by name, and no key.
 
@@ -37,6 +37,7 @@ def pickled_form(
 
     Args:
         mixture: The mixture.
+        kept: The proposals that it has already.
         is_bound: Whether tools or a schema are bound to it.
 
     Raises:
@@ -48,11 +49,21 @@ def pickled_form(
             "unpickled."
         )
         raise MoAConfigurationError(msg)
-    return _unpickled, (type(mixture), _portable_fields(mixture))
+    made = _unpickled, (type(mixture), _portable_fields(mixture))
+    if not kept:
+        return made
+    # as graph state has them, which another version can read, too
+    return _reusing, (*made, {proposal.key: proposal.to_state() for proposal in kept})
 
 
 def _unpickled(kind: type[_M], arguments: AnyDict) -> _M:
     return kind(**arguments)
+
+
+def _reusing(
+    make: Callable[..., Any], arguments: tuple[object, ...], kept: dict[str, AnyDict]
+) -> object:
+    return make(*arguments).reusing(proposals_from_state(kept))
 
 
 def _portable_fields(mixture: BaseModel) -> AnyDict:

@@ -7,25 +7,37 @@ there for the least thrifty of them, of which the thriftiest makes a quarter in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby
 from math import ceil
 from typing import Any, Final
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 
 from langchain_moa.accounting.estimates import Estimate, MemberEstimate
 from langchain_moa.accounting.prices import cost_of
+from langchain_moa.engine.call import usable_by_slot
 from langchain_moa.engine.reading import read_by, seen_by, tokens_around
+from langchain_moa.members.bindings import Bindings, Bound, tools_of
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import model_and_arguments
 from langchain_moa.messages.for_proposers import history_for_proposers
+from langchain_moa.messages.tools import advice, tool_names, with_advice
 from langchain_moa.mixture import Mixture
 from langchain_moa.proposals.fan_out import fans_out
-from langchain_moa.proposals.fitting import bound_tokens, estimated_tokens, input_tokens
+from langchain_moa.proposals.fitting import (
+    MEDIA_TOKENS,
+    bound_tokens,
+    estimated_tokens,
+    input_tokens,
+    media_in,
+)
 from langchain_moa.reliability.settings import quorum_of
-from langchain_moa.types import AnyDict, AnyMapping, Role
+from langchain_moa.types import AnyDict, AnyMapping, Proposal, Role, slot
 
 _LEAST, _MOST = 0.25, 2.0
 """What a text may really have, as a part of its estimate."""
@@ -33,6 +45,9 @@ _MESSAGE: Final = 16
 """Tokens more that a message may have: role, separators, and a template's own words."""
 _RETOLD: Final = 2.0
 """A writer's tokens may be so many of its reader's, who has another tokenizer."""
+_LEAST_MEDIA: Final = 85
+"""Tokens of a picture at least, as OpenAI counts one in low detail
+(https://platform.openai.com/docs/guides/images-vision#calculating-costs)."""
 
 
 @dataclass(frozen=True)
@@ -44,122 +59,174 @@ class _Range:
         return _Range(self.low + other.low, self.high + other.high)
 
 
-def estimated(mixture: Mixture, messages: Sequence[BaseMessage], output_tokens: int) -> Estimate:
+def estimated(
+    mixture: Mixture,
+    messages: Sequence[BaseMessage],
+    output_tokens: int,
+    bindings: Bindings,
+    kept: Sequence[Proposal] = (),
+) -> Estimate:
     """What a call will probably take, if no request has to be repeated.
 
     Args:
         mixture: Who would be called.
         messages: The conversation.
         output_tokens: How many tokens an answer has at most where nothing limits it.
+        bindings: What is bound to the mixture.
+        kept: Proposals that it has already, whose authors are not asked.
     """
-    return _Estimating(mixture, messages, output_tokens).estimate()
+    return _Estimating(mixture, messages, output_tokens, bindings, usable_by_slot(kept)).estimate()
 
 
+@dataclass
 class _Estimating:
     """One estimate being worked out."""
 
-    def __init__(
-        self, mixture: Mixture, messages: Sequence[BaseMessage], output_tokens: int
-    ) -> None:
-        self._mixture = mixture
-        self._messages = messages
-        self._assumed = output_tokens
-        self._members: list[MemberEstimate] = []
+    mixture: Mixture
+    messages: Sequence[BaseMessage]
+    assumed: int
+    bindings: Bindings
+    kept: Mapping[str, Proposal]
+    members: list[MemberEstimate] = field(default_factory=list)
+
+    @cached_property
+    def _arguments(self) -> AnyDict:
+        """Call arguments of the final answer."""
+        bound = self.bindings.aggregator(0)
+        return {**self.mixture.final_arguments, **(bound.arguments if bound else {})}
+
+    @cached_property
+    def _tools(self) -> object:
+        return tools_of(self.mixture.aggregator, self.bindings, self._arguments)
 
     def estimate(self) -> Estimate:
-        mixture = self._mixture
-        asks = fans_out(mixture.settings.fan_out, self._messages)  # whose tools is not known
+        mixture, own = self.mixture, tool_names(self._tools) if self._tools else ()
+        asks = fans_out(mixture.settings.fan_out, self.messages, own)
         waits, shown = 0, _Range(0, 0)
         for layer, members in enumerate(mixture.proposers if asks else (), start=1):
             told = [self._proposer(layer, index, m, shown) for index, m in enumerate(members)]
-            quorum = quorum_of(mixture.settings.quorum, len(members)) or len(members)
-            self._members += told
-            shown = self._shown(told, min(quorum, len(members)))
-            waits += self._waits(len(members), max(one.calls for one in told))
-        waits += self._consulted(shown) if asks else 0
+            self.members += told
+            shown = self._shown(told)
+            waits += self._waits([one for one in told if one.calls])
         selects = asks and mixture.settings.strategy == "select"
+        selects = selects and not self._tools  # who acts is the aggregator
+        if asks and (selects or mixture.settings.strategy != "select"):
+            waits += self._consulted(shown)
         if not selects:  # there the answer is a proposal, unless none can be chosen
-            arguments = mixture.final_arguments
-            own = self._reads(mixture.aggregator, self._messages, arguments) + shown
-            self._add(mixture.aggregator, "aggregator", own, arguments.get("max_tokens"))
+            member = mixture.aggregator
+            own_part = self._reads(member, self.messages, self._arguments) + shown
+            limit = self._arguments.get("max_tokens")
+            self._add(member, "aggregator", own_part, limit, self.bindings.aggregator(0))
             waits += 1
         return self._sum(waits)
 
     def _sum(self, waits: int) -> Estimate:
-        members = self._members
-        low, high = [one.usd_low for one in members], [one.usd_high for one in members]
+        members = self.members
         return Estimate(
             calls=sum(one.calls for one in members),
             waits=waits,
-            tokens_low=sum(self._least(one) for one in members),
+            tokens_low=int(self._least([one.input_low + one.output_low for one in members])),
             tokens_high=sum(one.input_high + one.output_high for one in members),
-            usd_low=_known_sum(low),
-            usd_high=_known_sum(high),
+            usd_low=self._least_known([one.usd_low for one in members]),
+            usd_high=_known_sum([one.usd_high for one in members]),
             members=tuple(members),
-            assumed=self._assumed,
+            assumed=self.assumed,
         )
 
-    def _least(self, one: MemberEstimate) -> int:
-        """Tokens at least, in all: of a layer with a quorum some may never come to an end."""
-        if one.role == "proposer" and self._mixture.settings.quorum is not None:
-            size = len(self._mixture.proposers[one.layer - 1])
-            if one.index >= (quorum_of(self._mixture.settings.quorum, size) or size):
-                return 0
-        return one.input_low + one.output_low
+    def _least(self, amounts: Sequence[float]) -> float:
+        """The sum at least: of a layer with a quorum some may never come to an end."""
+        total, given = 0.0, zip(self.members, amounts, strict=True)
+        for (role, _), group in groupby(given, lambda one: (one[0].role, one[0].layer)):
+            own = sorted(amount for _, amount in group)
+            if role == "proposer":
+                own = own[: self._needed(len(own))]
+            elif role == "judge" and self.mixture.settings.check is not None:
+                own = []  # if one proposal alone passes the check, nobody is asked
+            total += sum(own)
+        return total
 
-    def _waits(self, members: int, calls: int) -> int:
+    def _least_known(self, amounts: Sequence[float | None]) -> float | None:
+        known = [amount for amount in amounts if amount is not None]
+        return self._least(known) if len(known) == len(amounts) else None
+
+    def _needed(self, members: int) -> int:
+        """How many of a layer's members there is waited for."""
+        return min(members, quorum_of(self.mixture.settings.quorum, members) or members)
+
+    def _waits(self, asked: Sequence[MemberEstimate]) -> int:
         """How many calls of a layer come one after the other."""
-        at_once = self._mixture.policy.max_concurrency or members
-        return ceil(members / min(members, at_once)) * calls
+        at_once = self.mixture.policy.max_concurrency or max(1, len(asked))
+        return ceil(len(asked) / at_once) * max((one.calls for one in asked), default=0)
 
     def _proposer(self, layer: int, index: int, member: Member, shown: _Range) -> MemberEstimate:
-        arguments = self._mixture.proposal_arguments
-        messages = history_for_proposers(seen_by(self._mixture, member, self._messages))
-        own = self._reads(member, messages, arguments) + shown
         place = {"layer": layer, "index": index, "role": "proposer"}
-        return self._one(place, member, own, arguments.get("max_tokens"))
+        if slot(layer, index) in self.kept:
+            return MemberEstimate(**place, model=member.model, calls=0, usd_low=0.0, usd_high=0.0)
+        bound = self.bindings.proposers.get((layer, index, 0))
+        messages = history_for_proposers(seen_by(self.mixture, member, self.messages))
+        if bound is None and self.mixture.settings.describe_tools:
+            messages = with_advice(messages, advice(self._tools))
+        arguments = {**self.mixture.proposal_arguments, **(bound.arguments if bound else {})}
+        own = self._reads(member, messages, arguments) + shown
+        return self._one(place, member, own, arguments.get("max_tokens"), bound)
 
     def _consulted(self, shown: _Range) -> int:
         """The analyst's or the judge's part; gives how many calls it waits for."""
-        mixture, adviser = self._mixture, self._mixture.adviser
+        mixture, adviser = self.mixture, self.mixture.adviser
         if mixture.strategy is None or adviser is None:
             return 0
         prompt = estimated_tokens(mixture.strategy.prompt.format(proposals=""))
-        own = self._reads(adviser, self._messages, {}) + shown
+        own = self._reads(adviser, self.messages, {}) + shown
         self._add(adviser, mixture.strategy.role, own + _text(prompt), None)
         return 1
 
-    def _add(self, member: Member, role: Role, read: _Range, limit: object) -> None:
-        place = {"layer": self._mixture.layers, "index": 0, "role": role}
-        self._members.append(self._one(place, member, read, limit))
+    def _add(
+        self, member: Member, role: Role, read: _Range, limit: object, bound: Bound | None = None
+    ) -> None:
+        place = {"layer": self.mixture.layers, "index": 0, "role": role}
+        self.members.append(self._one(place, member, read, limit, bound))
 
     def _reads(
         self, member: Member, messages: Sequence[BaseMessage], arguments: AnyMapping
     ) -> _Range:
         """Tokens of the conversation, with the tools that are bound."""
-        read = read_by(self._mixture, member, messages, ())
+        read = read_by(self.mixture, member, messages, ())
         _, bound = model_and_arguments(member.runnable)
         tokens = input_tokens(read.messages) + bound_tokens({**bound, **arguments})
-        found = _text(tokens)
+        media = sum(map(media_in, read.messages))
+        found = _text(tokens - media * MEDIA_TOKENS)
+        found += _Range(media * _LEAST_MEDIA, media * MEDIA_TOKENS * _MOST)
         return _Range(found.low, found.high + _MESSAGE * (len(read.messages) + 1))
 
-    def _shown(self, layer: Sequence[MemberEstimate], least: int) -> _Range:
+    def _shown(self, layer: Sequence[MemberEstimate]) -> _Range:
         """Tokens of a layer's proposals for who reads them."""
-        around = _text(tokens_around(self._mixture, len(layer)))
-        low = sum(sorted(one.output_low for one in layer)[:least])
-        high = sum(one.output_high for one in layer)
-        if self._mixture.settings.share_reasoning:
+        least = self._needed(len(layer))
+        around = _text(tokens_around(self.mixture, len(layer)))
+        written = [self._written(one) for one in layer]
+        low = sum(sorted(one.low for one in written)[:least])
+        high = sum(one.high for one in written)
+        if self.mixture.settings.share_reasoning:
             high *= 2
         return _Range(around.low * least / len(layer) + low * _LEAST, around.high + high * _RETOLD)
 
-    def _one(self, place: AnyDict, member: Member, read: _Range, limit: Any) -> MemberEstimate:
+    def _written(self, one: MemberEstimate) -> _Range:
+        """Tokens of a proposal, by its author's own count; of one that is there, as estimated."""
+        known = self.kept.get(slot(one.layer, one.index))
+        if known is None:
+            return _Range(one.output_low, one.output_high)
+        tokens = estimated_tokens(known.text)
+        return _Range(tokens, tokens)
+
+    def _one(
+        self, place: AnyDict, member: Member, read: _Range, limit: Any, bound: Bound | None = None
+    ) -> MemberEstimate:
         """One member's part; `place` says which it is."""
         known = limit or member.max_tokens
         place = {**place, "model": member.model}
-        inner = self._inside(member)
+        inner = self._inside(member.chat_model if bound is None else bound.inside)
         if inner is not None:
             return _nested(inner, place, read)
-        low, high = (int(read.low), 1), (ceil(read.high), int(known or self._assumed))
+        low, high = (int(read.low), 1), (ceil(read.high), int(known or self.assumed))
         return MemberEstimate(
             **place,
             input_low=low[0],
@@ -171,17 +238,17 @@ class _Estimating:
             limit=bool(known),
         )
 
-    def _inside(self, member: Member) -> Estimate | None:
+    def _inside(self, model: BaseChatModel | None) -> Estimate | None:
         """The estimate of a member that is itself a mixture."""
-        estimate = getattr(member.chat_model, "estimate", None)
+        estimate = getattr(model, "estimate", None)
         if estimate is None:
             return None
-        found: Estimate = estimate(self._messages, output_tokens=self._assumed)
+        found: Estimate = estimate(self.messages, output_tokens=self.assumed)
         return found
 
     def _usd(self, member: Member, read: int, written: int) -> float | None:
         usage = UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
-        return cost_of({member.model: usage}, self._mixture.prices, member.model)
+        return cost_of({member.model: usage}, self.mixture.prices, member.model)
 
 
 def _nested(inner: Estimate, place: AnyDict, read: _Range) -> MemberEstimate:

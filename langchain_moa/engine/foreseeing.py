@@ -12,6 +12,7 @@ from langchain_moa.accounting.estimates import Estimate
 from langchain_moa.accounting.prices import Prices
 from langchain_moa.engine.estimating import estimated
 from langchain_moa.explanation.picture import image, mixture_svg
+from langchain_moa.members.bindings import Bindings
 from langchain_moa.mixture import Mixture
 from langchain_moa.types import Proposal
 
@@ -19,6 +20,7 @@ from langchain_moa.types import Proposal
 class Foreseeing(BaseChatModel):
     """A chat model that is a mixture, as those see it who pay for it."""
 
+    _bindings: Bindings = PrivateAttr(default_factory=Bindings)
     _kept: tuple[Proposal, ...] = PrivateAttr(default=())
 
     @property
@@ -44,7 +46,8 @@ class Foreseeing(BaseChatModel):
         """What a call would take: requests, tokens and USD from least to most, nothing is asked.
 
         Args:
-            messages: What `invoke` would be given.
+            messages: What `invoke` would be given. Tools count where they are bound:
+                `llm.bind_tools(tools).estimate(messages)`.
             output_tokens: How many tokens an answer has at most where no `max_tokens` limits it.
 
         Raises:
@@ -59,7 +62,8 @@ class Foreseeing(BaseChatModel):
             >>> estimate.calls, estimate.waits
             (7, 3)
         """
-        return estimated(self._mixture, self._convert_input(messages).to_messages(), output_tokens)
+        given = self._convert_input(messages).to_messages()
+        return estimated(self._mixture, given, output_tokens, self._bindings, self._kept)
 
     def reusing(self, proposals: Sequence[Proposal]) -> Self:
         """A copy that has these proposals already, so that a call pays only for what is missing.

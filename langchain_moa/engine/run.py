@@ -29,7 +29,7 @@ from langchain_moa.engine.request import require_no_recursion
 from langchain_moa.engine.watch import Watch
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.members.adapters import as_chunk
-from langchain_moa.members.bindings import Bindings
+from langchain_moa.members.bindings import Bindings, tools_of
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import model_and_arguments
 from langchain_moa.messages.tools import advice, tool_names
@@ -181,11 +181,7 @@ class MoARun:
 
     @cached_property
     def _tools(self) -> object:
-        """The aggregator's tools, bound to the mixture or to itself; none where a schema is."""
-        if self.bindings.schema:
-            return None
-        _, own = model_and_arguments(self.mixture.aggregator.runnable)
-        return self.arguments.get("tools", own.get("tools"))
+        return tools_of(self.mixture.aggregator, self.bindings, self.arguments)
 
     def _voted(self, answer: AIMessage, proposals: Sequence[Proposal]) -> AIMessage:
         schema = self.bindings.schema

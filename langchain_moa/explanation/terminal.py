@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
@@ -51,6 +52,19 @@ class InTerminal:
             yield from _titled(title.lower(), shown)
         if self._texts:
             yield from _proposals(view)
+
+
+def fitting_names(models: Sequence[str], room: int) -> list[str]:
+    """Members' names, without their owners where there is no room and that tells them apart.
+
+    Args:
+        models: Their full names.
+        room: Columns for each.
+    """
+    names = [words.line(model) for model in models]
+    short = [name.rpartition("/")[2] or name for name in names]
+    fits = max(map(cell_len, names), default=0) <= room
+    return names if fits or len(set(short)) < len(set(names)) else short
 
 
 def _titled(title: str, parts: Iterable[RenderableType]) -> Iterator[RenderableType]:
@@ -101,12 +115,12 @@ def _timeline(view: View, width: int, *, ascii_only: bool) -> RenderableType:
     table = Table.grid(padding=(0, 1, 0, 0))
     told_room = 14 if width < _NARROW else 23
     room = max(8, (width - told_room) // 2 - 2)
+    names = fitting_names([span.model for span in view.timeline], width - room - told_room - 3)
     table.add_column(no_wrap=True, overflow="ellipsis", max_width=width - room - told_room - 3)
     table.add_column(no_wrap=True, width=room)
     table.add_column(no_wrap=True, overflow="ellipsis", max_width=told_room)
-    for span in view.timeline:
+    for span, name in zip(view.timeline, names, strict=True):
         told = f"{span.end - span.start:.2f} s {words.span_name(span)}".strip()
-        name = words.line(span.model)
         table.add_row(Text(name), _bar(span, room / view.end, room, ascii_only), Text(told, "dim"))
     return table
 
@@ -133,11 +147,10 @@ def _influence(found: Influence | None, width: int) -> Iterator[RenderableType]:
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold", max_width=max(12, width - 30))
     table.add_column(overflow="fold")
-    for share in found.members:
+    names = fitting_names([share.model for share in found.members], max(12, width - 30))
+    for share, name in zip(found.members, names, strict=True):
         nearest = f"nearest to {share.sentences} of {len(found.sentences)} sentences"
-        table.add_row(
-            words.percent(share.share), Text(words.line(share.model)), Text(nearest, "dim")
-        )
+        table.add_row(words.percent(share.share), Text(name), Text(nearest, "dim"))
     yield table
 
 

@@ -12,7 +12,13 @@ from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 
 from langchain_moa.errors import MoAConfigurationError, MoAError
 from langchain_moa.members.member import Member
-from langchain_moa.members.runnables import children, on, rebuilt, with_arguments
+from langchain_moa.members.runnables import (
+    children,
+    model_and_arguments,
+    on,
+    rebuilt,
+    with_arguments,
+)
 from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable
 
 _SHOWN: Final = 300
@@ -96,6 +102,20 @@ class Bindings:
         own = self.aggregators[0].arguments
         free = {name: value for name, value in given.items() if name not in own}
         return {**free, **bound.arguments}
+
+
+def tools_of(aggregator: Member, bindings: Bindings, arguments: AnyMapping) -> object:
+    """The aggregator's tools, bound to the mixture or to itself; none where a schema is bound.
+
+    Args:
+        aggregator: The aggregator.
+        bindings: What was bound to the mixture.
+        arguments: Those of the final answer.
+    """
+    if bindings.schema:
+        return None
+    _, own = model_and_arguments(aggregator.runnable)
+    return arguments.get("tools", own.get("tools"))
 
 
 def bound_in(binding: AnyRunnable, model: BaseChatModel) -> Bound | None:

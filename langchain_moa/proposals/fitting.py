@@ -143,6 +143,21 @@ def input_tokens(messages: Sequence[BaseMessage]) -> int:
     return sum(_message_tokens(message) for message in messages)
 
 
+def media_in(message: BaseMessage) -> int:
+    """How many images, sounds and files a message holds, each counted as `MEDIA_TOKENS`."""
+    blocks = [] if isinstance(message.content, str) else message.content
+    return sum(map(_media_in, blocks))
+
+
+def _media_in(block: str | AnyDict) -> int:
+    if isinstance(block, str) or isinstance(block.get("text"), str):
+        return 0
+    if kind_of(block) in MEDIA:
+        return 1
+    parts = block.get("content")  # a tool's result, which may hold an image
+    return sum(map(_media_in, parts)) if isinstance(parts, list) else 0
+
+
 def bound_tokens(arguments: AnyMapping) -> int:
     """About how many tokens the tools and the schema in a call's arguments are, as JSON.
 

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from rich.cells import cell_len
@@ -364,10 +364,31 @@ def test_ctrl_d_at_a_question_leaves(chat: Chat) -> None:
     assert terminal.ends() == 0
 
 
-def test_nothing_is_asked_before_what_is_missing_is_told(chat: Chat) -> None:
-    terminal = chat(TOGETHER_API_KEY="", TOGETHER_API_BASE="", prompt="error: no key for Together")
-    assert terminal.ends() == 2
+_ENDS: Final = """
+import sys
+from langchain_moa.cli import main
+code = main(sys.argv[1:])
+print("it ended with", int(code), sorted({"langchain_core", "langgraph", "rich"} & {*sys.modules}))
+"""
+
+
+@pytest.mark.parametrize("words", [(), ("--preset", "budget"), ("--model", ALPHA, "--yes")])
+def test_a_missing_key_is_told_before_anything_is_asked_or_imported(words: tuple[str, ...]) -> None:
+    terminal = Terminal("-c", _ENDS, "chat", *words, TOGETHER_API_KEY="", TOGETHER_API_BASE="")
+    terminal.ends()
+    assert "error: no key for Together: set TOGETHER_API_KEY, or give" in terminal.text
+    assert "it ended with 2 []" in terminal.text
     assert "Main model" not in terminal.text
+
+
+def test_long_names_fit_a_narrow_terminal(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Terminal, "columns", 40)
+    names = ["meta-llama/Llama-3.3-70B-Instruct-Turbo", "x" * 90]
+    terminal = chat("--reference-models", ",".join(names), "-m", names[0], "--yes")
+    ask(terminal, "/models")
+    assert max(map(len, terminal.text.splitlines())) <= terminal.columns
+    whole = "".join(terminal.text.split())
+    assert [whole.count(name) for name in names] == [5, 2]  # it answers, too
 
 
 # --- colours, pipes, ask ----------------------------------------------------------------------

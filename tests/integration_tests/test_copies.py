@@ -25,7 +25,7 @@ from langchain_openai import ChatOpenAI
 from langchain_together import ChatTogether
 from pydantic import SecretStr
 
-from langchain_moa import CircuitBreaker, MoAChatModel, MoAConfigurationError
+from langchain_moa import CircuitBreaker, MoAChatModel, MoAConfigurationError, Proposal
 from langchain_moa.testing import LoopbackServer, ModelBehavior, ScriptedChatModel
 from tests.wire import AGGREGATOR, ALPHA, BETA
 
@@ -368,3 +368,19 @@ def test_closed_and_many_event_loops_lose_nothing(server: LoopbackServer, prefix
     for thread in threads:
         thread.join()
     assert seen == {"same": 48}
+
+
+@pytest.mark.parametrize("way", ["pickled", "deep copied", "pickled, replaced"])
+def test_a_copy_has_the_proposals_that_are_to_be_reused(way: str, server: LoopbackServer) -> None:
+    fields = MIXTURES["strings"](server.base_url)
+    known = Proposal(layer=1, index=0, model=ALPHA, text="Blue.")
+    llm = MoAChatModel(**fields, include_proposals=True).reusing([known])
+    data = pickle.dumps(llm)
+    made = copy.deepcopy(llm) if way == "deep copied" else pickle.loads(data)  # noqa: S301 - the same
+    if "replaced" in way:
+        made = made.replace(quorum=2)
+    assert made.estimate("question-4").calls == 2
+    record = made.invoke("question-4").response_metadata["moa"]
+    assert sorted(request.model for request in server.requests) == [AGGREGATOR, BETA]
+    told = [(proposal["status"], proposal["text"]) for proposal in record["proposals"]]
+    assert told == [("reused", "Blue."), ("ok", "4")]

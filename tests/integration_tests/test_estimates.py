@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from langchain_anthropic import ChatAnthropic
+from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from langchain_moa import Estimate, MissingExtraError, MoAChatModel, MoAConfigurationError
+from langchain_moa import (
+    Estimate,
+    MissingExtraError,
+    MoAChatModel,
+    MoAConfigurationError,
+    Proposal,
+)
 from langchain_moa.accounting.list_prices import ListPrices
-from langchain_moa.testing import LoopbackServer
+from langchain_moa.testing import LoopbackServer, ModelBehavior, Reply, ToolCall
 from tests.commands import MIXTURE
 from tests.conftest import Cli
-from tests.wire import AGGREGATOR, ALPHA, BETA, GAMMA, Stage, mixture, says, served
+from tests.wire import AGGREGATOR, ALPHA, BETA, GAMMA, Stage, mixture, says
 
 NAMES = (ALPHA, BETA, GAMMA, AGGREGATOR)
 TEXTS = (
@@ -34,55 +44,108 @@ def stage() -> Iterator[Stage]:
         yield Stage(server, NAMES)
 
 
-def drawn(stage: Stage, rng: random.Random) -> MoAChatModel:
-    """A mixture that nobody chose."""
+ANALYSIS = {name: [] for name in ("contradictions", "partial_coverage", "blind_spots")}
+ANALYSIS |= {"consensus": ["x"], "unique_insights": []}
+WHAT = ("compare", "select", "quorum", "tools", "picture", "a mixture inside", "kept")
+"""What is drawn in some mixtures; each is seen to be drawn."""
+
+
+def search(words: str, place: str) -> str:
+    """Look something up in a place, and say what was found there."""
+    return words + place
+
+
+def drawn(stage: Stage, rng: random.Random) -> tuple[Any, set[str]]:
+    """A mixture that nobody chose, and what there is about it."""
+    strategy = rng.choice(["synthesize", "synthesize", "compare", "select"])
+    proposers = [rng.choice(NAMES) for _ in range(rng.randint(1, 5))]
     settings: dict[str, Any] = {
         "layers": rng.choice([2, 2, 3, 4]),
-        "strategy": rng.choice(["synthesize", "synthesize", "compare"]),
+        "strategy": strategy,
         "placement": rng.choice(["user", "system"]),
         "max_tokens": rng.choice([None, 20, 300]),
         "proposal_max_tokens": rng.choice([None, 20, 300]),
         "sequential": rng.choice([True, False]),
+        "quorum": rng.choice([None, None, 1, len(proposers), 0.5]),
+        "tools_for": rng.choice(["aggregator", "all"]),
         "prices": dict.fromkeys(NAMES, (1.0, 3.0)),
     }
-    proposers = [rng.choice(NAMES) for _ in range(rng.randint(1, 5))]
+    adviser = {"compare": "analyst", "select": "judge"}.get(strategy)
+    if adviser is not None:
+        settings[adviser] = rng.choice([None, stage.members[GAMMA]])
+    what = {strategy, *(["quorum"] if settings["quorum"] is not None else [])}
+    llm: Any = stage.mixture(proposers, **settings)
     if rng.random() < 0.2:
-        inner = stage.mixture([ALPHA, BETA], GAMMA, layers=rng.choice([2, 3]))
-        return stage.mixture(proposers, **settings).replace(
-            reference_models=[*(stage.members[name] for name in proposers), inner]
-        )
-    return stage.mixture(proposers, **settings)
+        priced = {"layers": rng.choice([2, 3]), "prices": settings["prices"]}
+        inner = stage.mixture([ALPHA, BETA], GAMMA, **priced)
+        llm = llm.replace(reference_models=[*(stage.members[name] for name in proposers), inner])
+        what.add("a mixture inside")
+    if rng.random() < 0.2:
+        llm = llm.reusing([Proposal(layer=1, index=0, model=ALPHA, text="An early draft. " * 9)])
+        what.add("kept")
+    if rng.random() < 0.3:
+        llm = llm.bind_tools([search])
+        what.add("tools")
+    return llm, what
 
 
-@pytest.mark.parametrize("block", range(10))
-def test_what_the_server_counts_is_within_the_estimate(stage: Stage, block: int) -> None:
-    """Ten mixtures each, of any settings, with conversations in any script."""
-    for seed in range(10 * block, 10 * block + 10):
+def answered(body: Any, reply: str) -> str | Reply:
+    """What a model says: an analyst and a judge give what they are asked for."""
+    asked = {tool["function"]["name"] for tool in body.get("tools") or ()}
+    form = (body.get("response_format") or {}).get("json_schema", {}).get("name")
+    advice = {"Analysis": ANALYSIS, "Choice": {"number": 1, "reason": "It is short."}}
+    for name, given in advice.items():
+        if form == name:
+            return json.dumps(given)
+        if name in asked:
+            return Reply(text=None, tool_calls=(ToolCall(name=name, arguments=given),))
+    return reply
+
+
+def conversation(rng: random.Random) -> list[Any]:
+    """A conversation that nobody chose, in any script, some with a picture."""
+    text = "".join(rng.choice(TEXTS) for _ in range(rng.randint(1, 40)))
+    picture = {"type": "image", "mime_type": "image/png"}
+    picture["base64"] = base64.b64encode(bytes(rng.randint(1500, 4500))).decode()
+    said = [{"type": "text", "text": text}, picture] if rng.random() < 0.2 else text
+    before = [("system", "Be brief."), ("user", "Hi"), ("ai", "Hello.")]
+    return [*(before if rng.random() < 0.5 else []), HumanMessage(said)]
+
+
+def counted_by(server: LoopbackServer) -> tuple[int, float]:
+    """Tokens and USD of all requests by the server's count, which leaves out tools."""
+    tokens, usd = 0, 0.0
+    for request in server.requests:
+        usage, tools = request.usage or {}, request.body.get("tools") or []
+        read = usage.get("prompt_tokens", 0) + len(json.dumps(tools)) // 4
+        written = usage.get("completion_tokens", 0)  # of one that was cut nothing may be known
+        tokens += read + written
+        usd += (read * 1.0 + written * 3.0) / 1e6
+    return tokens, usd
+
+
+def test_what_the_server_counts_is_within_the_estimate(stage: Stage) -> None:
+    """A hundred mixtures, of any settings, with conversations in any script."""
+    told: Counter[str] = Counter()
+    for seed in range(100):
         rng = random.Random(seed)  # noqa: S311 - any will do
-        words = [rng.choice(TEXTS) for _ in range(rng.randint(1, 40))]
-        analysis = {"consensus": ["x"], "contradictions": [], "partial_coverage": []}
-        analysis |= {"unique_insights": [], "blind_spots": []}
-        reply = " ".join(
-            rng.choices(("short", "words", "that", "mean", "little"), k=rng.randint(1, 90))
-        )
-
-        def answers(body: Any, reply: str = reply, analysis: Any = analysis) -> str:
-            asks = body.get("response_format") or body.get("tools")
-            return json.dumps(analysis) if asks else reply
-
-        server = stage.plays({name: says("").__class__(reply=answers) for name in NAMES})
-        llm = drawn(stage, rng)
-        messages = [("user", "".join(words))]
-        if rng.random() < 0.5:
-            messages = [("system", "Be brief."), ("user", "Hi"), ("ai", "Hello."), *messages]
+        messages = conversation(rng)
+        words = ("short", "words", "that", "mean", "little")
+        reply = " ".join(rng.choices(words, k=rng.randint(1, 90)))
+        behavior = ModelBehavior(reply=partial(answered, reply=reply))
+        server = stage.plays(dict.fromkeys(NAMES, behavior))
+        llm, what = drawn(stage, rng)
         estimate = llm.estimate(messages)
-        record = llm.invoke(messages).response_metadata["moa"]
-        counted = sum(usage["total_tokens"] for usage in served(server).values())
-        assert estimate.calls == len(server.requests), seed
-        assert estimate.tokens_low <= counted <= estimate.tokens_high, (seed, str(estimate))
-        if record["cost"]["unknown"] == [] and estimate.usd_low is not None:
-            assert estimate.usd_high is not None
-            assert estimate.usd_low <= record["cost"]["usd"] <= estimate.usd_high, seed
+        llm.invoke(messages)
+        tokens, usd = counted_by(server)
+        # who is not waited for any more may never have been asked
+        most = len(server.requests) if "quorum" not in what else estimate.calls
+        assert len(server.requests) <= most == estimate.calls, (seed, what, str(estimate))
+        assert estimate.tokens_low <= tokens <= estimate.tokens_high, (seed, what, str(estimate))
+        assert estimate.usd_low <= usd <= estimate.usd_high, (seed, what, str(estimate))
+        pictures = isinstance(messages[-1].content, list)
+        told.update({*what, *(["picture"] if pictures else [])})
+    assert min(told[name] for name in WHAT) >= 10, told
 
 
 @pytest.mark.parametrize(
@@ -106,14 +169,19 @@ def test_calls_and_the_path_of_waiting(
 
 
 def test_a_step_in_which_nobody_else_is_asked_is_one_call(stage: Stage) -> None:
-    llm = stage.mixture([ALPHA, BETA])
-    call: Any = {"name": "f", "args": {}, "id": "1"}
-    conversation: list[Any] = [
+    """It is one where the mixture has the tool that was called, as in a call."""
+    llm: Any = stage.mixture([ALPHA, BETA])
+    call: Any = {"name": "search", "args": {}, "id": "1"}
+    said: list[Any] = [
         ("user", "Look it up."),
         {"role": "assistant", "content": "", "tool_calls": [call | {"type": "tool_call"}]},
         {"role": "tool", "content": "42", "tool_call_id": "1"},
     ]
-    assert llm.estimate(conversation).calls == 1
+    server = stage.plays(dict.fromkeys(NAMES, says("42.")))
+    for asked, calls in ((llm.bind_tools([search]), 1), (llm, 3)):
+        server.requests.clear()
+        asked.invoke(said)
+        assert asked.estimate(said).calls == len(server.requests) == calls
 
 
 def test_the_limit_that_is_assumed_is_told(stage: Stage) -> None:
