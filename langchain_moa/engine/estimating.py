@@ -159,7 +159,7 @@ class _Estimating:
         return ceil(len(asked) / at_once) * max((one.calls for one in asked), default=0)
 
     def _proposer(self, layer: int, index: int, member: Member, shown: _Range) -> MemberEstimate:
-        place = {"layer": layer, "index": index, "role": "proposer"}
+        place: AnyDict = {"layer": layer, "index": index, "role": "proposer"}
         if slot(layer, index) in self.kept:
             return MemberEstimate(**place, model=member.model, calls=0, usd_low=0.0, usd_high=0.0)
         bound = self.bindings.proposers.get((layer, index, 0))

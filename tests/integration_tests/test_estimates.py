@@ -44,7 +44,9 @@ def stage() -> Iterator[Stage]:
         yield Stage(server, NAMES)
 
 
-ANALYSIS = {name: [] for name in ("contradictions", "partial_coverage", "blind_spots")}
+ANALYSIS: dict[str, Any] = {
+    name: [] for name in ("contradictions", "partial_coverage", "blind_spots")
+}
 ANALYSIS |= {"consensus": ["x"], "unique_insights": []}
 WHAT = ("compare", "select", "quorum", "tools", "picture", "a mixture inside", "kept")
 """What is drawn in some mixtures; each is seen to be drawn."""
@@ -93,7 +95,10 @@ def answered(body: Any, reply: str) -> str | Reply:
     """What a model says: an analyst and a judge give what they are asked for."""
     asked = {tool["function"]["name"] for tool in body.get("tools") or ()}
     form = (body.get("response_format") or {}).get("json_schema", {}).get("name")
-    advice = {"Analysis": ANALYSIS, "Choice": {"number": 1, "reason": "It is short."}}
+    advice: dict[str, dict[str, Any]] = {
+        "Analysis": ANALYSIS,
+        "Choice": {"number": 1, "reason": "It is short."},
+    }
     for name, given in advice.items():
         if form == name:
             return json.dumps(given)
@@ -107,7 +112,7 @@ def conversation(rng: random.Random) -> list[Any]:
     text = "".join(rng.choice(TEXTS) for _ in range(rng.randint(1, 40)))
     picture = {"type": "image", "mime_type": "image/png"}
     picture["base64"] = base64.b64encode(bytes(rng.randint(1500, 4500))).decode()
-    said = [{"type": "text", "text": text}, picture] if rng.random() < 0.2 else text
+    said: Any = [{"type": "text", "text": text}, picture] if rng.random() < 0.2 else text
     before = [("system", "Be brief."), ("user", "Hi"), ("ai", "Hello.")]
     return [*(before if rng.random() < 0.5 else []), HumanMessage(said)]
 
