@@ -15,6 +15,8 @@ from langchain_moa.explanation.rows import MemberRow
 from langchain_moa.proposals.similarity import Wording
 
 _SENTENCE: Final = re.compile(r"(?<=[.!?…])[\"')\]»”]*\s+|(?<=[。！？])|\n+")
+_MARKER: Final = re.compile(r"^[ \t>]*(?:(?:[-*+•]|#{1,6}|\d{1,3}[.)])[ \t]+)+", re.MULTILINE)
+"""What a line of Markdown begins with; the number of a list's item is no sentence."""
 _LEAST: Final = 0.5
 """Any two texts in one language share some runs: below that a sentence is said to follow nobody."""
 
@@ -97,5 +99,5 @@ def influence(answer: str, rows: Sequence[MemberRow]) -> Influence | None:
 
 
 def _sentences(text: str) -> list[str]:
-    found = (part.strip() for part in _SENTENCE.split(text))
+    found = (part.replace("**", "").strip() for part in _SENTENCE.split(_MARKER.sub("", text)))
     return [part for part in found if any(map(str.isalnum, part))]

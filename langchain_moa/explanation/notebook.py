@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import AsyncIterable, Iterable
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from importlib import import_module
 from typing import Any, Final
@@ -18,6 +20,9 @@ from langchain_moa.types import ProgressEvent
 
 _PAUSE: Final = 0.1
 """Seconds between two pictures of a board."""
+_TICK: Final = 0.5
+"""Seconds after which a board is drawn anew where nothing happens: the time goes on."""
+_CELL: Final = "padding:.1em 1em .1em 0;text-align:left;white-space:nowrap"
 _ENDS: Final = ("call_finished", "call_failed", "call_cut")
 _COLOURS: Final = {"done": "#2da44e", "failed": "#cf4a5a", "cut": "#8c959f"}
 _LONGEST: Final = 100
@@ -36,10 +41,11 @@ class _Row:
         passed = time.monotonic() - self.started if self.seconds is None else self.seconds
         colour = _COLOURS.get(self.state, "#4493f8")
         texts = [self.label, self.model]
-        cells = "".join(f"<td>{escape(words.line(text))}</td>" for text in texts)
+        cells = "".join(f'<td style="{_CELL}">{escape(words.line(text))}</td>' for text in texts)
         return (
-            f'{cells}<td style="color:{colour}">{self.state}</td><td>{passed:.1f} s</td>'
-            f'<td style="opacity:.7">{escape(words.line(self.told, _LONGEST))}</td>'
+            f'{cells}<td style="{_CELL};color:{colour}">{self.state}</td>'
+            f'<td style="{_CELL}">{passed:.1f} s</td>'
+            f'<td style="{_CELL};opacity:.7">{escape(words.line(self.told, _LONGEST))}</td>'
         )
 
 
@@ -61,7 +67,7 @@ class NotebookBoard:
     def __init__(self) -> None:
         self._display = _ipython()
         self._lock = threading.Lock()
-        self._drawn = 0.0
+        self._over = threading.Event()
         self._clear()
 
     def __deepcopy__(self, memo: object) -> NotebookBoard:
@@ -73,10 +79,11 @@ class NotebookBoard:
         with self._lock:
             if event["event"] == "call_started":
                 self._clear()
+                self._tick()
             self._take(event)
-            now = time.monotonic()
-            if event["event"] in _ENDS or now - self._drawn > _PAUSE:
-                self._drawn = now
+            if event["event"] in _ENDS:
+                self._over.set()
+            if self._over.is_set() or time.monotonic() - self._drawn > _PAUSE:
                 self._show()
 
     def show(self, chunks: Iterable[AIMessageChunk]) -> AIMessageChunk:
@@ -98,9 +105,27 @@ class NotebookBoard:
         return growing.end()
 
     def _clear(self) -> None:
+        self._over.set()  # of the call before
+        self._over = threading.Event()
         self._rows: dict[tuple[int, int, str], _Row] = {}
         self._handle: Any = None
         self._drawn = 0.0
+
+    def _tick(self) -> None:
+        """Draw the board of a call anew until that is over, whether anything happens or not."""
+        over, pause = self._over, _PAUSE  # the first picture soon: then it is known who is asked
+
+        def ticks() -> None:
+            nonlocal pause
+            while not over.wait(pause):
+                pause = _TICK
+                with self._lock:
+                    if not over.is_set() and time.monotonic() - self._drawn > _PAUSE:
+                        self._show()
+
+        # the cell is known by the context of who calls
+        target = partial(copy_context().run, ticks)
+        threading.Thread(target=target, name="moa-board", daemon=True).start()
 
     def _take(self, event: ProgressEvent) -> None:
         if event["layer"] is None or event["role"] is None:
@@ -128,6 +153,7 @@ class NotebookBoard:
                 row.told = event["error"] or ""
 
     def _show(self) -> None:
+        self._drawn = time.monotonic()
         rows = "".join(f"<tr>{row.cells()}</tr>" for _, row in sorted(self._rows.items()))
         page = self._display.HTML(f"<table>{rows}</table>")
         if self._handle is None:

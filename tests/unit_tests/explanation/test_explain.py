@@ -18,8 +18,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from rich.console import Console
 
-from langchain_moa import Explanation, MoAConfigurationError, explain
-from langchain_moa.testing import LoopbackServer, ModelBehavior
+from langchain_moa import Explanation, MoAChatModel, MoAConfigurationError, explain
+from langchain_moa.testing import LoopbackServer, ModelBehavior, ScriptedChatModel
 from tests.wire import AGGREGATOR, ALPHA, BETA, GAMMA, mixture, says
 
 HOSTILE = [
@@ -259,3 +259,17 @@ def test_without_texts_that_is_said() -> None:
     told = "include_proposals=True of the mixture has them recorded"
     assert explanation.to_html().count(told) == explanation.to_markdown().count(told) == 2
     assert not explanation.reasons
+
+
+def test_what_marks_up_a_list_is_no_sentence() -> None:
+    text = "# Two things\n\n1. **Go there.** It is far.\n2) Stay.\n> - Or both; 3.5 is a number."
+    says = ScriptedChatModel.saying(text)
+    llm = MoAChatModel(reference_models=[says], aggregator=says, include_proposals=True)
+    found = explain(llm.invoke("Hi")).influence
+    assert found is not None
+    assert [sentence.text for sentence in found.sentences] == [
+        "Two things",
+        "Go there. It is far.",
+        "Stay.",
+        "Or both; 3.5 is a number.",
+    ]

@@ -15,7 +15,7 @@ from traitlets.config import Config
 
 from langchain_moa import NotebookBoard
 from langchain_moa.testing import LoopbackServer, ModelBehavior
-from tests.wire import AGGREGATOR, ALPHA, BETA, GAMMA, mixture, says
+from tests.wire import AGGREGATOR, ALPHA, BETA, GAMMA, mixture, says, until
 
 
 @pytest.fixture
@@ -65,6 +65,21 @@ def test_each_call_has_a_picture_that_is_drawn_anew(shown: list[dict[str, Any]])
     begun = [output["transient"]["display_id"] for output in shown if not output.get("update")]
     assert len(begun) == len(set(begun)) == 2  # a picture of its own for each call
     assert {output["transient"]["display_id"] for output in shown} == set(begun)
+
+
+async def test_who_is_asked_is_seen_before_anybody_answers(shown: list[dict[str, Any]]) -> None:
+    """The times go on, too, while nothing happens; and nothing is drawn after the end."""
+
+    def seen() -> bool:
+        """Whether there were two pictures of the members that are waited for."""
+        return len({page for page in pages(shown) if page.count(">asking</td>") == 2}) >= 2
+
+    models = {ALPHA: says("one", once=seen), BETA: says("two", once=seen), AGGREGATOR: says("3.")}
+    with LoopbackServer(models) as server:
+        await mixture(server, on_progress=NotebookBoard()).ainvoke("Hi")
+    assert pages(shown)[-1].count(">done</td>") == 3
+    await until(lambda: "moa-board" not in {thread.name for thread in threading.enumerate()})
+    assert pages(shown)[-1].count(">done</td>") == 3
 
 
 class Slow:
