@@ -15,7 +15,7 @@ Where a conversation was too long for who was asked, `NotEnoughProposalsError` a
 chat models are; where it was refused, they are `ModelRefusalError`s, which are core's own where
 core has them.
 
-The last four are also `langchain_core.exceptions.ModelError`s, so `except` clauses and
+All but the first three are also `langchain_core.exceptions.ModelError`s, so `except` clauses and
 retry middleware written for plain chat models treat them alike: `is_retryable` is true
 when a cause says so of itself.
 """
@@ -37,7 +37,16 @@ if TYPE_CHECKING:
 
 
 class MoAError(Exception):
-    """Base class of every error of this package."""
+    """Base class of every error of this package.
+
+    Example:
+        >>> from langchain_moa import MoAChatModel
+        >>> try:
+        ...     MoAChatModel.from_preset("no-such-preset")
+        ... except MoAError as error:
+        ...     type(error).__name__
+        'MoAConfigurationError'
+    """
 
 
 class MoAConfigurationError(MoAError, ValueError):
@@ -53,17 +62,42 @@ class MoAConfigurationError(MoAError, ValueError):
 
 
 class UnsupportedContentError(MoAError, ValueError):
-    """Some content of the conversation cannot be taken, and it is not to go on without it."""
+    """Some content of the conversation cannot be taken, and it is not to go on without it.
+
+    Example:
+        >>> from langchain_moa import MoAChatModel
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> text_only = ScriptedChatModel.saying("4", profile={"audio_inputs": False})
+        >>> llm = MoAChatModel.self_moa(text_only, samples=2, on_unsupported="raise")
+        >>> sound = {"type": "audio", "base64": "AAAA", "mime_type": "audio/wav"}
+        >>> try:
+        ...     llm.invoke([{"role": "user", "content": [sound]}])
+        ... except UnsupportedContentError as error:
+        ...     "audio" in str(error)
+        True
+    """
 
 
 class MissingExtraError(MoAError, ImportError):
-    """A package that this use needs is not installed; the message says what to install."""
+    """A package that this use needs is not installed; the message says what to install.
+
+    Example:
+        >>> try:
+        ...     raise MissingExtraError("the command line needs: pip install 'langchain-moa[cli]'")
+        ... except ImportError as error:
+        ...     str(error)
+        "the command line needs: pip install 'langchain-moa[cli]'"
+    """
 
 
 class AnswerTooLargeError(MoAError, ModelError):
     """A member's answer is longer than `max_answer_bytes`, and was not read to its end.
 
     The member has failed with it; a call ends with it only as the cause of another error.
+
+    Example:
+        >>> str(AnswerTooLargeError(1_000)).partition(";")[0]
+        'max_answer_bytes=1000: the answer is longer, and was not read any further'
     """
 
     def __init__(self, limit: int) -> None:
@@ -142,7 +176,18 @@ class _PaidForError(MoAError, ModelError):
 
 
 class NotEnoughProposalsError(_PaidForError):
-    """Fewer reference models of a layer gave a usable proposal than `min_proposals`."""
+    """Fewer reference models of a layer gave a usable proposal than `min_proposals`.
+
+    Example:
+        >>> from langchain_core.language_models import FakeListChatModel
+        >>> from langchain_moa import MoAChatModel
+        >>> silent = FakeListChatModel(responses=[""])
+        >>> try:
+        ...     MoAChatModel.self_moa(silent, samples=2).invoke("Hi")
+        ... except NotEnoughProposalsError as error:
+        ...     [proposal.status for proposal in error.proposals]
+        ['empty', 'empty']
+    """
 
     def as_group(self) -> ExceptionGroup[Exception]:
         """The members' failures as one `ExceptionGroup`, for `except*` and loggers.
@@ -159,7 +204,20 @@ class NotEnoughProposalsError(_PaidForError):
 
 
 class BudgetExceededError(_PaidForError):
-    """A request would have broken the call's budget, so it was not made."""
+    """A request would have broken the call's budget, so it was not made.
+
+    Example:
+        >>> from langchain_moa import MoAChatModel
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> llm = MoAChatModel.self_moa(
+        ...     ScriptedChatModel.saying("4"), samples=2, max_total_tokens=1, on_budget="raise"
+        ... )
+        >>> try:
+        ...     llm.invoke("2 + 2?")
+        ... except BudgetExceededError as error:
+        ...     error.is_retryable
+        False
+    """
 
     def __init__(self, message: str, **kwargs: Any) -> None:
         super().__init__(message, **kwargs)
@@ -167,7 +225,21 @@ class BudgetExceededError(_PaidForError):
 
 
 class AggregationError(_PaidForError):
-    """The aggregator failed. `proposals` holds what the reference models had answered."""
+    """The aggregator failed. `proposals` holds what the reference models had answered.
+
+    Example:
+        >>> from langchain_core.language_models import FakeListChatModel
+        >>> from langchain_moa import MoAChatModel
+        >>> llm = MoAChatModel(
+        ...     reference_models=[FakeListChatModel(responses=["4"])],
+        ...     aggregator=FakeListChatModel(responses=[""]),
+        ... )
+        >>> try:
+        ...     llm.invoke("2 + 2?")
+        ... except AggregationError as error:
+        ...     [proposal.text for proposal in error.proposals]
+        ['4']
+    """
 
 
 class ModelRefusalError(ModelError):
@@ -195,19 +267,39 @@ if not TYPE_CHECKING:
 
 
 class ProposalsRefusedError(NotEnoughProposalsError, ModelRefusalError):
-    """Every reference model that gave no proposal refused to answer."""
+    """Every reference model that gave no proposal refused to answer.
+
+    Example:
+        >>> issubclass(ProposalsRefusedError, NotEnoughProposalsError)
+        True
+    """
 
 
 class AggregationRefusedError(AggregationError, ModelRefusalError):
-    """The aggregator refused to answer. `raw_message` holds what it said instead."""
+    """The aggregator refused to answer. `raw_message` holds what it said instead.
+
+    Example:
+        >>> issubclass(AggregationRefusedError, AggregationError)
+        True
+    """
 
 
 class ProposalsOverflowError(NotEnoughProposalsError, ContextOverflowError):
-    """No reference model took the conversation: it is too long for all that were asked."""
+    """No reference model took the conversation: it is too long for all that were asked.
+
+    Example:
+        >>> issubclass(ProposalsOverflowError, ContextOverflowError)  # langchain_core's
+        True
+    """
 
 
 class AggregationOverflowError(AggregationError, ContextOverflowError):
-    """The conversation is too long for the aggregator, whatever proposals are with it."""
+    """The conversation is too long for the aggregator, whatever proposals are with it.
+
+    Example:
+        >>> issubclass(AggregationOverflowError, ContextOverflowError)  # langchain_core's
+        True
+    """
 
 
 _LONG: Final = 500

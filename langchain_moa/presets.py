@@ -64,7 +64,13 @@ def get_preset(name: str) -> Preset:
 
 
 def preset_names() -> list[str]:
-    """The names of all presets, the default first."""
+    """The names of all presets, the default first.
+
+    Example:
+        >>> from langchain_moa.presets import preset_names
+        >>> preset_names()[0]
+        'default'
+    """
     return list(_presets())
 
 

@@ -1,8 +1,7 @@
 """The records of one call: what every member answered, how long it took, what it used.
 
-A `Proposal` is what the code works with; `ProposalRecord` and `MoARecord` are the plain
-JSON shapes that graph state and `response_metadata["moa"]` hold, because custom classes
-break strict checkpoint decoding and remote streams.
+A `Proposal` is what the code works with; `ProposalRecord` and `MoARecord` are plain JSON for graph
+state and `response_metadata["moa"]`: custom classes break strict checkpoints and remote streams.
 """
 
 from __future__ import annotations
@@ -32,9 +31,7 @@ _MOST: Final = 2**53
 
 
 def whole_number(value: object) -> int | None:
-    """A count in foreign data, such as one of tokens; `None` where it is none.
-
-    JSON does not distinguish 12 from 12.0.
+    """A count in foreign data, such as 12 or 12.0 tokens; `None` where it is none.
 
     Example:
         >>> whole_number(12.0), whole_number(1.5), whole_number("12"), whole_number(True)
@@ -68,11 +65,10 @@ ProposalStatus = Literal[
 
 `ok`: a usable proposal. `cached`: a usable one from LangChain's LLM cache, which cost nothing.
 `reused`: one made before for the same user's turn, not paid for again. `failed`: the call raised.
-`empty`: the model answered without any text. `filtered`: the provider's
-filter or the model itself refused. `reasoning_only`: the answer held only reasoning.
-`timed_out`: there was no answer in time. `cut`: the layer went on without it. `skipped`: no request
-was made, because a circuit breaker is open. `over_budget`: none was made, because the call's budget
-was not enough. `outlier`: the proposal filter left it out.
+`empty`: the model answered without any text. `filtered`: the provider's filter or the model itself
+refused. `reasoning_only`: only reasoning was answered. `timed_out`: there was no answer in time.
+`cut`: the layer went on without it. `skipped`: not asked, because a circuit breaker is open.
+`over_budget`: not asked, for lack of budget. `outlier`: the proposal filter left it out.
 """
 
 USABLE: Final = ("ok", "cached", "reused")
@@ -80,7 +76,6 @@ USABLE: Final = ("ok", "cached", "reused")
 
 Placement = Literal["user", "system"]
 """Where proposals are put: with the last user turn, or in the system message."""
-
 
 Role = Literal["proposer", "analyst", "judge", "aggregator"]
 """What a member does in a call."""
@@ -430,6 +425,10 @@ class Proposal:
         degraded: Whether the member is a mixture that lacked something.
         text: The answer without reasoning; empty unless the proposal is usable.
         reasoning: The reasoning before it, kept with `share_reasoning=True` only.
+
+    Example:
+        >>> Proposal(layer=1, index=0, model="a/model", status="empty").usable
+        False
     """
 
     layer: int

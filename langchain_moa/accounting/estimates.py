@@ -57,6 +57,15 @@ class Estimate:
         usd_high: USD, at most; `None` where a price is unknown.
         members: One of each member, in the order of the call.
         assumed: Tokens that an answer was assumed to have at most where it has no limit.
+
+    Example:
+        >>> from langchain_moa import MoAChatModel
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> estimate = MoAChatModel.self_moa(ScriptedChatModel.saying("4"), samples=3).estimate(
+        ...     "2 + 2?"
+        ... )
+        >>> estimate.calls, estimate.waits, estimate.usd_high
+        (4, 2, None)
     """
 
     calls: int

@@ -37,6 +37,26 @@ def read_answer_file(
 
     Raises:
         DataFileError: It is no such file, or has a row that the suite does not have.
+
+    Example:
+        >>> row = {
+        ...     "suite": "custom",
+        ...     "id": "sum",
+        ...     "messages": [{"role": "user", "content": "2 + 2?"}],
+        ...     "follow_ups": [],
+        ...     "category": "",
+        ...     "references": ["4"],
+        ... }
+        >>> from tempfile import TemporaryDirectory
+        >>> from langchain_moa.evals import get_suite
+        >>> with TemporaryDirectory() as folder:
+        ...     prompts, mine = Path(folder, "prompts.jsonl"), Path(folder, "mine.jsonl")
+        ...     _ = prompts.write_text('{"id": "sum", "input": "2 + 2?"}', "utf-8")
+        ...     _ = mine.write_text('{"id": "sum", "output": "4"}', "utf-8")
+        ...     suite = get_suite(prompts)
+        ...     [record] = read_answer_file(suite, mine, suite.rows())
+        >>> record["model"], record["output"]
+        ('mine', '4')
     """
     records = read_records(path)
     reader = _READERS["flask" if suite.name == "flask_hard" else suite.name]

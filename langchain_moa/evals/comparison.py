@@ -54,6 +54,10 @@ class Estimate:
         low: The lower end of the 95 % interval; `None` below two rows.
         high: The upper end.
         n: How many rows it is made of.
+
+    Example:
+        >>> Estimate(mean=0.5, low=0.4, high=0.6, n=40).mean
+        0.5
     """
 
     mean: float
@@ -73,6 +77,10 @@ class Ceiling:
         low: The lower end of its Clopper-Pearson interval (95 %).
         high: The upper end.
         limit: 1 - β: the largest share of rows that choosing a member's answer can get right.
+
+    Example:
+        >>> ceiling([{"1": 1.0, "2": 0.0}, {"1": 0.0, "2": 0.0}], 1.0).limit
+        0.5
     """
 
     n: int
@@ -98,6 +106,11 @@ class Comparison:
         verdict: Whether the interval of the difference leaves out zero, and on which side.
         rows_needed: Rows that would do to tell a difference of this size (80 % power, 5 %
             significance); `None` where there is no difference, or too few rows to tell.
+
+    Example:
+        >>> found = compare({"1": 9.0, "2": 8.0}, {"1": 7.0, "2": 8.0})
+        >>> found.n, found.win, found.tie, found.loss
+        (2, 1, 1, 0)
     """
 
     n: int
@@ -131,6 +144,12 @@ def compare(
 
     Raises:
         ValueError: They have no row in common.
+
+    Example:
+        >>> ours = {f"row {n}": 8.0 for n in range(30)}
+        >>> theirs = {f"row {n}": 7.0 for n in range(30)}
+        >>> compare(ours, theirs).difference.mean
+        1.0
     """
     rows = sorted(row for row in first if row in other)  # resamples depend on the order
     if not rows:

@@ -231,7 +231,13 @@ def mixture(llm: MoAChatModel, name: str = "moa") -> Contestant:
 
 
 def contestant(model: object, name: str = "") -> Contestant:
-    """Anything that answers: a mixture as it is, any other model or runnable alone."""
+    """Anything that answers: a mixture as it is, any other model or runnable alone.
+
+    Example:
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> contestant(ScriptedChatModel.saying("4"), "four").name
+        'four'
+    """
     if isinstance(model, Contestant):
         return replace(model, name=name or model.name)
     if isinstance(model, MoAChatModel):
@@ -240,7 +246,16 @@ def contestant(model: object, name: str = "") -> Contestant:
 
 
 def members_of(llm: MoAChatModel) -> list[Contestant]:
-    """Every member of a mixture alone, each once, under the name that it is asked for by."""
+    """Every member of a mixture alone, each once, under the name that it is asked for by.
+
+    Example:
+        >>> from langchain_moa import MoAChatModel
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> one, two = ScriptedChatModel.saying("4"), ScriptedChatModel.saying("Four.")
+        >>> mixture = MoAChatModel(reference_models=[one, two], aggregator=one)
+        >>> len(members_of(mixture))  # the aggregator is one of the reference models
+        2
+    """
     found = [alone(model, role="member", like=llm) for model in _firsts(llm)]
     return with_different_names(_different(found))
 
@@ -251,6 +266,14 @@ def self_moa_of(llm: MoAChatModel, model: object = None) -> Contestant:
     Args:
         llm: The mixture.
         model: The model; by default the mixture's aggregator (arXiv 2502.00674).
+
+    Example:
+        >>> from langchain_moa import MoAChatModel
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> one, two = ScriptedChatModel.saying("4"), ScriptedChatModel.saying("Four.")
+        >>> mixture = MoAChatModel(reference_models=[one, two], aggregator=one)
+        >>> self_moa_of(mixture).name
+        'self-moa (scripted)'
     """
     one = _first(llm.aggregator) if model is None else model
     layers = [[one] * len(layer) for layer in _layers(llm)]

@@ -66,6 +66,20 @@ def as_evaluator(
         LangSmith's datasets have them. Its feedback's score is a preference from 0 to 1, a rating,
         or a metric's; `None` where the judge's answer could not be read. FLASK gives
         `{"results": [...]}`, a feedback for each skill.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from langchain_moa.evals import get_suite, judging_of
+        >>> with TemporaryDirectory() as folder:
+        ...     prompts = Path(folder, "prompts.jsonl")
+        ...     _ = prompts.write_text('{"id": "sum", "input": "2 + 2?", "reference": "4"}')
+        ...     rows = get_suite(prompts).rows()
+        ...     judging = judging_of(get_suite(prompts), metric="contains", rows=rows)
+        >>> evaluator = as_evaluator(judging)
+        >>> told = {"inputs": {"input": "2 + 2?"}, "reference_outputs": {"output": "4"}}
+        >>> evaluator(outputs={"output": "It is 4."}, **told)["score"]
+        1.0
     """
     who = model if model is None or isinstance(model, Judge) else Judge(model)
 

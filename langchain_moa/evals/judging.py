@@ -56,6 +56,18 @@ def judging_of(
     Raises:
         MoAConfigurationError: The suite is not judged in this way.
         DataFileError: A file of the suite is missing or broken, or lacks a metric's reference.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from langchain_moa.evals import get_suite, judging_of
+        >>> with TemporaryDirectory() as folder:
+        ...     prompts = Path(folder, "prompts.jsonl")
+        ...     _ = prompts.write_text('{"id": "sum", "input": "2 + 2?", "reference": "4"}')
+        ...     rows = get_suite(prompts).rows()
+        ...     judging = judging_of(get_suite(prompts), metric="contains", rows=rows)
+        >>> judging.name
+        'metric:contains'
     """
     found = get_suite(suite) if isinstance(suite, str) else suite
     judging = _judging(

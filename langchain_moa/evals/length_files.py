@@ -33,6 +33,16 @@ def load_length_control(
     Raises:
         NoLengthControlError: A file is not to be had.
         DataFileError: `baselines` is no such file.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from langchain_moa.evals import DataFileError
+        >>> with TemporaryDirectory() as empty:
+        ...     try:
+        ...         load_length_control(empty)
+        ...     except (NoLengthControlError, DataFileError) as error:
+        ...         "df_gamed" in str(error)
+        True
     """
     if baselines is not None:
         path = Path(baselines).expanduser()

@@ -32,6 +32,10 @@ class DataFileError(MoAConfigurationError):
 
     Attributes:
         path: The file.
+
+    Example:
+        >>> str(DataFileError("runs/mine/answers.jsonl", "there is no such file"))
+        'runs/mine/answers.jsonl: there is no such file'
     """
 
     def __init__(self, path: str | Path, problem: str) -> None:
@@ -68,6 +72,14 @@ def read_records(path: Path) -> list[Record]:
 
     Raises:
         DataFileError: It is no such file, holds no rows, or a row is no object.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "rows.jsonl")
+        ...     _ = path.write_text('{"id": 1}', "utf-8")
+        ...     read_records(path)
+        [{'id': 1}]
     """
     text = read_text(path)
     rows = _listed(path, text) if text.lstrip().startswith("[") else _lines(path, text)

@@ -278,6 +278,23 @@ def read_answers(
 
     Raises:
         DataFileError: There is no such file, or it is broken.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from langchain_moa.evals import answer
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> row = {
+        ...     "suite": "custom",
+        ...     "id": "sum",
+        ...     "messages": [{"role": "user", "content": "2 + 2?"}],
+        ...     "follow_ups": [],
+        ...     "category": "",
+        ...     "references": ["4"],
+        ... }
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = answer([row], ScriptedChatModel.saying("4"), folder=folder)
+        ...     [record["output"] for record in read_answers(folder)]
+        ['4']
     """
     records = read_whole_records(Path(folder) / ANSWERS)
     return _last(filter(counts, records), answer_subject)
@@ -294,6 +311,23 @@ def read_judgments(
 
     Raises:
         DataFileError: There is no such file, or it is broken.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from langchain_moa.evals import get_suite, judging_of
+        >>> with TemporaryDirectory() as folder:
+        ...     prompts = Path(folder, "prompts.jsonl")
+        ...     _ = prompts.write_text('{"id": "sum", "input": "2 + 2?", "reference": "4"}')
+        ...     rows = get_suite(prompts).rows()
+        ...     judging = judging_of(get_suite(prompts), metric="contains", rows=rows)
+        >>> from langchain_moa.evals import answer, judge
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> with TemporaryDirectory() as folder:
+        ...     answers = answer(rows, ScriptedChatModel.saying("4"), folder=folder)
+        ...     _ = judge(rows, answers, judging, folder=folder)
+        ...     [record["score"] for record in read_judgments(folder)]
+        [1.0]
     """
     records = read_whole_records(Path(folder) / JUDGMENTS)
     return _last(filter(counts, records), judgment_subject)

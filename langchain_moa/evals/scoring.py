@@ -76,6 +76,19 @@ def score_files(
     Raises:
         DataFileError: A file is broken, of another suite, or has a row that the suite lacks.
         MoAConfigurationError: There is no such suite, or no file.
+
+    Example:
+        >>> import json
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> names = {"generator_1": "baseline", "generator_2": "mine"}
+        >>> texts = {"instruction": "2 + 2?", "output_1": "4", "output_2": "It is 4."}
+        >>> preferred = {**names, **texts, "annotator": "judge", "preference": 2.0}
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "annotations.json")
+        ...     _ = path.write_text(json.dumps([preferred]), "utf-8")
+        ...     score_files("alpaca_eval", [path], data=folder)["results"][0]["win_rate"]
+        100.0
     """
     kind = get_suite(suite)
     files = [Path(path).expanduser() for path in paths]

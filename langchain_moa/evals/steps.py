@@ -73,6 +73,20 @@ def answer(
 
     Raises:
         MoAConfigurationError: The set-up is wrong: a key, a model's name, the folder.
+
+    Example:
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> row = {
+        ...     "suite": "custom",
+        ...     "id": "sum",
+        ...     "messages": [{"role": "user", "content": "2 + 2?"}],
+        ...     "follow_ups": [],
+        ...     "category": "",
+        ...     "references": ["4"],
+        ... }
+        >>> [record] = answer([row], ScriptedChatModel.saying("4"))
+        >>> record["row"], record["turn"], record["output"]
+        ('sum', 1, '4')
     """
     return run_blocking(
         aanswer(
@@ -97,7 +111,23 @@ async def aanswer(
     retry_failed: bool = False,
     on_answer: OnAnswer | None = None,
 ) -> list[Answer]:
-    """The async twin of `answer`."""
+    """The async twin of `answer`.
+
+    Example:
+        >>> import asyncio
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> row = {
+        ...     "suite": "custom",
+        ...     "id": "sum",
+        ...     "messages": [{"role": "user", "content": "2 + 2?"}],
+        ...     "follow_ups": [],
+        ...     "category": "",
+        ...     "references": ["4"],
+        ... }
+        >>> [record] = asyncio.run(aanswer([row], ScriptedChatModel.saying("4")))
+        >>> record["output"]
+        '4'
+    """
     given = who if isinstance(who, list | tuple) else [who]
     named = with_different_names([contestant(each) for each in given])
     if folder is not None and rows:
@@ -154,6 +184,21 @@ def judge(
 
     Raises:
         MoAConfigurationError: The set-up is wrong: a key, a model's name, the folder.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from langchain_moa.evals import get_suite, judging_of
+        >>> with TemporaryDirectory() as folder:
+        ...     prompts = Path(folder, "prompts.jsonl")
+        ...     _ = prompts.write_text('{"id": "sum", "input": "2 + 2?", "reference": "4"}')
+        ...     rows = get_suite(prompts).rows()
+        ...     judging = judging_of(get_suite(prompts), metric="contains", rows=rows)
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> answers = answer(rows, ScriptedChatModel.saying("It is 4."))
+        >>> [judgment] = judge(rows, answers, judging)
+        >>> judgment["score"]
+        1.0
     """
     return run_blocking(
         ajudge(
@@ -180,7 +225,24 @@ async def ajudge(
     retry_failed: bool = False,
     on_judgment: OnJudgment | None = None,
 ) -> list[Judgment]:
-    """The async twin of `judge`."""
+    """The async twin of `judge`.
+
+    Example:
+        >>> import asyncio
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from langchain_moa.evals import get_suite, judging_of
+        >>> with TemporaryDirectory() as folder:
+        ...     prompts = Path(folder, "prompts.jsonl")
+        ...     _ = prompts.write_text('{"id": "sum", "input": "2 + 2?", "reference": "4"}')
+        ...     rows = get_suite(prompts).rows()
+        ...     judging = judging_of(get_suite(prompts), metric="contains", rows=rows)
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> answers = answer(rows, ScriptedChatModel.saying("It is 5."))
+        >>> [judgment] = asyncio.run(ajudge(rows, answers, judging))
+        >>> judgment["score"]
+        0.0
+    """
     who = model if model is None or isinstance(model, Judge) else Judge(model)
     if folder is not None and rows:
         plan = Plan(

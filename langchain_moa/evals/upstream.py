@@ -59,6 +59,18 @@ def alpaca_eval_annotations(
     """AlpacaEval's `annotations.json`, model by model, in the order of the rows.
 
     An answer that failed, and a judgment that cannot be read, has the preference `None`.
+
+    Example:
+        >>> row = {
+        ...     "id": "1",
+        ...     "messages": [{"role": "user", "content": "2 + 2?"}],
+        ...     "category": "",
+        ...     "baseline": {"model": "baseline", "output": "Four."},
+        ... }
+        >>> answered = {"row": "1", "model": "mine", "output": "4"}
+        >>> [annotation] = alpaca_eval_annotations([row], [answered], [])
+        >>> annotation["output_1"], annotation["output_2"], annotation["preference"]
+        ('Four.', '4', None)
     """
     judged = {(j["row"], j["model"]): j for j in judgments if j["suite"] == "alpaca_eval"}
     judge = judgments[0]["judge"] if judgments else ""
@@ -104,6 +116,28 @@ def mt_bench_judgments(
         rows: The questions.
         judgments: Ratings; comparisons are left out.
         prompts: What the judge was told, for the field `user_prompt`.
+
+    Example:
+        >>> row = {"id": "81", "references": []}
+        >>> judgment = {
+        ...     "suite": "mt_bench",
+        ...     "row": "81",
+        ...     "turn": 1,
+        ...     "model": "mine",
+        ...     "baseline": None,
+        ...     "swapped": False,
+        ...     "judge": "judge",
+        ...     "score": 8.0,
+        ...     "scores": {"conciseness": 4},
+        ...     "verdict": "model",
+        ...     "read": "rating",
+        ...     "raw": "Rating: [[8]]",
+        ...     "usage": None,
+        ...     "at": "2026-11-28T12:00:00+00:00",
+        ... }
+        >>> [rating] = mt_bench_judgments([row], [judgment])
+        >>> rating["question_id"], rating["turn"], rating["score"]
+        (81, 1, 8.0)
     """
     known = {row["id"]: row for row in rows}
     return [
@@ -131,6 +165,29 @@ def mt_bench_pairs(
         rows: The questions.
         judgments: Comparisons; ratings are left out.
         prompts: What the judge was told, for the fields `g1_user_prompt` and `g2_user_prompt`.
+
+    Example:
+        >>> row = {"id": "81", "references": []}
+        >>> judgment = {
+        ...     "suite": "mt_bench",
+        ...     "row": "81",
+        ...     "turn": 1,
+        ...     "model": "mine",
+        ...     "baseline": "theirs",
+        ...     "swapped": False,
+        ...     "judge": "judge",
+        ...     "score": 8.0,
+        ...     "scores": {"conciseness": 4},
+        ...     "verdict": "model",
+        ...     "read": "rating",
+        ...     "raw": "Rating: [[8]]",
+        ...     "usage": None,
+        ...     "at": "2026-11-28T12:00:00+00:00",
+        ... }
+        >>> both = [judgment, {**judgment, "swapped": True}]
+        >>> [pair] = mt_bench_pairs([row], both)
+        >>> pair["g1_winner"], pair["g2_winner"]
+        ('model_1', 'model_1')
     """
     known = {row["id"]: row for row in rows}
     games: dict[tuple[str, int, str, str], dict[bool, Judgment]] = {}
@@ -183,7 +240,36 @@ def _time(at: str) -> float:
 def flask_reviews(
     rows: Sequence[Row], answers: Sequence[Answer], judgments: Sequence[Judgment]
 ) -> dict[str, list[Review]]:
-    """FLASK's reviews of each model; what failed or cannot be read has no scores."""
+    """FLASK's reviews of each model; what failed or cannot be read has no scores.
+
+    Example:
+        >>> row = {
+        ...     "id": "81",
+        ...     "messages": [{"role": "user", "content": "2 + 2?"}],
+        ...     "references": ["4"],
+        ...     "skills": ["Conciseness"],
+        ...     "domains": ["Math"],
+        ...     "difficulty": "1",
+        ... }
+        >>> judgment = {
+        ...     "suite": "flask",
+        ...     "row": "81",
+        ...     "turn": 1,
+        ...     "model": "mine",
+        ...     "baseline": None,
+        ...     "swapped": False,
+        ...     "judge": "judge",
+        ...     "score": 8.0,
+        ...     "scores": {"conciseness": 4},
+        ...     "verdict": "model",
+        ...     "read": "rating",
+        ...     "raw": "Rating: [[8]]",
+        ...     "usage": None,
+        ...     "at": "2026-11-28T12:00:00+00:00",
+        ... }
+        >>> flask_reviews([row], [], [judgment])["mine"][0]["score"]
+        {'conciseness': 4}
+    """
     known = {row["id"]: row for row in rows}
     outputs = Answers(answers)
     reviews: dict[str, list[Review]] = {}

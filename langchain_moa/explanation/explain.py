@@ -38,6 +38,16 @@ class Explanation:
     Args:
         record: The record of the call.
         answer: The text of its answer.
+
+    Example:
+        >>> from langchain_moa import MoAChatModel, explain
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> llm = MoAChatModel.self_moa(ScriptedChatModel.saying("4"), samples=2)
+        >>> explanation = explain(llm.invoke("2 + 2?"))
+        >>> len(explanation.members), list(explanation.reasons)
+        (3, [])
+        >>> explanation.to_markdown().splitlines()[0]
+        '## How this answer came about'
     """
 
     def __init__(self, record: AnyMapping, answer: str) -> None:

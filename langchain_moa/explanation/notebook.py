@@ -58,10 +58,16 @@ class NotebookBoard:
         MissingExtraError: There is no IPython, which every notebook has.
 
     Example:
-        ```python
-        llm = MoAChatModel(..., on_progress=NotebookBoard())
-        llm.invoke("Why is the sky blue?")
-        ```
+        >>> from langchain_moa import MoAChatModel, NotebookBoard
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> board = NotebookBoard()
+        >>> four = ScriptedChatModel.saying("4")
+        >>> llm = MoAChatModel.self_moa(four, samples=2, on_progress=board)
+        >>> answer = board.show(llm.stream("2 + 2?"))  # in a notebook, tables; here, their names
+        <IPython.core.display.HTML object>
+        ...
+        >>> answer.text
+        '4'
     """
 
     def __init__(self) -> None:

@@ -86,6 +86,16 @@ class ModelBehavior:
             dialect's provider does: with status 400, or 500 as llama.cpp.
         obeys_tool_choice: Whether a tool choice counts. Where it does not, a function that
             replies is given `"auto"` in its place.
+
+    Example:
+        >>> from langchain_moa.testing import LoopbackServer, ModelBehavior
+        >>> slow = ModelBehavior(reply="4", latency=0.2)
+        >>> limited_once = ModelBehavior(reply="4", status=429, retry_after=1, fail_first=1)
+        >>> with LoopbackServer({"a/slow": slow, "a/limited": limited_once}) as server:
+        ...     sorted(server.models)
+        ['a/limited', 'a/slow']
+        >>> limited_once.fails(earlier=0), limited_once.fails(earlier=1)
+        (True, False)
     """
 
     reply: str | Reply | ReplyFunction = assistant_reply

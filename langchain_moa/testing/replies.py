@@ -23,6 +23,10 @@ class ToolCall:
     Attributes:
         name: Name of the tool.
         arguments: The arguments: a mapping, or raw text to test malformed ones.
+
+    Example:
+        >>> ToolCall(name="weather", arguments={"city": "Rome"}).arguments_text
+        '{"city": "Rome"}'
     """
 
     name: str
@@ -52,6 +56,12 @@ class Reply:
         logprobs: A choice's `logprobs` as the wire is to carry them, in OpenAI's shape or in
             Together's; they are sent in answers of chat completions that are not streamed, to
             requests that ask for log-probabilities.
+
+    Example:
+        >>> Reply(text="4", reasoning="Two and two.").reason
+        'stop'
+        >>> Reply(tool_calls=(ToolCall(name="weather", arguments={"city": "Rome"}),)).reason
+        'tool_calls'
     """
 
     text: str | None = ""
@@ -124,6 +134,10 @@ def assistant_reply(body: AnyMapping) -> Reply:
 
     Args:
         body: A chat completions request.
+
+    Example:
+        >>> assistant_reply({"messages": [{"role": "user", "content": "Hi"}]}).reason
+        'stop'
     """
     text = user_text(body)
     tool = _tool_to_call(body)

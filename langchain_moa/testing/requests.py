@@ -22,6 +22,16 @@ class RecordedRequest:
         usage: Tokens of the answer, once it was sent, as chat completions name them whatever the
             dialect: `prompt_tokens`, `completion_tokens` and `total_tokens`.
         finished: Whether the answer was sent to its end.
+
+    Example:
+        >>> from langchain_moa.testing import LoopbackServer, ModelBehavior
+        >>> from langchain_together import ChatTogether
+        >>> with LoopbackServer({"demo/model": ModelBehavior(reply="4")}) as server:
+        ...     address = {"api_key": server.api_key, "base_url": server.base_url}
+        ...     answer = ChatTogether(model="demo/model", **address).invoke("2 + 2?")
+        >>> [request] = server.requests
+        >>> request.model, request.dialect, request.body["messages"][0]["content"]
+        ('demo/model', 'openai', '2 + 2?')
     """
 
     model: str

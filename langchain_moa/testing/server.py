@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from itertools import count
 from typing import Any, Final
 
-from langchain_moa.errors import MissingExtraError
+from langchain_moa.errors import MissingExtraError, MoAConfigurationError, shown
 from langchain_moa.testing.answering import Answer
 from langchain_moa.testing.behavior import BehaviorFunction, ModelBehavior
 from langchain_moa.testing.dialects import (
@@ -70,6 +70,9 @@ class LoopbackServer(ServerThread):
         prefill: Whether Anthropic's dialect takes a conversation that ends on the assistant's
             turn, as models before Claude 4.6 do.
 
+    Raises:
+        MoAConfigurationError: A behavior is neither a `ModelBehavior` nor a function.
+
     Example:
         >>> from langchain_moa.testing import LoopbackServer, ModelBehavior
         >>> from langchain_together import ChatTogether
@@ -93,6 +96,10 @@ class LoopbackServer(ServerThread):
         sizes: Mapping[str, int] | None = None,
         prefill: bool = False,
     ) -> None:
+        for name, behavior in models.items():
+            if not callable(behavior) and not isinstance(behavior, ModelBehavior):
+                msg = f"models[{name!r}]={shown(behavior)}: give ModelBehavior(reply=...)."
+                raise MoAConfigurationError(msg)
         self._sizes = dict(sizes or {})
         self.models = dict(models)
         self.api_key = api_key

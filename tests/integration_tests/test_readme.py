@@ -92,6 +92,7 @@ RUN = {
     "langgraph": ["2 ['gpt-oss-20b']", "('aggregator',)"],
     "migration": [ANSWER],
     "rag": ["Remagen"],
+    "record": ['"status": "ok"', '"kind": "first"', "] False"],
     "streaming": ["member_finished", "call_started", "first_token"],
     "testing": ["'upstream_error'", "It is 4."],
 }

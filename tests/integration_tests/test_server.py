@@ -21,6 +21,7 @@ from langchain_core.exceptions import ContextOverflowError, ModelError
 from langchain_core.messages import HumanMessage
 from pydantic import BaseModel, SecretStr
 
+from langchain_moa import MoAConfigurationError
 from langchain_moa.testing import LoopbackServer, ModelBehavior, Reply, ToolCall
 from tests.wire import ALPHA, BETA, LIMITS, asked_for, together, until
 
@@ -41,6 +42,12 @@ def test_models_are_listed_and_keys_checked() -> None:
             assert answer.status_code == 401
         assert not server.requests
         assert post(server, model="acme/unknown").status_code == 404
+
+
+def test_a_text_in_place_of_a_behavior_is_refused_at_once() -> None:
+    models: Any = {ALPHA: "Hi"}
+    with pytest.raises(MoAConfigurationError, match=r"='Hi': give ModelBehavior\(reply="):
+        LoopbackServer(models)
 
 
 def test_several_choices_and_usage() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from inspect import isclass, isfunction
 
 import pytest
+from typing_extensions import is_typeddict
 
 import langchain_moa
-from langchain_moa import testing
+from langchain_moa import evals, local, testing
 
 
 def test_all_names_exist_and_nothing_else_is_exposed() -> None:
@@ -25,6 +27,16 @@ def test_testing_names_exist() -> None:
         assert getattr(testing, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'Server'"):
         _ = testing.Server
+
+
+def test_every_public_function_and_class_has_an_example() -> None:
+    """Those of docs/record.md, which are dicts, are shown there."""
+    rooms = (langchain_moa, testing, evals, local)
+    named = {name: getattr(room, name) for room in rooms for name in room.__all__}
+    code = {n: thing for n, thing in named.items() if isclass(thing) or isfunction(thing)}
+    assert len(code) >= 80
+    bare = {name: thing for name, thing in code.items() if ">>>" not in (thing.__doc__ or "")}
+    assert [name for name, thing in bare.items() if not is_typeddict(thing)] == []
 
 
 def test_alias() -> None:

@@ -121,6 +121,22 @@ def row_scores(run: Run, judgments: Sequence[Judgment]) -> Scores:
     """Each model's score of each row, where every judgment of it could be read.
 
     MT-Bench: the mean over the row's turns. FLASK: the mean over its skills.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from langchain_moa.evals import get_suite, judging_of
+        >>> with TemporaryDirectory() as folder:
+        ...     prompts = Path(folder, "prompts.jsonl")
+        ...     _ = prompts.write_text('{"id": "sum", "input": "2 + 2?", "reference": "4"}')
+        ...     rows = get_suite(prompts).rows()
+        ...     judging = judging_of(get_suite(prompts), metric="contains", rows=rows)
+        >>> from langchain_moa.evals import answer, judge
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> answers = answer(rows, ScriptedChatModel.saying("4"))
+        >>> run = {"suite": "custom", "source": "prompts.jsonl"}
+        >>> row_scores(run, judge(rows, answers, judging))
+        {'scripted': {'sum': 100.0}}
     """
     turns: dict[tuple[str, str], list[float]] = defaultdict(list)
     for judgment in judgments:
@@ -156,6 +172,11 @@ def pair_scores(judgments: Sequence[Judgment]) -> dict[str, dict[str, float]]:
 
     Returns:
         By the other model's name, the share of each row.
+
+    Example:
+        >>> one = {"row": "sum", "turn": 1, "model": "a", "baseline": "b", "verdict": "model"}
+        >>> pair_scores([{**one, "swapped": False}, {**one, "swapped": True}])
+        {'b': {'sum': 100.0}}
     """
     games: dict[tuple[str, str, int], list[str | None]] = defaultdict(list)
     for judgment in judgments:

@@ -162,6 +162,23 @@ def read_run(
 
     Raises:
         DataFileError: It is none, or a file of it is broken.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from langchain_moa.evals import answer
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> row = {
+        ...     "suite": "custom",
+        ...     "id": "sum",
+        ...     "messages": [{"role": "user", "content": "2 + 2?"}],
+        ...     "follow_ups": [],
+        ...     "category": "",
+        ...     "references": ["4"],
+        ... }
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = answer([row], ScriptedChatModel.saying("4"), folder=folder)
+        ...     len(read_run(folder).answers)
+        1
     """
     path = Path(folder).expanduser()
     run = read_manifest(path)
@@ -197,7 +214,25 @@ def _kept(run: Run, limit: int, data: str | Path | None) -> set[str]:
 
 
 def summaries(records: Records) -> list[Summary]:
-    """What each judge's judgments of a run come to; one without scores where nobody judged."""
+    """What each judge's judgments of a run come to; one without scores where nobody judged.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from langchain_moa.evals import get_suite, judging_of
+        >>> with TemporaryDirectory() as folder:
+        ...     prompts = Path(folder, "prompts.jsonl")
+        ...     _ = prompts.write_text('{"id": "sum", "input": "2 + 2?", "reference": "4"}')
+        ...     rows = get_suite(prompts).rows()
+        ...     judging = judging_of(get_suite(prompts), metric="contains", rows=rows)
+        >>> from langchain_moa.evals import answer, judge
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> with TemporaryDirectory() as folder:
+        ...     answers = answer(rows, ScriptedChatModel.saying("4"), folder=folder)
+        ...     _ = judge(rows, answers, judging, folder=folder)
+        ...     [summary.judge for summary in summaries(read_run(folder))]
+        ['metric:contains']
+    """
     judges = list(dict.fromkeys(judgment["judge"] for judgment in records.judgments))
     if not judges:
         return [_summary(records, None, [])]

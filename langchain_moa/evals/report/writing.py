@@ -47,6 +47,24 @@ def write_report(
     Raises:
         DataFileError: A run's folder is none or broken, a suite's file is not to be had, or the
             report cannot be written.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from langchain_moa.evals import get_suite, judging_of
+        >>> with TemporaryDirectory() as folder:
+        ...     prompts = Path(folder, "prompts.jsonl")
+        ...     _ = prompts.write_text('{"id": "sum", "input": "2 + 2?", "reference": "4"}')
+        ...     rows = get_suite(prompts).rows()
+        ...     judging = judging_of(get_suite(prompts), metric="contains", rows=rows)
+        >>> from langchain_moa.evals import answer, judge
+        >>> from langchain_moa.testing import ScriptedChatModel
+        >>> with TemporaryDirectory() as folder:
+        ...     answers = answer(rows, ScriptedChatModel.saying("4"), folder=folder)
+        ...     _ = judge(rows, answers, judging, folder=folder)
+        ...     report = write_report(folder, f"{folder}/report", pictures=False)
+        ...     sorted(path.name for path in Path(folder, "report").iterdir())
+        ['comparisons.csv', 'models.csv', 'report.json', 'report.md']
     """
     given = [runs] if isinstance(runs, str | Path) else runs
     read = [read_run(run, limit=limit, data=data) for run in given]

@@ -75,6 +75,13 @@ def score_alpaca_eval(
         no_length_control: Why that is not to be had, if `length_control` is not given.
         any_size: Fit it with a part of the suite, too.
         size: Rows of the whole suite.
+
+    Example:
+        >>> names = {"generator_1": "baseline", "generator_2": "mine"}
+        >>> texts = {"instruction": "2 + 2?", "output_1": "4", "output_2": "It is 4."}
+        >>> preferred = {**names, **texts, "annotator": "judge", "preference": 2.0}
+        >>> score_alpaca_eval([preferred])["win_rate"]
+        100.0
     """
     preferences = [value for row in annotations if (value := preference_of(row)) is not None]
     instructions = {row["instruction"] for row in annotations}

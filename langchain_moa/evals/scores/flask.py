@@ -62,6 +62,18 @@ def score_flask(
         model: Whose answers they are about.
         judge: Who wrote them.
         size: Rows of the whole suite.
+
+    Example:
+        >>> review = {
+        ...     "idx": 1,
+        ...     "skill": ["Logical Correctness"],
+        ...     "domain": ["Math"],
+        ...     "difficulty": "1",
+        ...     "review": "",
+        ...     "score": {"logical correctness": 4},
+        ... }
+        >>> score_flask([review], model="mine")["skills"]["correctness"]["mean"]
+        4.0
     """
     by_skill: dict[str, list[float]] = defaultdict(list)
     by_domain: dict[str, list[float]] = defaultdict(list)

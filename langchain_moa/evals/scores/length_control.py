@@ -52,7 +52,12 @@ class GamedRow:
 
 @dataclass(frozen=True)
 class Coefficients:
-    """What the regression found for a model (upstream publishes them for the leaderboard's)."""
+    """What the regression found for a model (upstream publishes them for the leaderboard's).
+
+    Example:
+        >>> predict(Coefficients(length=0.5, difficulty=0.0, model=0.0), [0.1, 0.2]).win_rate
+        50.0
+    """
 
     length: float
     difficulty: float
@@ -82,6 +87,13 @@ class LengthControl:
         name: The gamed baselines' file, for reports.
         gamed: Its rows.
         difficulty: How hard each instruction is, by its text, in the suite's order.
+
+    Example:
+        >>> control = LengthControl("none", gamed=[], difficulty={"2 + 2?": 0.1})
+        >>> row = {"instruction": "2 + 2?", "output_1": "4", "output_2": "It is 4."}
+        >>> one = {**row, "generator_1": "a", "generator_2": "a", "preference": 1.5}
+        >>> control.fit([one]).win_rate  # the baseline against itself
+        50.0
     """
 
     name: str

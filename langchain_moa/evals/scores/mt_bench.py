@@ -83,6 +83,11 @@ def score_mt_bench(
         judgments: Rows as in `gpt-4_single.jsonl`, in any order.
         categories: The category of each question.
         size: Questions times turns of the whole suite.
+
+    Example:
+        >>> rating = {"question_id": 81, "turn": 1, "model": "mine", "judge": ["judge", "v1"]}
+        >>> score_mt_bench([{**rating, "score": 8}], {81: "writing"})["average"]
+        8.0
     """
     scored = [row for row in judgments if row["score"] != FAILED]
     every = {(row["question_id"], row["turn"]) for row in judgments}
@@ -111,6 +116,13 @@ def score_mt_bench_pairs(judgments: Sequence[PairJudgment]) -> list[MTBenchPairs
     """Count the comparisons of one judge, for each model that takes part in them.
 
     A win needs the same winner in both orders; a comparison with an error in either is left out.
+
+    Example:
+        >>> pair = {"question_id": 81, "model_1": "a", "model_2": "b", "turn": 1}
+        >>> won = {"judge": ["judge", "pair-v2"], "g1_winner": "model_1", "g2_winner": "model_1"}
+        >>> first, second = score_mt_bench_pairs([{**pair, **won}])
+        >>> first["model"], first["win_rate"], second["win_rate"]
+        ('a', 1.0, 0.0)
     """
     names = dict.fromkeys(name for row in judgments for name in (row["model_1"], row["model_2"]))
     return [_pairs_of(name, judgments) for name in names]

@@ -40,7 +40,12 @@ __all__ = [
 
 
 def all_suites() -> tuple[Suite, ...]:
-    """The suites that have a name; any JSONL file of prompts is one, too."""
+    """The suites that have a name; any JSONL file of prompts is one, too.
+
+    Example:
+        >>> [suite.name for suite in all_suites()]
+        ['alpaca_eval', 'mt_bench', 'flask', 'flask_hard']
+    """
     return (AlpacaEval(), MTBench(), Flask(), FLASK_HARD)
 
 
@@ -49,6 +54,10 @@ def get_suite(source: str | Path) -> Suite:
 
     Raises:
         MoAConfigurationError: There is neither.
+
+    Example:
+        >>> get_suite("mt_bench").size
+        80
     """
     named = {suite.name: suite for suite in all_suites()}
     if str(source) in named:
@@ -77,6 +86,20 @@ def sample(rows: Sequence[Row], limit: int | None, *, seed: int = 0) -> list[Row
 
     Raises:
         MoAConfigurationError: `limit` is below 1.
+
+    Example:
+        >>> row = {
+        ...     "suite": "custom",
+        ...     "id": "sum",
+        ...     "messages": [{"role": "user", "content": "2 + 2?"}],
+        ...     "follow_ups": [],
+        ...     "category": "",
+        ...     "references": ["4"],
+        ... }
+        >>> rows = [{**row, "id": str(number)} for number in range(10)]
+        >>> few, more = sample(rows, 2), sample(rows, 4)
+        >>> len(few), len(more), all(kept in more for kept in few)
+        (2, 4, True)
     """
     if limit is None or limit >= len(rows):
         return list(rows)

@@ -72,6 +72,12 @@ class Suite(ABC):
         turns: Turns of each row.
         licence: The terms of its files, for who fetches them; `""` for a custom file.
         files: What answering and judging need, by a short name; `rows` holds the rows.
+
+    Example:
+        >>> from langchain_moa.evals import get_suite
+        >>> suite = get_suite("mt_bench")
+        >>> suite.title, suite.size, suite.turns
+        ('MT-Bench', 80, 2)
     """
 
     name: str
