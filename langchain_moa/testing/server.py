@@ -96,7 +96,8 @@ class LoopbackServer(ServerThread):
         sizes: Mapping[str, int] | None = None,
         prefill: bool = False,
     ) -> None:
-        for name, behavior in models.items():
+        given: Mapping[str, object] = models  # callers without a type checker give texts
+        for name, behavior in given.items():
             if not callable(behavior) and not isinstance(behavior, ModelBehavior):
                 msg = f"models[{name!r}]={shown(behavior)}: give ModelBehavior(reply=...)."
                 raise MoAConfigurationError(msg)
