@@ -261,7 +261,8 @@ def _checked(options: AnyMapping, field: str) -> AnyDict:
         MoAConfigurationError: A key or an address is none, or `api_key_env` names no variable that
             is set.
     """
-    checked = dict(options)
+    # classes take out of a dict of options what is a field of theirs: not out of the user's own
+    checked = {n: dict(v) if type(v) is dict else v for n, v in options.items()}
     for name, value in options.items():
         if KEY_OPTION.fullmatch(name) and isinstance(value, str | SecretStr):
             checked[name] = checked_key(value, f"{field}.{name}")

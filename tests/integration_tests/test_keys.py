@@ -455,3 +455,11 @@ def test_a_login_in_an_address_of_another_dialect(model: str) -> None:
     assert len(told) == 1
     assert "secret-word" not in str(told)
     assert "fine" in told or "the key was refused" in str(told)
+
+
+def test_a_members_options_stay_as_they_were_given() -> None:
+    """Anthropic's class takes what is a field of its own out of `model_kwargs`."""
+    member = {"model": "anthropic:x", "api_key": "k", "model_kwargs": {"metadata": {"a": "b"}}}
+    for _ in range(2):
+        MoAChatModel(reference_models=[THERE], aggregator=member)
+        assert member["model_kwargs"] == {"metadata": {"a": "b"}}
