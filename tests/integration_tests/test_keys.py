@@ -457,6 +457,7 @@ def test_a_login_in_an_address_of_another_dialect(model: str) -> None:
     assert "fine" in told or "the key was refused" in str(told)
 
 
+@pytest.mark.filterwarnings("ignore:Parameters")
 def test_a_members_options_stay_as_they_were_given() -> None:
     """Anthropic's class takes what is a field of its own out of `model_kwargs`."""
     member = {"model": "anthropic:x", "api_key": "k", "model_kwargs": {"metadata": {"a": "b"}}}
