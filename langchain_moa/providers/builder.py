@@ -262,7 +262,7 @@ def _checked(options: AnyMapping, field: str) -> AnyDict:
             is set.
     """
     # classes take out of a dict of options what is a field of theirs: not out of the user's own
-    checked = {n: dict(v) if type(v) is dict else v for n, v in options.items()}
+    checked: AnyDict = {n: dict(v) if type(v) is dict else v for n, v in options.items()}
     for name, value in options.items():
         if KEY_OPTION.fullmatch(name) and isinstance(value, str | SecretStr):
             checked[name] = checked_key(value, f"{field}.{name}")
