@@ -253,12 +253,16 @@ def summary(record: MoARecord, seconds: float) -> str:
     return " · ".join(parts)
 
 
-def losses(record: MoARecord) -> list[str]:
+def losses(record: MoARecord, *, proposers: bool = True) -> list[str]:
     """A line for each member that gave nothing usable, with the reason.
 
     Members of a layer that share a reason share the line.
+
+    Args:
+        record: The record of the call.
+        proposers: Whether lines of reference models are among them.
     """
-    proposals = record["proposals"]
+    proposals = record["proposals"] if proposers else []
     asked = Counter(proposal["layer"] for proposal in proposals)
     names: dict[tuple[int, str], list[str]] = {}
     for proposal in proposals:

@@ -313,7 +313,8 @@ def tell(
         return
     if members:
         asked.board.show(console)
-    for loss in losses(asked.record):
+    # those of members are in their lines, and were logged
+    for loss in losses(asked.record, proposers=not members):
         write(console, loss, "lost")
     if totals:
         write(console, summary(asked.record, asked.seconds), "note")

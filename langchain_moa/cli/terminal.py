@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from shutil import get_terminal_size
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -59,6 +58,8 @@ def folded(label: str, text: str, below: str | None = None) -> str:
     """
     if not sys.stdout.isatty():
         return label + text
+    from shutil import get_terminal_size  # noqa: PLC0415 - `--help` needs none of it
+
     below = " " * len(label) if below is None else below
     columns = get_terminal_size().columns
     room = max(8, columns - len(below))
