@@ -358,6 +358,15 @@ def test_only_what_is_left_open_is_asked(chat: Chat, server: LoopbackServer) -> 
     assert asked(server, "max_tokens") == [99] * 3
 
 
+def test_enter_asks_what_the_demo_knows_best(chat: Chat) -> None:
+    terminal = chat("--demo", "--yes", TOGETHER_API_KEY="", TOGETHER_API_BASE="")
+    assert "Enter asks: What are 3 fun things to do in SF?" in terminal.text
+    ask(terminal, "")
+    assert "Three things that make a good day in San Francisco:" in terminal.text
+    ask(terminal, "")  # only at first is it offered
+    assert terminal.text.count(" of 8 proposals") == 1
+
+
 def test_ctrl_d_at_a_question_leaves(chat: Chat) -> None:
     terminal = chat(prompt="Main model [")
     terminal.sends(CTRL_D)
