@@ -47,10 +47,10 @@ font-size: {char_height}px; line-height: {line_height}px; }}
 
 def draw_board(path: Path) -> None:
     """Ask the demo's models on a terminal: the screen while they answer, and the one at the end."""
-    words = ["ask", "--demo", DEMO_QUESTION, "--layers", "3", "--verbose"]
+    words = ["ask", "--demo", DEMO_QUESTION, "--layers", "3"]
     terminal = Terminal("-m", "langchain_moa", *words, rows=24)
     screen = Text()
-    screen.append(f'$ langchain-moa ask --demo "{DEMO_QUESTION}" --layers 3 --verbose\n\n', "bold")
+    screen.append(f'$ langchain-moa ask --demo "{DEMO_QUESTION}" --layers 3\n\n', "bold")
     try:
         terminal.until(lambda: terminal.screen.count("done") >= 6 and "asking" in terminal.screen)
         screen.append_text(_shown(terminal))
