@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
@@ -215,3 +216,15 @@ def test_a_member_with_options_names_its_model_once(option: str) -> None:
     member = {"model": "a/b", option: "c/d"}
     with pytest.raises(MoAConfigurationError, match=rf"aggregator\.{option} is not an argument"):
         MoAChatModel(reference_models=["a/b"], aggregator=member, api_key="x")
+
+
+@pytest.mark.parametrize("sdk", ["openai", "anthropic"])
+def test_logs_of_older_sdks_show_no_header(sdk: str, caplog: pytest.LogCaptureFixture) -> None:
+    """They write a request's options, and hide only the headers that they know to be secret."""
+    MoAChatModel(reference_models=[AGGREGATOR], aggregator=AGGREGATOR)
+    with caplog.at_level(logging.DEBUG):
+        options = {"method": "post", "headers": {"X-Gateway": OPENAI_KEY}, "params": {"k": "word"}}
+        logging.getLogger(f"{sdk}._base_client").debug("Request options: %s", options)
+    assert (
+        "'method': 'post', 'headers': {'X-Gateway': '***'}, 'params': {'k': '***'}" in caplog.text
+    )
