@@ -23,7 +23,9 @@ _LEFT_OUT: Final = ("api_key", "profile", "metadata")
 """Fields that no pickle holds as they are."""
 _LIVE: Final = ("callbacks", "cache", "on_progress", "rate_limiter", "custom_get_token_ids")
 """Fields with objects of the program, which a copy shares."""
-_CLIENTS: Final = ("client", "async_client", "root_client", "_client")
+_CLIENTS: Final = ("client", "async_client", "root_client")
+_KEPT: Final = "_client"
+"""Where Anthropic's class keeps the client that it makes when it is first asked."""
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -134,7 +136,9 @@ def _copied(value: object, field: str, memo: dict[int, object]) -> object:
         return {name: _copied(item, f"{field}[{name!r}]", memo) for name, item in value.items()}
     if isinstance(value, RunnableBindingBase):
         return value.model_copy(update={"bound": _copied(value.bound, field, memo)})
-    if isinstance(value, BaseChatModel) and any(getattr(value, name, None) for name in _CLIENTS):
+    if isinstance(value, BaseChatModel) and (
+        _KEPT in vars(value) or any(getattr(value, name, None) for name in _CLIENTS)
+    ):
         return value.model_copy()  # its connections serve any number of threads
     try:
         return copy.deepcopy(value, memo)
