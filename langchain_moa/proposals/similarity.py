@@ -51,19 +51,27 @@ def comparable(text: str) -> str:
     r"""A text without what makes no difference to its reader, for comparing.
 
     Unicode writes many a text in several ways: composed or not, in full or half width, with joiners
-    that nobody sees. That is NFKC with case folding, as Unicode's own identifiers are compared. Nor
-    do vowel marks count, which Arabic and Hebrew may have or not, or the amount of white space.
+    that nobody sees, with two marks of a letter in either order. That is NFKC with case folding, as
+    Unicode's own identifiers are compared. Nor do vowel marks count, which Arabic and Hebrew may
+    have or not, or the amount of white space.
 
     Example:
         >>> comparable("\uff21\uff22\uff23  \uff11")
         'abc 1'
         >>> comparable("القَاهِرَة") == comparable("القاهرة")
         True
+        >>> comparable("น้ำ") == comparable("นํ้า")
+        True
     """
     if text.isascii():
         return " ".join(text.casefold().split())
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return " ".join(_ignored().sub("", folded).split())
+    in_order = _THAI.sub(r"\2\1", folded)
+    return " ".join(_ignored().sub("", in_order).split())
+
+
+_THAI: Final = re.compile("([\u0e48-\u0e4b\u0ec8-\u0ecb])([\u0e4d\u0ecd])")
+"""A tone before the ring of the vowel am, in Thai and Lao: people type the two in either order."""
 
 
 @cache
