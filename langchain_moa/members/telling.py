@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 from langchain_core.language_models import BaseChatModel
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
+from langchain_moa.providers.foreign import UNREAD, unread
 from langchain_moa.types import AnyDict, AnyMapping
 
 _ModelT = TypeVar("_ModelT", bound=BaseChatModel)
@@ -39,14 +40,22 @@ def telling_all(model: _ModelT) -> _ModelT:
 def _telling(kind: type[BaseChatModel]) -> type[BaseChatModel]:
     def piece(self: object, chunk: AnyDict, *args: object) -> ChatGenerationChunk | None:
         read: Any = getattr(kind, _OF_PIECES)
-        made: ChatGenerationChunk | None = read(self, chunk, *args)
+        made: ChatGenerationChunk | None
+        try:
+            made = read(self, chunk, *args)
+        except UNREAD as error:
+            raise unread(error) from error
         if made is not None:
             _tell(made, chunk, "delta", refusal=True)
         return made
 
     def whole(self: object, response: object, *args: object, **kwargs: object) -> ChatResult:
         read: Any = getattr(kind, _OF_WHOLE)
-        made: ChatResult = read(self, response, *args, **kwargs)
+        made: ChatResult
+        try:
+            made = read(self, response, *args, **kwargs)
+        except UNREAD as error:
+            raise unread(error) from error
         if isinstance(response, dict) and made.generations:
             _tell(made.generations[0], response, "message", refusal=False)
         return made

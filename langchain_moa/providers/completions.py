@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Final, TypeVar
 
+from langchain_core.exceptions import ModelAPIError
 from openai import AsyncOpenAI, OpenAI
 from openai.resources.chat.completions import (
     AsyncCompletions,
@@ -25,10 +26,11 @@ from openai.resources.chat.completions import (
 from openai.types.chat import ChatCompletion
 
 from langchain_moa.providers.events import AsyncPieces, Pieces, nothing_said, provider_said
-from langchain_moa.providers.tidying import error_within, tidied
+from langchain_moa.providers.tidying import error_within, is_page, tidied
 from langchain_moa.types import LARGE, AnyDict
 
 _PATH: Final = "/chat/completions"
+_SHOWN: Final = 200
 _ModelT = TypeVar("_ModelT")
 
 
@@ -129,12 +131,16 @@ class _Answer:
 
         Raises:
             APIError: The provider sent an error in its place, or in it.
+            ModelAPIError: It is nothing that can be read.
         """
         answer = self.read()
         tidy = tidied(answer)
         usage = tidy.get("usage") if isinstance(tidy, dict) else None
         if error := error_within(answer):
             raise provider_said(error, self.http_response, usage)
+        if not isinstance(tidy, dict) and not is_page(tidy):
+            msg = f"the answer cannot be read: {str(tidy)[:_SHOWN]!r}"
+            raise ModelAPIError(msg)
         if isinstance(tidy, dict) and not tidy.get("choices"):
             raise nothing_said(self.http_response, usage)
         # LangChain reads a refusal from the SDK's types only

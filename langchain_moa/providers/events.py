@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import openai
+from langchain_core.exceptions import ModelAPIError
 
 from langchain_moa.providers.sizes import Size, answer_limit
-from langchain_moa.providers.tidying import error_within, is_document, tidied, told
+from langchain_moa.providers.tidying import error_within, is_document, is_page, tidied, told
 from langchain_moa.types import LARGE, AnyDict, AnyMapping
 
 _END: Final = "[DONE]"
@@ -153,17 +154,21 @@ def _streamed(body: bytes, response: Any) -> AnyDict:
     Some servers answer whole where they can't stream, and some only where they fail.
 
     Raises:
-        APIError: It is an error, or nothing that could be an answer.
+        APIError: It is an error, or a page.
+        ModelAPIError: It is nothing that can be read.
     """
     try:
         answer = json.loads(body)
     except ValueError:
-        answer = None
+        answer = body.decode(errors="replace")
     if error := error_within(answer):
         raise provider_said(error, response)
     choices = answer.get("choices") if isinstance(answer, dict) else None
     if not isinstance(choices, list):
         page = body[:_SHOWN].decode(errors="replace")
+        if not is_page(answer):
+            msg = f"the answer cannot be read: {page!r}"
+            raise ModelAPIError(msg)
         msg = f"Unexpected response type: a document in place of a stream, {page!r}"
         # no word of the provider's, but a wrong address: to ask again is no help
         raise openai.APIError(msg, request=response.request, body=None)

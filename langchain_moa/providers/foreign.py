@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from langchain_core.exceptions import ModelAPIError
 from langchain_core.language_models import BaseChatModel
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from langchain_moa.providers.tidying import error_within, is_document, tidied
 from langchain_moa.types import AnyDict, whole_number
@@ -81,6 +81,15 @@ def _require_answer(answer: object, *, complete: bool) -> None:
     raise ModelAPIError(msg)
 
 
+UNREAD: Final = (AttributeError, IndexError, KeyError, TypeError, ValidationError)
+"""What a client raises that takes the types of an answer for granted."""
+
+
+def unread(error: Exception) -> ModelAPIError:
+    """The error of an answer that its client could not read."""
+    return ModelAPIError(f"the answer cannot be read: {type(error).__name__}: {error}")
+
+
 def _require_stream(body: bytes) -> None:
     """Refuse a document that came in place of a stream: the error that it is, or a page.
 
@@ -108,12 +117,22 @@ def _anthropic(kind: type[BaseChatModel]) -> type[BaseChatModel]:
         plain = data.model_dump(warnings=False) if isinstance(data, BaseModel) else data
         _require_answer(plain, complete=complete)
         usage = _counted(data.usage)
-        result = read_whole(self, data.model_copy(update=_known(data, usage)), **kwargs)
+        known = {**_known(data, usage), "content": _blocks(data.content)}
+        try:
+            result = read_whole(self, data.model_copy(update=known), **kwargs)
+        except UNREAD as error:
+            raise unread(error) from error
         if usage is None:
             result.generations[0].message.usage_metadata = None
         return result
 
     def piece(self: Any, event: Any, **kwargs: Any) -> Any:
+        try:
+            return tidy_piece(self, event, **kwargs)
+        except UNREAD as error:
+            raise unread(error) from error
+
+    def tidy_piece(self: Any, event: Any, **kwargs: Any) -> Any:
         if event.type == "message_start":
             message = event.message.model_copy(update=_known(event.message, None))
             event = event.model_copy(update={"message": message})
@@ -159,6 +178,18 @@ _ASKED: Final = "_create"
 _AASKED: Final = "_acreate"
 
 
+def _blocks(content: list[Any]) -> list[Any]:
+    """The blocks that are some, those of text with a text."""
+    return [
+        block.model_copy(update={"text": ""})
+        if getattr(block, "type", None) == "text"
+        and not isinstance(getattr(block, "text", None), str)
+        else block
+        for block in content
+        if isinstance(block, BaseModel)
+    ]
+
+
 def _known(message: Any, usage: object) -> AnyDict:
     """What to put in the place of a message's fields."""
     names = {n: None for n in ("id", "model") if not isinstance(getattr(message, n, None), str)}
@@ -195,7 +226,10 @@ def _mistral(kind: type[BaseChatModel]) -> type[BaseChatModel]:
         answer = tidied(response)
         given = isinstance(response, dict) and response.get("choices")
         _require_answer(response, complete=bool(given) and bool(answer["choices"]))
-        return read(self, answer)
+        try:
+            return read(self, answer)
+        except UNREAD as error:
+            raise unread(error) from error
 
     return _like(kind, **{_OF_MISTRAL: whole})
 
@@ -280,6 +314,8 @@ def _line(line: bytes) -> bytes:
             _require_answer(error, complete=False)
         return _DATA + b' {"choices": []}'
     tidy = tidied(answer)
+    if any(not isinstance(choice.get("delta"), dict) for choice in tidy["choices"]):
+        tidy = {**tidy, "choices": [{**c, "delta": c.get("delta") or {}} for c in tidy["choices"]]}
     return line if tidy is answer else _DATA + json.dumps(tidy).encode()
 
 
@@ -336,9 +372,8 @@ def _reading() -> Iterator[None]:
     """Google's SDK takes an error in a stream for an object."""
     try:
         yield
-    except (AttributeError, TypeError) as error:
-        msg = f"the answer cannot be read: {type(error).__name__}: {error}"
-        raise ModelAPIError(msg) from error
+    except UNREAD as error:
+        raise unread(error) from error
 
 
 def _body_tidied(response: Any) -> Any:
@@ -362,9 +397,37 @@ def _google_tidied(answer: AnyDict) -> AnyDict:
     if not isinstance(answer.get("candidates"), list):
         left_out.add("candidates")
     tidy = {name: value for name, value in answer.items() if name not in left_out}
+    if "candidates" in tidy:
+        tidy["candidates"] = [_candidate(c) for c in tidy["candidates"] if isinstance(c, dict)]
     if "usageMetadata" in answer:
         tidy["usageMetadata"] = _google_counted(answer["usageMetadata"])
     return tidy
+
+
+def _candidate(candidate: AnyDict) -> AnyDict:
+    """A candidate with the content, the parts and the texts of the types that they have."""
+    content = candidate.get("content")
+    if content is None:
+        return candidate
+    given = content if isinstance(content, dict) else {"parts": [content]}
+    tidy = {n: v for n, v in given.items() if n != "role" or isinstance(v, str)}
+    if (parts := given.get("parts")) is not None:
+        listed = parts if isinstance(parts, list) else [parts]
+        said = [{"text": part} if isinstance(part, str) else part for part in listed]
+        tidy["parts"] = [_part(part) for part in said if isinstance(part, dict)]
+    return {**candidate, "content": tidy}
+
+
+def _part(part: AnyDict) -> AnyDict:
+    odd = {name for name, kind in _OF_PARTS.items() if not isinstance(part.get(name), kind)}
+    called = part.get("functionCall")
+    if isinstance(called, dict) and not isinstance(called.get("args"), dict | None):
+        odd.add("functionCall")
+    return {name: value for name, value in part.items() if name not in odd} if odd else part
+
+
+_OF_PARTS: Final = {"text": str, "thought": bool, "functionCall": dict}
+"""Types of what is read of a part."""
 
 
 def _google_counted(usage: object) -> AnyDict | None:

@@ -52,7 +52,7 @@ def tidied(answer: Any) -> Any:
     choices = answer.get("choices")
     if isinstance(choices, list):
         tidy = [_choice(choice) for choice in choices]
-        if any(new is not old for new, old in zip(tidy, choices, strict=True)):
+        if any(new is None or new is not old for new, old in zip(tidy, choices, strict=True)):
             changed["choices"] = [choice for choice in tidy if choice is not None]
     elif isinstance(choices, dict | str | int | float):
         changed["choices"] = []
@@ -194,6 +194,11 @@ def told(error: object) -> object:
     if not isinstance(error, Mapping):
         return error or None
     return next((error[name] for name in _TELLING if error.get(name)), None)
+
+
+def is_page(text: object) -> bool:
+    """Whether it is a page, as a wrong address gives, and nothing that a model's server says."""
+    return isinstance(text, str) and text.lstrip().startswith("<")
 
 
 def is_document(response: Any) -> bool:

@@ -169,6 +169,8 @@ _UNREADABLE: Final = frozenset(
         "UnknownApiResponseError",  # of Google's SDK
     }
 )
+_READ_INTO: Final = ("GenerateContentResponse", "AIMessage", "AIMessageChunk", "ChatMessage")
+"""What Google's SDK and LangChain make of answers, and check the types of."""
 """What clients raise for an answer that is none, as where a proxy cut it or wrote into it."""
 _STATUSES: Final = range(400, 600)
 _SERVER: Final = 500
@@ -205,7 +207,7 @@ def provider_error(error: Exception) -> Exception:
 def _of_kind(error: Exception, code: int | None) -> Exception:
     """The error as LangChain's class for its status, or for what its client calls it."""
     kind = _class_of_code(code) if code is not None else _class_of_name(error)
-    if kind is None and _names(error) & _UNREADABLE:
+    if kind is None and (_names(error) & _UNREADABLE or _is_of_odd_answer(error)):
         return _unreadable(error)
     if kind is None and _stood_in_an_answer(error):
         kind = ModelAPIError  # the provider had taken the request
@@ -217,6 +219,12 @@ def _stood_in_an_answer(error: Exception) -> bool:
     status = _attribute(_attribute(error, "response"), "status_code")
     of_object = isinstance(error, ValueError) and any(isinstance(a, Mapping) for a in error.args)
     return of_object or status == _OK
+
+
+def _is_of_odd_answer(error: Exception) -> bool:
+    """Whether a client could not make its object of what a provider sent."""
+    title = getattr(error, "title", None)
+    return isinstance(error, ValueError) and isinstance(title, str) and title in _READ_INTO
 
 
 def _unreadable(error: Exception) -> ModelAPIError:

@@ -43,25 +43,31 @@ class Wire:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                wire.asked.append(body["model"])
-                said = wire.events if body.get("stream") else wire.whole
-                kind = "text/event-stream" if body.get("stream") else "application/json"
+                of_google, _, what = self.path.partition("models/")[2].partition(":")
+                model, streamed = body.get("model", of_google), body.get("stream", "S" in what)
+                wire.asked.append(model)
+                said = (wire.events if streamed else wire.whole)[model]
+                kind = "text/event-stream" if streamed else "application/json"
                 self.send_response(200)
                 self.send_header("content-type", kind)
-                self.send_header("content-length", str(len(said[body["model"]])))
+                self.send_header("content-length", str(len(said)))
                 self.end_headers()
-                self.wfile.write(said[body["model"]])
+                self.wfile.write(said)
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.llm = self.mixture(AGGREGATOR)
         self.with_fallback = self.mixture(AGGREGATOR, SECOND)
 
-    def mixture(self, *aggregators: str) -> MoAChatModel:
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def mixture(self, *aggregators: Any) -> MoAChatModel:
         return MoAChatModel(
             reference_models=[ALPHA],
             aggregator=list(aggregators),
             api_key="k",
-            base_url=f"http://127.0.0.1:{self.server.server_port}/v1",
+            base_url=f"{self.url}/v1",
             max_retries=0,
         )
 
@@ -90,6 +96,8 @@ def _all_is_well(wire: Wire) -> None:
 
 
 DONE = "data: [DONE]\n\n"
+UNREAD = (ModelAPIError, ModelConnectionError)
+"""An answer that cannot be read, and a stream in which nothing came."""
 
 
 def answer(message: Mapping[str, Any], **top: Any) -> tuple[Any, ...]:
@@ -132,12 +140,17 @@ async def streamed(llm: MoAChatModel) -> list[Any]:
         ({"statusCode": 503, "message": "Not now"}, ModelAPIError, "Not now"),
         ({"choices": []}, ModelConnectionError, "no choices"),
         ({}, ModelConnectionError, "no choices"),
+        ({"choices": [None]}, ModelConnectionError, "no choices"),
+        (None, UNREAD, "cannot be read: 'None'"),
+        (5, UNREAD, "cannot be read: '5'"),
+        ("Not now.", UNREAD, "cannot be read: 'Not now.'"),
+        ([True], UNREAD, "cannot be read"),
     ],
 )
 def test_an_error_of_any_form_in_a_200(
-    wire: Wire, way: str, said: object, kind: type[Exception], text: str
+    wire: Wire, way: str, said: object, kind: Any, text: str
 ) -> None:
-    nothing = text == "no choices"
+    nothing = text == "no choices" or "cannot be read" in text
     wire.says(AGGREGATOR, said, said, DONE)
     with pytest.raises(AggregationError) as caught:
         called(wire.llm, way)
@@ -315,6 +328,75 @@ def test_errors_in_a_200_of_other_dialects(
         with pytest.raises(AggregationError, match="slow down") as caught:
             called(llm, way)
         assert isinstance(caught.value.__cause__, ModelRateLimitError)
+
+
+def of_anthropic(*content: Any) -> tuple[Any, ...]:
+    message = {"type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn"}
+    whole = {**message, "content": content[0] if len(content) == 1 else list(content)}
+    events: list[Any] = [{"type": "message_start", "message": {**message, "content": []}}]
+    for place, block in enumerate(content):
+        said = block.get("text") if isinstance(block, dict) else block
+        delta = {"type": "text_delta", "text": said}
+        events.append({"type": "content_block_start", "index": place, "content_block": block})
+        events.append({"type": "content_block_delta", "index": place, "delta": delta})
+    events.append({"type": "message_stop"})
+    return whole, *(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in events)
+
+
+def of_gemini(content: object) -> tuple[Any, ...]:
+    whole = {"candidates": [{"content": content, "finishReason": "STOP"}]}
+    return whole, whole
+
+
+def of_mistral(message: object) -> tuple[Any, ...]:
+    whole: Any = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    return whole, {"choices": [{**whole["choices"][0], "delta": message}]}, DONE
+
+
+TEXT = {"type": "text", "text": ""}
+
+
+@pytest.mark.parametrize(
+    ("client", "said"),
+    [
+        *(("anthropic", of_anthropic(said)) for said in (None, 5, [None], ["It is 4"])),
+        ("anthropic", of_anthropic({"type": "text", "text": 4}, TEXT)),
+        *(("gemini", of_gemini(said)) for said in (5, {"parts": 5}, {"parts": [None]})),
+        *(("gemini", of_gemini({"parts": [{"text": said}]})) for said in (None, 5)),
+        *(("mistral", of_mistral(said)) for said in (None, 5)),
+        ("mistral", ({"choices": [{"index": 0}]}, {"choices": [{"index": 0}]}, DONE)),
+    ],
+)
+def test_a_message_of_another_dialect_that_cannot_be_read_is_its_providers_failure(
+    wire: Wire, loopback: LoopbackServer, client: str, said: tuple[Any, ...]
+) -> None:
+    """What a client raises about an answer's types reaches no user, and another answers."""
+    wire.says(AGGREGATOR, *said)
+    member = CLIENTS[client](loopback, AGGREGATOR, base_url=wire.url)
+    for way in WAYS:
+        with pytest.raises(
+            AggregationError, match=r"cannot be read|no text|No generation"
+        ) as caught:
+            called(wire.mixture(member), way)
+        assert isinstance(caught.value.__cause__, ModelAPIError | ModelConnectionError | None)
+        assert called(wire.mixture(member, SECOND), way).text == f"{SECOND} says Paris."
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "It is 4",
+        {"parts": ["It is 4", {"functionCall": {"name": "f", "args": 5}}]},
+        {"role": 5, "parts": [{"text": "It is 4", "thought": 5}]},
+    ],
+)
+def test_what_can_be_read_of_a_message_of_googles_is_read(
+    wire: Wire, loopback: LoopbackServer, content: object
+) -> None:
+    wire.says(AGGREGATOR, *of_gemini(content))
+    member = CLIENTS["gemini"](loopback, AGGREGATOR, base_url=wire.url)
+    for way in WAYS:
+        assert called(wire.mixture(member), way).text == "It is 4"
 
 
 @pytest.fixture(scope="module")
