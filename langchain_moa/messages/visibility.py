@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from langchain_core.messages import BaseMessage
 
 from langchain_moa.errors import MoAConfigurationError, shown
+from langchain_moa.reliability.users_code import as_errors
 from langchain_moa.settings import is_async
 
 ContextFilter: TypeAlias = (
@@ -46,8 +47,9 @@ def _filtered(
     function: Callable[[list[BaseMessage]], Sequence[BaseMessage]], messages: list[BaseMessage]
 ) -> list[BaseMessage]:
     try:
-        kept: object = function(messages)
-        found = list(kept) if isinstance(kept, Iterable) else [kept]
+        with as_errors():
+            kept: object = function(messages)
+            found = list(kept) if isinstance(kept, Iterable) else [kept]
     except Exception as error:
         msg = f"context_filter failed ({type(error).__name__}: {error})"
         raise RuntimeError(msg) from error

@@ -17,6 +17,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.messages.roles import last_user_place, role_of
 from langchain_moa.messages.visibility import copied
+from langchain_moa.reliability.users_code import as_errors
 from langchain_moa.settings import is_async
 
 FanOut: TypeAlias = str | Callable[[list[BaseMessage]], bool]
@@ -53,7 +54,8 @@ def fans_out(
     """
     if callable(setting):
         try:
-            return bool(setting([copied(message) for message in messages]))
+            with as_errors():
+                return bool(setting([copied(message) for message in messages]))
         except Exception:
             logger.exception("fan_out failed; the turn is decided as %r", USUAL)
             return fans_out(USUAL, messages, tools)

@@ -124,7 +124,15 @@ _OVERFLOW: Final = re.compile(
     context_length_exceeded | exceed_context_size | context_?window_?exceeded    # names
     | maximum[ ]context[ ]length                                             # OpenAI, vLLM
     | maximum[ ]prompt[ ]length                                              # xAI
-    | reduce[ ](?:the|your)[ ](?:length[ ]of[ ]the[ ]messages|prompt)        # Groq, OpenAI
+    | reduce[ ](?:the|your)[ ](?:length[ ]of[ ]the[ ]messages|prompt|message[ ]size)     # Groq
+    | (?:longer|greater)[ ]than[ ]the[ ](?:(?:maximum[ ])?model|context)     # vLLM, SGLang
+    | must[ ]have[ ]less[ ]than[ ]\d+[ ]tokens                               # Hugging Face
+    | number[ ]of[ ]input[ ]tokens[^.]{0,40}exceed                           # watsonx
+    | (?:prompt|input)(?:[ ]length)?(?:[ ]\d+)?[ ]exceeds[ ](?:the[ ])?(?:model|max)    # NVIDIA
+    | range[ ]of[ ]input[ ]length[ ]should[ ]be                              # Alibaba
+    | length[ ]of[ ]messages[ ]is[ ]too[ ]long                               # Baidu
+    | exceeded[ ]model[ ]token[ ]limit                                       # Moonshot
+    | context[ ]length[ ]of[ ]only                                           # LM Studio
     | \binputs?\b.?[ ]tokens[ ]\+[ ].?max_(?:new_)?tokens                    # Hugging Face
     | exceed[^.]{0,60}\bcontext[ ](?:window|size|length)                     # llama.cpp, OpenAI
     | \bcontext[ ](?:window|size|length)\b[^.]{0,60}(?:exceed|full|too[ ]small)   # LM Studio

@@ -6,19 +6,56 @@ daemon's, which ends with the program.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import partial
-from threading import Lock
+from threading import Lock, current_thread, main_thread
 from time import monotonic
 from typing import Generic, ParamSpec, TypeVar
 
 from langchain_moa.reliability.threads import in_thread, woken_by_or_late
 
+logger = logging.getLogger(__name__)
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+
+@contextmanager
+def as_errors() -> Iterator[None]:
+    """Makes errors of what would end more than the function that raises it.
+
+    That is `sys.exit`, and interrupts and cancellations of its own. In the main thread and in an
+    event loop these may be somebody else's.
+
+    Raises:
+        RuntimeError: In the place of any of them.
+    """
+    try:
+        yield
+    except Exception:
+        raise
+    except SystemExit as error:
+        msg = f"it called sys.exit({error.code!r})"
+        raise RuntimeError(msg) from None
+    except BaseException as error:
+        if current_thread() is main_thread() or _in_loop():
+            raise
+        msg = f"it raised {type(error).__name__}({str(error)!r})"
+        raise RuntimeError(msg) from None
+
+
+def _in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class Bounded(Generic[_P, _T]):
@@ -45,7 +82,7 @@ class Bounded(Generic[_P, _T]):
         if self._hangs is not None and not self._hangs.done():
             msg = "it has not ended the call before"
             raise TimeoutError(msg)
-        done = in_thread(partial(self._function, *args, **kwargs))
+        done = in_thread(as_errors()(partial(self._function, *args, **kwargs)))
         futures.wait([done], self._seconds)
         if not done.done():
             self._hangs = done
@@ -103,6 +140,9 @@ class Listener(Generic[_T]):
                     return
                 event, told = self._untold.popleft()
             try:
-                self._function(event)
+                with as_errors():
+                    self._function(event)
+            except Exception:
+                logger.exception("a function that was told of an event failed")
             finally:
                 told.set_result(None)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent import futures
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from math import inf
 from time import monotonic
 
 from langchain_moa.reliability.threads import in_thread, woken_by
+from langchain_moa.reliability.users_code import as_errors
 from langchain_moa.settings import is_async
 from langchain_moa.strategies.settings import Check
 from langchain_moa.types import Reason
@@ -78,19 +78,9 @@ class CheckAll:
 
 
 def _called(check: Check, text: str) -> bool:
-    with _exiting():
+    with as_errors():
         passes = check(text)
         return bool(asyncio.run(_awaited(passes)) if inspect.isawaitable(passes) else passes)
-
-
-@contextmanager
-def _exiting() -> Iterator[None]:
-    """Makes an error of `sys.exit`, which a check's code may call: it would end the event loop."""
-    try:
-        yield
-    except SystemExit as error:
-        msg = f"it called sys.exit({error.code!r})"
-        raise RuntimeError(msg) from None
 
 
 async def _awaited(passes: object) -> object:
@@ -99,7 +89,7 @@ async def _awaited(passes: object) -> object:
 
 async def _acalled(check: Check, text: str) -> bool:
     if is_async(check):
-        with _exiting():
+        with as_errors():
             return bool(await _awaited(check(text)))
     asked = in_thread(partial(_called, check, text))
     await woken_by(asked)

@@ -19,6 +19,19 @@ Each line has a test in `tests/unit_tests/tracing/test_private.py` that notices 
   `with_raw_response` without types.
 - httpx's (or httpx2's) `_init_transport` and `_init_proxy_transport`, in `providers.transport`:
   connections per process and event loop, behind the proxies that the client finds. A factory.
+- langchain-core's `_get_invocation_params`, `_get_ls_params` and `_generate`, of members in
+  `members.discreet`, `chat_models` and `members.arguments`. They are made to be overridden.
+- langchain-openai's `_create_chat_result` and `_convert_chunk_to_generation_chunk`, in
+  `members.telling`: reasoning and refusals that they drop. Clients that keep them.
+- langchain-anthropic's `_format_output`, `_make_message_chunk_from_anthropic_event`, `_create` and
+  `_acreate`, and langchain-mistralai's `_create_chat_result`, in `providers.foreign`: data of an
+  odd type ends a call. Clients that read any.
+- langchain-anthropic's `_client` and `_async_client`, in `providers.clients`: connections that are
+  shared. An argument for an HTTP client.
+- google-genai's `_api_client`, its methods that make requests and its `_http_options`, in
+  `providers.foreign` and `providers.clients`, for the same two reasons.
+- httpx's `_transport`, `_pool` and httpcore's `_ssl_context`, in `config.data`: whether an HTTP
+  client is the one that its class makes. An attribute that says so.
 - openai's `Stream._iter_events` and `__stream__`, and their async twins, in `providers.events`: a
   stream does not tell whether it came to its end mark. An attribute that does.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -39,6 +40,15 @@ def released() -> Iterator[threading.Event]:
     event.set()
 
 
+ENDINGS: Final = {
+    "exits": SystemExit(3),
+    "interrupts": KeyboardInterrupt(),
+    "is cancelled": asyncio.CancelledError(),
+    "closes": GeneratorExit(),
+}
+"""What ends more than the function that raises it."""
+
+
 class Misbehaving:
     """A function of the user's that does what it must not; of each call it remembers the thread."""
 
@@ -54,6 +64,8 @@ class Misbehaving:
         if self.how == "raises":
             msg = "the user's own mistake"
             raise ValueError(msg)
+        if self.how in ENDINGS:
+            raise ENDINGS[self.how]
         for one in given:
             _spoil(one)
         return None
@@ -143,6 +155,28 @@ async def test_context_filter(
     assert not server.requests_for(ALPHA)
     assert threading.current_thread() not in function.threads
     assert how == "hangs" or "context_filter failed (" in first["error"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("how", ENDINGS)
+async def test_no_function_ends_more_than_itself(
+    server: LoopbackServer, released: threading.Event, how: str, way: str
+) -> None:
+    """Neither the process nor the call nor the other members, whatever it raises."""
+    function = Misbehaving(how, released)
+    asked_once = mixture(server, fan_out=function, on_progress=function)
+    assert (await answer(asked_once, way)).response_metadata["moa"]["fan_out"] == "layers"
+    assert len(function.threads) > 5  # it is told of all events, although it fails at each
+    record = (
+        await answer(mixture(server, context_filter={ALPHA: function}), way)
+    ).response_metadata
+    assert [p["status"] for p in record["moa"]["proposals"]] == ["failed", "ok"]
+    priced = mixture(server, prices=function)
+    cost = (await answer(priced, way)).response_metadata["moa"]["cost"]
+    assert cost["unknown"] == [AGGREGATOR, ALPHA, BETA]
+    judged = mixture(server, strategy="select", check=function)
+    record = (await answer(judged, way)).response_metadata
+    assert record["moa"]["aggregator"]["status"] == "ok"
 
 
 @pytest.mark.parametrize("way", WAYS)

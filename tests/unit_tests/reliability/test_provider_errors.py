@@ -125,6 +125,22 @@ OVERFLOWS = {
     "Groq": "Please reduce the length of the messages or completion.",
     "text-generation-inference": "Input validation error: `inputs` tokens + `max_new_tokens` must "
     "be <= 4096. Given: 5000 `inputs` tokens and 512 `max_new_tokens`",
+    "text-generation-inference, prompt": "Input validation error: `inputs` must have less than "
+    "4095 tokens. Given: 5000",
+    "Groq, too large": "Request too large for model `a`: Limit 6000, Requested 8000, please reduce "
+    "your message size and try again.",
+    "vLLM": "The decoder prompt (length 5000) is longer than the maximum model length of 4096.",
+    "SGLang": "The input (5000 tokens) is longer than the model's context length (4096 tokens).",
+    "watsonx": "the number of input tokens 5000 cannot exceed the total tokens limit 4096",
+    "NVIDIA": "Input length 5000 exceeds maximum allowed token size 4096",
+    "Zhipu": "Prompt exceeds max length",
+    "Alibaba": "InternalError.Algo.InvalidParameter: Range of input length should be [1, 129024]",
+    "Baidu": "the length of messages is too long",
+    "Moonshot": "Invalid request: Your request exceeded model token limit: 8192",
+    "LM Studio, loading": "The number of tokens to keep from the initial prompt is greater than "
+    "the context length.",
+    "LM Studio, overflow": "The model is loaded with context length of only 4096 tokens, which is "
+    "not enough.",
     "a code": "context_window_exceeded",
     "LiteLLM": "litellm.ContextWindowExceededError: no",
     "LM Studio": "The context length of 4096 tokens is exceeded",
