@@ -6,7 +6,6 @@ state and `response_metadata["moa"]`: custom classes break strict checkpoints an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NotRequired, TypeAlias
@@ -467,34 +466,6 @@ class Proposal:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-_SLOT: Final = re.compile(r"([1-9][0-9]*)\.([0-9]+)")
-
-
 def slot(layer: int, index: int) -> str:
     """The key of one proposer's slot in graph state."""
     return f"{layer}.{index}"
-
-
-def proposals_from_state(state: dict[str, dict[str, object]]) -> list[Proposal]:
-    """The proposals in a graph's `moa_proposals`, in (layer, index) order.
-
-    Another version may have written them into a checkpoint: keys that are not known are left out,
-    and those that lack have their defaults. What is not a proposal at all is none.
-
-    Example:
-        >>> state = {"1.0": {"text": "4", "of another version": True}, "odd": {}}
-        >>> [(p.key, p.text, p.usable) for p in proposals_from_state(state)]
-        [('1.0', '4', True)]
-    """
-    proposals = [
-        Proposal(**{"layer": int(place[1]), "index": int(place[2]), **_known(value)})
-        for key, value in state.items()
-        if (place := _SLOT.fullmatch(key)) is not None and isinstance(value, Mapping)
-    ]
-    return sorted(proposals, key=lambda p: (p.layer, p.index))
-
-
-def _known(value: Mapping[str, object]) -> dict[str, Any]:
-    """The keys that this version knows; without a text nothing is usable."""
-    lacking = {"model": "", "status": "ok" if value.get("text") else "empty"}
-    return lacking | {name: value[name] for name in Proposal.__slots__ if name in value}

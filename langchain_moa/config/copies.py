@@ -16,8 +16,9 @@ from langchain_moa.config.data import own_metadata, refuse_headers, refuse_secre
 from langchain_moa.config.lineup import MEMBER_FIELDS, model_builder
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.members.secrets import secrets_of
+from langchain_moa.proposals.state import proposals_from_state
 from langchain_moa.providers.builder import ModelBuilder
-from langchain_moa.types import AnyDict, Proposal, proposals_from_state
+from langchain_moa.types import AnyDict, Proposal
 
 _LEFT_OUT: Final = ("api_key", "profile", "metadata")
 """Fields that no pickle holds as they are."""

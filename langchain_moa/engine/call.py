@@ -21,11 +21,12 @@ from langchain_moa.errors import (
 )
 from langchain_moa.members.bindings import Bindings
 from langchain_moa.mixture import Mixture
+from langchain_moa.proposals.state import proposals_from_state
 from langchain_moa.reliability.causes import told_once
 from langchain_moa.reliability.quorum import OPEN, Gate
 from langchain_moa.strategies.order import shuffled
 from langchain_moa.tracing.progress import Progress
-from langchain_moa.types import AnyDict, FanOutDecision, Proposal, proposals_from_state
+from langchain_moa.types import AnyDict, FanOutDecision, Proposal
 
 if TYPE_CHECKING:
     from langchain_moa.engine.renewal import Failures

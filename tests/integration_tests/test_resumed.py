@@ -81,6 +81,10 @@ async def test_a_cancelled_layer_begins_anew(
         ({"model": "old"}, "empty"),
         ({}, "empty"),
         ({"text": "4", "status": "of another version"}, "of another version"),
+        ({"text": 4, "status": "ok"}, "empty"),
+        ({"text": "4", "layer": "1", "index": None, "seconds": "2", "error": 5}, "ok"),
+        ({"text": "4", "requests": 5, "unknown": None, "left_out": [1], "usage_by_model": 5}, "ok"),
+        ({"text": "4", "usage_by_model": {"a": 5, "b": {"input_tokens": "x"}}}, "ok"),
     ],
 )
 def test_what_another_version_wrote_is_read(

@@ -23,8 +23,8 @@ from langchain_moa.engine.request import prepare_call
 from langchain_moa.members.adapters import as_message
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import with_arguments
+from langchain_moa.proposals.state import proposals_from_state
 from langchain_moa.testing import ScriptedChatModel
-from langchain_moa.types import proposals_from_state
 
 
 def usage(read: int, written: int) -> UsageMetadata:

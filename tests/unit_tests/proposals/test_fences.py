@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -19,6 +20,7 @@ from pydantic import BaseModel
 from langchain_moa.messages.characters import whole_characters
 from langchain_moa.proposals.cleaning import CleanStream, cleaned
 from langchain_moa.proposals.fences import LOOKALIKES, fence, fence_key, without_tags
+from tests.growth import LINEAR, growth
 
 CONFUSABLES: dict[str, list[dict[str, str]]] = import_module(
     "confusable_homoglyphs.confusables"
@@ -251,3 +253,19 @@ def test_halves_of_characters_are_whole(written: str, read: str, key: str | None
             whole += chunk
         whole += stream.rest() or AIMessageChunk(content="")
         assert whole.text == read
+
+
+@pytest.mark.parametrize(
+    "garbled",
+    ["<proposal-{} ", '<proposal-{} number="1" number=', "\n</proposal-{}\n", "<\\/proposal-{}x"],
+)
+@pytest.mark.parametrize("end", ["", " ", "a", "\n"])
+def test_taking_garbled_tags_out_costs_no_more_than_the_text(garbled: str, end: str) -> None:
+    key = fence_key(["a", "b"])
+    tag = garbled.format(key)
+
+    def work(size: int) -> Callable[[], object]:
+        text = tag * size + tag.rstrip() + end * (20 * size)
+        return lambda: without_tags(text, key)
+
+    assert growth(work, 1_000, tries=2) < LINEAR
