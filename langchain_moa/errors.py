@@ -10,7 +10,7 @@
     ├── BudgetExceededError(ModelError)       what would break the budget was not started
     └── AggregationError(ModelError)          the aggregator failed; the proposals are kept
 
-Where a conversation was too long for who was asked, `NotEnoughProposalsError` and
+Where a conversation was too long for the model that was asked, `NotEnoughProposalsError` and
 `AggregationError` are `langchain_core.exceptions.ContextOverflowError`s, too, as those of plain
 chat models are; where it was refused, they are `ModelRefusalError`s, which are core's own where
 core has them.

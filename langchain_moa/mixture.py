@@ -172,7 +172,7 @@ class Mixture:
 
     @cached_property
     def is_plain(self) -> bool:
-        """Whether each proposer layer is nothing but chat models that are asked all at once."""
+        """Whether each proposer layer is chat models that are asked all at once, and no filter."""
         proposers = [c for layer in self.proposers for m in layer for c in m.candidates]
         at_once = self.policy.max_concurrency != 1 and self.keep is None
         return at_once and all(member.is_plain for member in proposers)

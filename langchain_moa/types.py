@@ -66,8 +66,10 @@ ProposalStatus = Literal[
 `reused`: one made before for the same user's turn, not paid for again. `failed`: the call raised.
 `empty`: the model answered without any text. `filtered`: the provider's filter or the model itself
 refused. `reasoning_only`: only reasoning was answered. `timed_out`: there was no answer in time.
-`cut`: the layer went on without it. `skipped`: not asked, because a circuit breaker is open.
-`over_budget`: not asked, for lack of budget. `outlier`: the proposal filter left it out."""
+`cut`: the layer went on without it. `skipped`: not asked, because a circuit breaker is open
+or it does not take the content. `over_budget`: not asked, for lack of budget. `outlier`: the
+proposal filter left it out.
+"""
 
 USABLE: Final = ("ok", "cached", "reused")
 """The statuses of proposals that the next layer is shown."""

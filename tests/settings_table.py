@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from langchain_moa import MoAChatModel
-from langchain_moa.cli.settings import TABLE
+from langchain_moa.cli.setting_options import TABLE
 from langchain_moa.config.settings import GROUPS
 from langchain_moa.settings import heading, own_settings
 
@@ -59,7 +59,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def options() -> str:
-    """The table of the settings that can be typed as options: `langchain_moa/cli/settings.json`."""
+    """The settings that can be typed: `langchain_moa/cli/setting_options.json`."""
     table = {
         name: (kind, _short(str(group.model_fields[name].description)))
         for group in GROUPS

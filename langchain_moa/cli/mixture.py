@@ -42,7 +42,7 @@ def mixture_for(
         options: The command's options.
         asks: Whether its models are asked anything; otherwise Together's key may be missing.
         addresses: Gets, for the address of each server that is started here, one that is the same
-            each time that it serves the same models, for who knows answers again.
+            each time that it serves the same models, for those who recognise answers again.
         **more: Other arguments of the mixture.
 
     Raises:

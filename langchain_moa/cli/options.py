@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from langchain_moa.cli.settings import setting_options, setting_table
+from langchain_moa.cli.setting_options import setting_options, setting_table
 from langchain_moa.presets import preset_names
 
 Command = TypeVar("Command", bound=Callable[..., Any])

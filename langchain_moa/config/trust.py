@@ -100,7 +100,7 @@ def _account_of(member: AnyMapping) -> Account:
 
 
 def hosts_in(settings: AnyMapping) -> frozenset[str]:
-    """Every host that settings name, in mixtures inside, too; for who only looks at them."""
+    """Every host that settings name, in mixtures inside, too; for those who only look at them."""
     hosts = {host_of(stripped(address)) for _, address in _of_options(settings, "")}
     return frozenset(hosts - {""})
 

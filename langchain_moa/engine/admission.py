@@ -88,7 +88,7 @@ def commit_advice(
     proposals: Sequence[Proposal],
     estimate: Amount,
 ) -> str | None:
-    """Promise the call of who is consulted before the answer, what the aggregator needs being kept.
+    """Promise the analyst's or judge's call; what the aggregator needs is kept.
 
     Returns:
         Why it must not be made, or `None`.
@@ -188,7 +188,7 @@ def advice_estimate(
     shown: Sequence[Proposal],
     prompt: StringPromptTemplate,
 ) -> Amount:
-    """What a request to who is consulted before the answer may cost."""
+    """What a request to the analyst or judge before the answer may cost."""
     if not mixture.budget.limits:
         return ONE_CALL
     conversation, *_ = read_by(mixture, member, messages, shown, prompt=prompt)
@@ -242,7 +242,7 @@ def _usd(mixture: Mixture, usage: Mapping[str, UsageMetadata], asked_for: str) -
 
 
 def _spent_on_advice(mixture: Mixture, findings: Findings) -> Amount:
-    """What is known of the cost of who was consulted."""
+    """What is known of the cost of the analyst or judge."""
     if findings.consulted is None:
         return NOTHING
     tokens = sum(usage["total_tokens"] for usage in findings.usage.values())

@@ -15,7 +15,7 @@ from langchain_core.exceptions import (
 from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.accounting.budget import Amount
-from langchain_moa.engine.request import MemberCall, asking, is_given_up
+from langchain_moa.engine.request import MemberCall, is_given_up, on_behalf_of
 from langchain_moa.errors import ModelRefusalError, UnsupportedContentError
 from langchain_moa.members.member import Member
 from langchain_moa.mixture import Mixture
@@ -93,7 +93,7 @@ class Asking:
         request: MemberCall | None = None
         try:
             request = self._noted(self.question.request(self.member, in_thread=True))
-            with self.places.occupied(), asking(request, self.mixture):
+            with self.places.occupied(), on_behalf_of(request, self.mixture):
                 result = self.question.ask(request)
         except Exception as error:  # noqa: BLE001 - no member may end its siblings
             result = self._failed(request, error)
@@ -105,7 +105,7 @@ class Asking:
         try:
             made = partial(self.question.request, self.member, in_thread=False)
             request = self._noted(await off_loop(made, self.question.weight))
-            with asking(request, self.mixture):
+            with on_behalf_of(request, self.mixture):
                 result = await self.question.aask(request)
         except asyncio.CancelledError as error:
             if request is not None:

@@ -23,7 +23,7 @@ from langchain_moa.members.bindings import Bindings
 from langchain_moa.mixture import Mixture
 from langchain_moa.proposals.state import proposals_from_state
 from langchain_moa.reliability.causes import told_once
-from langchain_moa.reliability.quorum import OPEN, Gate
+from langchain_moa.reliability.quorum import NEVER, Gate
 from langchain_moa.strategies.order import shuffled
 from langchain_moa.tracing.progress import Progress
 from langchain_moa.types import AnyDict, FanOutDecision, Proposal
@@ -63,7 +63,7 @@ class CallInProgress:
         layers: The proposer layers that have begun.
         ledger: What the call has spent.
         bindings: What the call's tools or schema mean for reference models.
-        advice: What to tell reference models that have not the tools of them, or `None`.
+        advice: What to tell reference models that do not have these tools, or `None`.
         fan_out: What the fan-out gate decided.
         kept: Usable proposals of an earlier try of this call, by slot; their authors are not asked.
         failures: Those of the graph's runs that go on; `None` outside of a graph.
@@ -72,7 +72,7 @@ class CallInProgress:
 
     mixture: Mixture
     progress: Progress
-    until: float = OPEN
+    until: float = NEVER
     started: float = field(default_factory=perf_counter)
     causes: dict[str, Exception] = field(default_factory=dict)
     layers: dict[int, LayerInProgress] = field(default_factory=dict)
@@ -104,8 +104,8 @@ class CallInProgress:
 
         That of the aggregator's number is what may be taken before it is asked, by an analyst say.
         """
-        if self.until == OPEN:
-            return OPEN
+        if self.until == NEVER:
+            return NEVER
         left = max(0.0, self.until - monotonic())
         consulted = int(self.mixture.adviser is not None)
         return self.mixture.policy.share(left, self.mixture.layers - number + 1 + consulted)

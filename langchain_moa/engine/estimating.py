@@ -2,7 +2,7 @@
 
 How many tokens a text has is not known without each member's tokenizer, so each number is a range.
 Its factors hold for the tokenizers that `proposals.fitting` was measured with: texts are estimated
-there for the least thrifty of them, of which the thriftiest makes a quarter in some scripts.
+there for the one that makes most tokens; in some scripts another makes a quarter of them.
 """
 
 from __future__ import annotations

@@ -129,15 +129,15 @@ async def arun_graph(
 
 
 async def asked_together(
-    turns: Sequence[Proposing],
+    proposers: Sequence[Proposing],
     messages: Conversation,
     before: Sequence[Proposal],
     config: RunnableConfig,
 ) -> list[Proposal]:
-    """The proposals that their layer's graph would give; the first error ends all turns."""
+    """The proposals that their layer's graph would give; the first error ends all of them."""
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(turn.arun(messages, before, config)) for turn in turns]
+            tasks = [group.create_task(one.arun(messages, before, config)) for one in proposers]
     except ExceptionGroup as errors:
         first = errors.exceptions[0]
         raise first from first.__cause__  # freed of its group, with its own cause
@@ -173,15 +173,16 @@ def layer_graph(
 def _proposer_node(resolve: _Resolve, layer: int, index: int, name: str) -> Node:
     def run(state: LayerState, config: RunnableConfig) -> LayerOutput:
         with resolve(config) as call:
-            turn, known = Proposing(call, layer, index), _before(call, layer, state)
+            proposer, known = Proposing(call, layer, index), _before(call, layer, state)
             before = carried_out(renewing(call, layer, state["messages"], known, config))
-            return _given(call, before, known, turn.run(state["messages"], before, config))
+            return _given(call, before, known, proposer.run(state["messages"], before, config))
 
     async def arun(state: LayerState, config: RunnableConfig) -> LayerOutput:
         with resolve(config) as call:
-            turn, known = Proposing(call, layer, index), _before(call, layer, state)
+            proposer, known = Proposing(call, layer, index), _before(call, layer, state)
             before = await acarried_out(renewing(call, layer, state["messages"], known, config))
-            return _given(call, before, known, await turn.arun(state["messages"], before, config))
+            own = await proposer.arun(state["messages"], before, config)
+            return _given(call, before, known, own)
 
     return Node(name, run, arun)
 

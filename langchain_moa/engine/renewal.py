@@ -67,7 +67,7 @@ def _mark(proposal: Proposal) -> _Mark:
 class _AskAll:
     """Ask members again, all at once."""
 
-    turns: Sequence[Proposing]
+    proposers: Sequence[Proposing]
     messages: Sequence[BaseMessage]
     before: Sequence[Proposal]
     config: RunnableConfig
@@ -75,15 +75,15 @@ class _AskAll:
     def do(self) -> list[Proposal]:
         """Ask them in threads."""
         asked = [
-            in_thread(partial(turn.run, self.messages, self.before, self.config))
-            for turn in self.turns
+            in_thread(partial(proposer.run, self.messages, self.before, self.config))
+            for proposer in self.proposers
         ]
         return [each.result() for each in asked]
 
     async def ado(self) -> list[Proposal]:
         """Ask them in an event loop."""
-        turns = (turn.arun(self.messages, self.before, self.config) for turn in self.turns)
-        return await asyncio.gather(*turns)
+        runs = (p.arun(self.messages, self.before, self.config) for p in self.proposers)
+        return await asyncio.gather(*runs)
 
 
 def renewing(
@@ -133,8 +133,8 @@ def _renewing(
     again = replace(call, layers={}, ledger=Ledger(), causes={})
     for _ in range(len(last) - len(failed)):
         again.layer(layer - 1).gate.count(usable=True)
-    turns = [Proposing(again, p.layer, p.index) for p in failed]
+    proposers = [Proposing(again, p.layer, p.index) for p in failed]
     earlier = [p for p in before if p.layer < layer - 1]
-    renewed: list[Proposal] = yield _AskAll(turns, messages, earlier, config)
+    renewed: list[Proposal] = yield _AskAll(proposers, messages, earlier, config)
     known = {p.key: p for p in (*before, *renewed)}
     return [known[p.key] for p in before]

@@ -56,7 +56,7 @@ _KNOWS_NONE: Final = Redaction()
 _asking: ContextVar[tuple[tuple[MemberCall, object], ...]] = ContextVar("moa_asking", default=())
 
 
-def asking(request: MemberCall, mixture: object) -> AbstractContextManager[None]:
+def on_behalf_of(request: MemberCall, mixture: object) -> AbstractContextManager[None]:
     """Let what is called inside know for whom it is called, and whether anybody still waits."""
     known = (*_asking.get(), (request, mixture))
     return Setting([(_asking, known), (answer_limit, request.limit)])
@@ -104,7 +104,8 @@ class MemberCall:
         degraded: Whether the member is a mixture that lacked something.
         ended_well: Whether all is known of what it used, as of a call that was answered.
         over: Whether nobody waits for the answer any more.
-        limit: The most bytes that the answer may have, or `None`.
+        limit: The most bytes that the answer may have, or `None`. Here characters are counted,
+            which are never more; bytes are counted where they are read.
         size: Characters of the answer so far.
         kind: Why it is made.
         outcome: What became of it, so far.

@@ -1,6 +1,6 @@
-"""Runs one call of the chat model: the layers' graphs in turn, then the final call itself.
+"""Runs one call of the chat model: the layers in turn, then the final call itself.
 
-The final call is made outside the graph, so that the answer streams at the aggregator's own
+The final call is made outside their graphs, so that the answer streams at the aggregator's own
 speed, closes at once, and has the same run tree in `invoke`, `stream` and `batch`.
 """
 
@@ -217,8 +217,8 @@ class MoARun:
                 own = await arun_graph(call, layer, messages, proposals, config)
             else:
                 config = layers_config(None, self.configurable)
-                turns = [Proposing(call, layer, index) for index in range(len(members))]
-                own = await asked_together(turns, messages, proposals, config)
+                proposers = [Proposing(call, layer, index) for index in range(len(members))]
+                own = await asked_together(proposers, messages, proposals, config)
             proposals += own
             require_enough(call, own, proposals)
             await call.progress.aemit("layer_finished", layer=layer, seconds=_since(started))

@@ -24,7 +24,7 @@ from langchain_moa.engine.request import MemberCall
 from langchain_moa.members.adapters import as_chunk, as_message
 from langchain_moa.messages.verdicts import AnswerSoFar, judge
 from langchain_moa.proposals.cleaning import CleanStream, cleaned
-from langchain_moa.reliability.quorum import OPEN
+from langchain_moa.reliability.quorum import NEVER
 from langchain_moa.reliability.threads import Worker
 from langchain_moa.reliability.waiting import Result
 from langchain_moa.tracing.callbacks import isolated, silenced_handlers
@@ -72,7 +72,7 @@ class OpenedStream:
 def _waited_for(step: futures.Future[object], until: float) -> object:
     """What a step gives; to wait by `result` takes half the CPU of `futures.wait`."""
     try:
-        return step.result(None if until == OPEN else max(0.0, until - monotonic()))
+        return step.result(None if until == NEVER else max(0.0, until - monotonic()))
     except TimeoutError:
         if not step.done():
             raise ModelTimeoutError(_LATE) from None
@@ -150,7 +150,7 @@ class _Watchdog:
             self._timer.cancel()
 
     def _wait(self) -> None:
-        if self._until < OPEN:
+        if self._until < NEVER:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(max(0.0, self._until - monotonic()), self._look)
 

@@ -15,7 +15,7 @@ from langchain_moa.engine.asking import Asking, Question, report
 from langchain_moa.engine.call import CallInProgress
 from langchain_moa.engine.request import MemberCall
 from langchain_moa.members.member import Member
-from langchain_moa.reliability.quorum import OPEN, Gate
+from langchain_moa.reliability.quorum import NEVER, Gate
 from langchain_moa.reliability.retries import pause_before_retry
 from langchain_moa.reliability.slots import Places
 from langchain_moa.reliability.waiting import Ask, Plan, Result, Step, WaitFor, Work
@@ -48,7 +48,7 @@ class Assignment:
     role: Role
     timeout: float
     limit: str
-    until: float = OPEN
+    until: float = NEVER
     gate: Gate | None = None
     refused: str | None = None
 
@@ -100,7 +100,7 @@ class Tries:
     announces: bool
     sharers: int = 1
     requests: list[MemberCall] = field(default_factory=list)
-    deadline: float = OPEN
+    deadline: float = NEVER
     _places: Places = field(default_factory=Places)
     _hedges: list[Asking] = field(default_factory=list)
 
@@ -112,12 +112,12 @@ class Tries:
             return Result(ended="refused", reason=refusal)
         granted = yield from self._place()
         if not granted.good:
-            return self._explained(granted, OPEN)
+            return self._explained(granted, NEVER)
         if self.announces:
             yield self.assignment.telling("member_started")
         wanted, now = self.assignment, monotonic()
         self.deadline = min(now + wanted.timeout, wanted.until)
-        share = (wanted.until - now) / self.sharers if self.sharers > 1 else OPEN
+        share = (wanted.until - now) / self.sharers if self.sharers > 1 else NEVER
         until = now + min(wanted.timeout, share)
         result = yield from self._requests(min(until, wanted.until))
         # an answer of a fallback, as a hedge, tells nothing of the member
@@ -153,7 +153,7 @@ class Tries:
         wanted, mixture = self.assignment, self.assignment.call.mixture
         retries = 0 if self.member.retries_itself else mixture.settings.max_retries
         if not (yield self._admits()):
-            return Result(ended="refused", reason="the call's budget does not admit it")
+            return Result(ended="over_budget", reason="the call's budget does not admit it")
         result = Result(ended="timed_out")
         kind: RequestKind = "first" if self.announces else "fallback"
         for attempt in range(retries + 1):
@@ -185,7 +185,7 @@ class Tries:
         wanted = self.assignment
         ask = Ask(starts=[first], until=until, gate=wanted.gate)
         after = wanted.call.mixture.policy.hedge_after
-        if after == OPEN:
+        if after == NEVER:
             return ask
         place = wanted.member.candidates.index(self.member) + 1
         other = [*wanted.member.candidates, self.member][place]

@@ -10,7 +10,7 @@ from langchain_moa.engine.call import CallInProgress
 from langchain_moa.engine.request import Accounts, MemberCall, accounts_of
 from langchain_moa.engine.tries import Assignment, Tries
 from langchain_moa.members.member import Member
-from langchain_moa.reliability.quorum import OPEN
+from langchain_moa.reliability.quorum import NEVER
 from langchain_moa.reliability.waiting import Plan, Result
 from langchain_moa.types import RequestRecord
 
@@ -51,7 +51,8 @@ class Turn:
                 return tried
             tries.end()
             self.failures.append(f"{member.model}: {tried.reason}")
-            if tried.ended != "refused" or not self.requests:  # what was asked tells more
+            asked = tried.ended not in ("refused", "over_budget")
+            if asked or not self.requests:  # what was asked tells more
                 result = tried
             if tried.ended == "cut" or monotonic() >= wanted.until:
                 break
@@ -97,7 +98,7 @@ class Turn:
     @property
     def deadline(self) -> float:
         """When the time of the candidate that is asked is over."""
-        return self._tries[-1].deadline if self._tries else OPEN
+        return self._tries[-1].deadline if self._tries else NEVER
 
     @property
     def request_records(self) -> list[RequestRecord]:

@@ -114,7 +114,7 @@ class Answering:
         rows: The rows.
         who: Who answers them.
         records: The answers that are there; new ones are added.
-        settings: Gives a row's temperature and limit of tokens; `None` leaves them to who answers.
+        settings: Gives a row's temperature and limit of tokens; `None` leaves them to the model.
         retry_failed: Whether what failed before is asked again.
         on_answer: Is told of each answer.
     """

@@ -73,7 +73,6 @@ def located(
     file: SourceFile,
     data: str | Path | None = None,
     *,
-    fetch: bool = True,
     tell: Callable[[str], None] | None = None,
 ) -> Path:
     """Where a suite's file is; it is downloaded first if need be.
@@ -82,7 +81,6 @@ def located(
         file: The file.
         data: The folder with files that are there already; by default what the environment
             variable `LANGCHAIN_MOA_DATA` names. A file that it lacks is not looked for elsewhere.
-        fetch: Whether it may be downloaded.
         tell: Is given a line before the file is downloaded.
 
     Raises:
@@ -92,7 +90,7 @@ def located(
     path = (folder or cache_folder()) / file.name
     if path.is_file():
         return path
-    if folder or not fetch:
+    if folder:
         raise DataFileError(path, f"is missing. {_by_hand(file)}")
     if tell:
         tell(f"Fetching {file.name} …")

@@ -15,9 +15,6 @@ from langchain_moa.evals.suites.flask import SKILLS
 
 _RATING: Final = re.compile(r"\[\[(\d+\.?\d*)\]\]")
 _RATING_IN_SINGLE_BRACKETS: Final = re.compile(r"\[(\d+\.?\d*)\]")
-_TWO_RATINGS: Final = re.compile(r"\[\[(\d+\.?\d*),\s?(\d+\.?\d*)\]\]")
-_TWO_IN_SINGLE_BRACKETS: Final = re.compile(r"\[(\d+\.?\d*),\s?(\d+\.?\d*)\]")
-_TIE: Final = 0.1
 """Two ratings no further apart than this are a tie."""
 _LOWEST, _HIGHEST = 1, 10
 """The scale that MT-Bench's judge is told."""
@@ -55,22 +52,6 @@ def winner(text: str) -> Winner | None:
     """
     marks: tuple[tuple[str, Winner], ...] = (("[[A]]", "A"), ("[[B]]", "B"), ("[[C]]", "tie"))
     return next((name for mark, name in marks if mark in text), None)
-
-
-def winner_by_ratings(text: str) -> Winner | None:
-    """The verdict of the first `[[n, m]]`, else of the first `[n, m]`; close ratings are a tie.
-
-    Example:
-        >>> winner_by_ratings("[[7, 9]]")
-        'B'
-    """
-    found = _TWO_RATINGS.search(text) or _TWO_IN_SINGLE_BRACKETS.search(text)
-    if not found:
-        return None
-    first, second = float(found[1]), float(found[2])
-    if abs(first - second) <= _TIE:
-        return "tie"
-    return "A" if first > second else "B"
 
 
 def skill_scores(text: str) -> dict[str, float | str]:

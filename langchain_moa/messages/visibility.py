@@ -53,8 +53,8 @@ def _filtered(
     except Exception as error:
         msg = f"context_filter failed ({type(error).__name__}: {error})"
         raise RuntimeError(msg) from error
-    if strangers := [each for each in found if not isinstance(each, BaseMessage)]:
-        kind = type(strangers[0]).__name__
+    if others := [each for each in found if not isinstance(each, BaseMessage)]:
+        kind = type(others[0]).__name__
         msg = f"context_filter must give a list of messages; it gave {kind!r} among them"
         raise TypeError(msg)
     return [each for each in found if isinstance(each, BaseMessage)]

@@ -308,7 +308,7 @@ def _named_address(provider: str) -> str | None:
 
 
 def _mended_environment(provider: str, options: AnyMapping) -> AnyDict:
-    """What the environment says of an account, where its package would read it amiss.
+    """What the environment says of an account, where its package would misread it.
 
     Raises:
         MoAConfigurationError: A variable holds what is no key, or no address.

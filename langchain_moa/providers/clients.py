@@ -194,8 +194,8 @@ _ASYNC_HOOKS: Final = [require_same_async_host, limit_async_answer]
 def _of_proxies(error: Exception) -> MoAError:
     """The error that names the variable which is at fault."""
     names = [name for name in _PROXIES if os.environ.get(name)]
-    guilty = [name for name in names if not _is_proxy(os.environ[name])] or names
-    shown = ", ".join(f"{name}={shown_address(os.environ[name])!r}" for name in guilty)
+    wrong = [name for name in names if not _is_proxy(os.environ[name])] or names
+    shown = ", ".join(f"{name}={shown_address(os.environ[name])!r}" for name in wrong)
     reason = " ".join(str(error).split())
     if isinstance(error, ImportError):
         return MissingExtraError(f"{shown}: {reason}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Self
 
-from langchain_moa.reliability.quorum import OPEN, Gate
+from langchain_moa.reliability.quorum import NEVER, Gate
 from langchain_moa.reliability.settings import ReliabilitySettings, quorum_of
 
 _PATIENCE: Final = 5.0
@@ -14,7 +14,7 @@ _PATIENCE: Final = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """How long a mixture waits. Times are in seconds, `OPEN` where there is no limit.
+    """How long a mixture waits. Times are in seconds, `NEVER` where there is no limit.
 
     Attributes:
         settings: The settings.
@@ -56,13 +56,6 @@ class Policy:
         return self.settings.on_no_proposals == "raise"
 
     @property
-    def shaping(self) -> tuple[object, ...]:
-        """What of it decides which answer is given, beside how fast members are."""
-        given = self.settings
-        decisions = (given.on_no_proposals, given.on_aggregator_failure)
-        return (given.min_proposals, given.quorum, given.grace, *decisions)
-
-    @property
     def patience(self) -> float:
         """Seconds for which functions of the user's may hold a call up: a tenth of its time."""
         return min(_PATIENCE, 0.1 * min(self.timeout, self.layer_timeout, self.aggregator_timeout))
@@ -101,4 +94,4 @@ class Policy:
 
 
 def _seconds(limit: float | None) -> float:
-    return OPEN if limit is None else limit
+    return NEVER if limit is None else limit

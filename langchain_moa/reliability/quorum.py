@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
-OPEN: Final = math.inf
+NEVER: Final = math.inf
 """A time that never comes."""
 
 
@@ -33,7 +33,7 @@ class Gate:
     quorum: int | None = None
     grace: float = 0.0
     needed: int = 0
-    cut_at: float = OPEN
+    cut_at: float = NEVER
     reason: str = ""
     opened: Future[None] = field(default_factory=Future)
     signal: Future[None] = field(default_factory=Future)
@@ -76,7 +76,7 @@ class Gate:
         with self._lock:
             if at >= self.cut_at:
                 return
-            first = self.cut_at == OPEN
+            first = self.cut_at == NEVER
             self.cut_at, self.reason = at, reason
             earlier, self.signal = self.signal, Future()
         for done in (self.opened, earlier) if first else (earlier,):

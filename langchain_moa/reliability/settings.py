@@ -69,8 +69,9 @@ class ReliabilitySettings(SettingsGroup):
         default=16 * 2**20,
         description="How many bytes one answer of a member may have, decompressed; a member whose "
         "answer is longer has failed. In a stream the limit holds for each event, and for all of "
-        "the text. Of members given as strings for Together, OpenAI, DeepSeek or xAI, no more "
-        "than that is read; of others, what their clients return is counted. `None` is no limit.",
+        "the text. Of members given as strings for Together, OpenAI, Azure, DeepSeek, xAI, "
+        "Anthropic, Mistral or Google's Gemini, no more than that is read; of others, what their "
+        "clients return is counted. `None` is no limit.",
     )
     stream_requests: bool = Field(
         default=False,

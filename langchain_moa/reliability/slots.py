@@ -51,9 +51,9 @@ class Slots:
             if not self._queue:
                 self._taken -= 1
                 return
-            heir = self._queue.popleft()
+            next_ticket = self._queue.popleft()
             # within the lock, for a ticket that is given back meanwhile must be found done
-            heir.set_result(None)
+            next_ticket.set_result(None)
 
 
 class MemberSlots:

@@ -16,7 +16,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
-from langchain_moa.reliability.quorum import OPEN, Gate
+from langchain_moa.reliability.quorum import NEVER, Gate
 from langchain_moa.reliability.threads import in_thread, off_loop, woken_by
 
 logger = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class WaitFor:
     """
 
     ticket: Future[Any] | None = None
-    until: float = OPEN
+    until: float = NEVER
     gate: Gate | None = None
 
     def do(self) -> Result:
@@ -180,8 +180,8 @@ class Ask:
     """
 
     starts: Sequence[Start]
-    until: float = OPEN
-    hedge_at: float = OPEN
+    until: float = NEVER
+    hedge_at: float = NEVER
     may_hedge: Callable[[], bool] = lambda: True
     gate: Gate | None = None
 
@@ -262,7 +262,7 @@ class _Race:
 
     def timeout(self) -> float | None:
         """Seconds until something is to be decided."""
-        hedge_at = self._ask.hedge_at if self._left else OPEN
+        hedge_at = self._ask.hedge_at if self._left else NEVER
         return _timeout(min(self._ask.until, hedge_at), self._ask.gate)
 
     def take(self, place: int, result: Result) -> None:
@@ -292,7 +292,7 @@ def _overdue(until: float, gate: Gate | None) -> Result | None:
 def _timeout(until: float, gate: Gate | None) -> float | None:
     """Seconds until a time or the gate's, `None` for ever."""
     at = until if gate is None else min(until, gate.cut_at)
-    return None if at == OPEN else max(0.0, at - monotonic())
+    return None if at == NEVER else max(0.0, at - monotonic())
 
 
 def _next_signal(gate: Gate | None) -> list[Future[None]]:

@@ -1,4 +1,4 @@
-"""The demo's scripted judge: it draws what it says by lot, in the form that it is asked for.
+"""The demo's scripted judge: it picks what it says at random, in the form that it is asked for.
 
 So a whole evaluation can be tried without a key. Its judgments mean nothing, and it says so.
 """

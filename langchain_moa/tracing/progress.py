@@ -16,7 +16,7 @@ from langchain_core.callbacks.base import BaseCallbackManager
 from langchain_core.callbacks.manager import ahandle_event, handle_event
 from langgraph.config import get_stream_writer
 
-from langchain_moa.reliability.quorum import OPEN
+from langchain_moa.reliability.quorum import NEVER
 from langchain_moa.reliability.users_code import Listener
 from langchain_moa.types import AnyDict, EventName, ProgressEvent
 
@@ -67,7 +67,7 @@ class Progress:
         run_id: object,
         callbacks: BaseCallbackManager | None,
         on_progress: OnProgress | None,
-        patience: float = OPEN,
+        patience: float = NEVER,
     ) -> None:
         self._run_id = run_id
         self._tags = callbacks.tags if callbacks else []

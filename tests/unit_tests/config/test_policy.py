@@ -11,7 +11,7 @@ from langchain_moa import CircuitBreaker, MoAChatModel, MoAConfigurationError, c
 from langchain_moa.config.build import build_mixture
 from langchain_moa.config.settings import MixtureSettings
 from langchain_moa.mixture import Mixture
-from langchain_moa.reliability.quorum import OPEN
+from langchain_moa.reliability.quorum import NEVER
 from langchain_moa.testing import ScriptedChatModel
 
 A, B, C, JUDGE = (ScriptedChatModel.saying(n, model=n) for n in ("a", "b", "c", "judge"))
@@ -229,13 +229,13 @@ def test_times_have_an_end_by_default() -> None:
     policy = built([A]).policy
     limits = (policy.proposer_timeout, policy.aggregator_timeout, policy.timeout)
     assert limits == (120.0, 300.0, 600.0)
-    assert (policy.layer_timeout, policy.hedge_after) == (OPEN, OPEN)
+    assert (policy.layer_timeout, policy.hedge_after) == (NEVER, NEVER)
 
 
 def test_none_is_no_limit() -> None:
     unlimited: Any = dict.fromkeys(TIMES)
     policy = built([A], **unlimited).policy
-    assert {getattr(policy, name) for name in TIMES} == {OPEN}
+    assert {getattr(policy, name) for name in TIMES} == {NEVER}
 
 
 def test_sequential_is_one_at_a_time() -> None:

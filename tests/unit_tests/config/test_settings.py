@@ -15,7 +15,7 @@ from langchain_core.prompts import PromptTemplate
 from pydantic import BaseModel
 
 from langchain_moa import CircuitBreaker, MoAChatModel, MoAConfigurationError, create_moa_graph
-from langchain_moa.cli.settings import TABLE
+from langchain_moa.cli.setting_options import TABLE
 from langchain_moa.config.settings import GROUPS, SETTING_NAMES, MixtureSettings
 from langchain_moa.settings import own_settings
 from langchain_moa.testing import ScriptedChatModel

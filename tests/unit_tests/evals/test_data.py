@@ -80,8 +80,6 @@ def test_without_a_network(own_cache: Path) -> None:
     with pytest.raises(DataFileError, match="cannot be fetched") as error:
         located(source("http://127.0.0.1:9"))
     assert str(own_cache) in str(error.value)
-    with pytest.raises(DataFileError, match="is missing"):
-        located(source("http://127.0.0.1:9"), fetch=False)
 
 
 def test_with_a_folder_nothing_is_fetched(

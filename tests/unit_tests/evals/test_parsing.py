@@ -10,7 +10,6 @@ from langchain_moa.evals.parsing import (
     skill_score,
     skill_scores,
     winner,
-    winner_by_ratings,
 )
 from tests.evaluations import lines, recorded
 
@@ -51,20 +50,6 @@ def test_ratings(text: str, expected: float | None) -> None:
 )
 def test_winners(text: str, expected: str | None) -> None:
     assert winner(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("[[7, 9]]", "B"),
-        ("[[9,7]]", "A"),
-        ("[[8.0, 8.1]]", "tie"),
-        ("[6, 5]", "A"),
-        ("[[7; 9]]", None),
-    ],
-)
-def test_winners_by_ratings(text: str, expected: str | None) -> None:
-    assert winner_by_ratings(text) == expected
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_moa.reliability.policy import Policy
-from langchain_moa.reliability.quorum import OPEN, Gate
+from langchain_moa.reliability.quorum import NEVER, Gate
 from langchain_moa.reliability.settings import Quorum, ReliabilitySettings
 
 
@@ -43,7 +43,7 @@ def counted(gate: Gate, pattern: str) -> Gate:
 def test_what_opens_it(gate: Gate, pattern: str, *, opens: bool) -> None:
     counted(gate, pattern)
     assert gate.opened.done() is opens
-    assert (gate.cut_at < OPEN) is opens
+    assert (gate.cut_at < NEVER) is opens
     assert bool(gate.reason) is opens
 
 
@@ -74,7 +74,7 @@ def test_the_earliest_time_and_its_reason_count() -> None:
 def test_time_is_kept_only_from_a_layer_with_enough_proposals() -> None:
     gate, soon = Gate(4, needed=2), monotonic() - 1.0
     gate.keep_time(soon, "for others")
-    assert counted(gate, "+-").cut_at == OPEN  # nothing to go on with yet
+    assert counted(gate, "+-").cut_at == NEVER  # nothing to go on with yet
     assert counted(gate, "+").cut_at <= monotonic()
     assert gate.reason == "for others"
     early = counted(Gate(3, needed=1), "+")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pytest
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
-from langchain_moa.reliability.quorum import OPEN, Gate
+from langchain_moa.reliability.quorum import NEVER, Gate
 from langchain_moa.reliability.slots import Slots
 from langchain_moa.reliability.waiting import (
     Ask,
@@ -526,4 +526,4 @@ async def test_a_plan_is_closed_when_a_step_raises(field: Field) -> None:
 
 
 def test_times_that_never_come_are_no_timeouts() -> None:
-    assert Ask(starts=[Request(lambda: GOOD)], until=OPEN, gate=Gate(1)).do() is GOOD
+    assert Ask(starts=[Request(lambda: GOOD)], until=NEVER, gate=Gate(1)).do() is GOOD

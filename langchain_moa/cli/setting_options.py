@@ -2,7 +2,7 @@
 
 What a setting is stands where it is declared, in its room's `settings.py`. Reading it there would
 import LangChain, for which `--help` must not wait; so `make readme` writes what options need of
-it to `settings.json`. The settings check their own values, when the mixture is made.
+it to `setting_options.json`. The settings check their own values, when the mixture is made.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 import click
 
 Decorator: TypeAlias = Callable[[Any], Any]
-TABLE: Final = Path(__file__).with_name("settings.json")
+TABLE: Final = Path(__file__).with_name("setting_options.json")
 _SHOWN: Final = {
     "layers",
     "strategy",
