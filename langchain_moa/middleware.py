@@ -22,7 +22,7 @@ except ImportError as error:
     raise MissingExtraError(_MESSAGE) from error
 
 _Request: TypeAlias = ModelRequest[Any]
-_Response: TypeAlias = ModelResponse[Any]
+_Response: TypeAlias = ModelResponse[object]
 
 
 class MoAMiddleware(AgentMiddleware[Any, Any]):

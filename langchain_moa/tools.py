@@ -92,7 +92,7 @@ def moa_tool(
         >>> tool.invoke({"question": "What is 2 + 2?"})
         '4'
     """
-    given: Any = llm  # callers without a type checker give other things
+    given: object = llm  # callers without a type checker give other things
     if not isinstance(given, MoAChatModel):
         msg = f"llm={shown(given)} is no mixture; give a MoAChatModel, with nothing bound to it."
         raise MoAConfigurationError(msg)

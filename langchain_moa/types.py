@@ -36,8 +36,8 @@ def whole_number(value: object) -> int | None:
         >>> whole_number(12.0), whole_number(1.5), whole_number("12"), whole_number(True)
         (12, None, None, None)
     """
-    if type(value) is int:  # as nearly every count is
-        return value if 0 <= value <= _MOST else None
+    if type(value) is int and 0 <= value <= _MOST:  # as nearly every count is
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST:
         return None
     return int(value) if value == int(value) else None
@@ -66,10 +66,8 @@ ProposalStatus = Literal[
 `reused`: one made before for the same user's turn, not paid for again. `failed`: the call raised.
 `empty`: the model answered without any text. `filtered`: the provider's filter or the model itself
 refused. `reasoning_only`: only reasoning was answered. `timed_out`: there was no answer in time.
-`cut`: the layer went on without it. `skipped`: not asked, because a circuit breaker is open
-or it does not take the content. `over_budget`: not asked, for lack of budget. `outlier`: the
-proposal filter left it out.
-"""
+`cut`: the layer went on without it. `skipped`: not asked: a breaker is open, or it cannot take the
+content. `over_budget`: not asked, for lack of budget. `outlier`: left out by the filter."""
 
 USABLE: Final = ("ok", "cached", "reused")
 """The statuses of proposals that the next layer is shown."""

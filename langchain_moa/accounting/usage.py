@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar, cast
+from typing import Final, TypeVar, cast
 
 from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.messages.ai import AIMessage, UsageMetadata, add_usage
@@ -104,7 +104,7 @@ class UsageMeter(UsageMetadataCallbackHandler):
 
 def is_cached(message: AIMessage) -> bool:
     """Whether an answer came from LangChain's LLM cache, which sets its cost to zero."""
-    usage: Any = message.usage_metadata
+    usage: object = message.usage_metadata
     return isinstance(usage, Mapping) and usage.get("total_cost") == 0
 
 

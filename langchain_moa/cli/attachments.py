@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from langchain_core.messages import HumanMessage
 
@@ -23,7 +23,7 @@ _KINDS: Final = {
 
 def with_files(question: str, files: Sequence[AnyDict]) -> HumanMessage:
     """A question with files beside it, as `file_block` gives them."""
-    content: list[Any] = [{"type": "text", "text": question}, *files]
+    content: list[str | AnyDict] = [{"type": "text", "text": question}, *files]
     return HumanMessage(content if files else question)
 
 

@@ -72,9 +72,9 @@ class Entry:
     answer: str | None = None
     error: str | None = None
     seconds: float | None = None
-    record: Any = None
-    message: Any = None
-    files: Any = None
+    record: object = None
+    message: object = None
+    files: object = None
 
 
 class Log:

@@ -111,7 +111,7 @@ _CONTRADICTING: Final = (
         for other in ("demo", "preset", "config", "base_url", "aggregator", "reference_models")
     ),
 )
-_BEFORE: tuple[Callable[[Any], Any], ...] = (
+_BEFORE: tuple[Callable[[Any], object], ...] = (
     click.option(
         "--preset",
         metavar="NAME",
@@ -166,7 +166,7 @@ prices_option = click.option(
     metavar="FILE|list",
     help="A file of MODEL = [in, out], USD per million tokens; or list prices.",
 )
-_AFTER: tuple[Callable[[Any], Any], ...] = (
+_AFTER: tuple[Callable[[Any], object], ...] = (
     prices_option,
     click.option(
         "--trust-host",
@@ -221,7 +221,7 @@ def _require_text(value: object, ctx: click.Context, param: click.Parameter) -> 
 
 
 def mixture_command(
-    group: click.Group, *, without: Collection[str] = (), **settings: Any
+    group: click.Group, *, without: Collection[str] = (), **settings: object
 ) -> Callable[[Command], click.Command]:
     """Make a function a command that has the options that say which mixture is meant.
 
@@ -237,7 +237,7 @@ def mixture_command(
 
     def register(command: Command) -> click.Command:
         @wraps(command)
-        def with_options(**values: Any) -> Any:
+        def with_options(**values: Any) -> object:
             given = {name: values.pop(name) for name in setting_table() if name not in without}
             own = [name for name in MixtureOptions.__dataclass_fields__ if name != "settings"]
             set_ = {name: value for name, value in given.items() if value is not None}

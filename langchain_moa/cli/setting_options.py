@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 import click
 
-Decorator: TypeAlias = Callable[[Any], Any]
+Decorator: TypeAlias = Callable[[Any], object]
 TABLE: Final = Path(__file__).with_name("setting_options.json")
 _SHOWN: Final = {
     "layers",

@@ -99,7 +99,7 @@ def _portable(value: Any, field: str, builder: ModelBuilder) -> object:
     return _picklable(value, field)
 
 
-def _picklable(value: Any, field: str) -> Any:
+def _picklable(value: object, field: str) -> object:
     refuse_secrets(value, field)
     if isinstance(value, Mapping):
         refuse_headers(value, field)

@@ -172,7 +172,7 @@ def own_metadata(mixture: Any) -> AnyDict | None:
     return {name: value for name, value in metadata.items() if name != "lc_versions"} or None
 
 
-def _written(value: Any, field: str, builder: ModelBuilder) -> Any:
+def _written(value: Any, field: str, builder: ModelBuilder) -> object:
     if field == "fallbacks":
         return {k: _members(item, f"fallbacks[{k!r}]", builder) for k, item in value.items()}
     if field in _MEMBERS and value is not None:

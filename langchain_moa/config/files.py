@@ -32,7 +32,7 @@ class Format(NamedTuple):
         dumps: Makes a text of data; raises a `TypeError` or `ValueError` for what it cannot hold.
     """
 
-    loads: Callable[[str], Any]
+    loads: Callable[[str], object]
     dumps: Callable[[AnyMapping], str]
 
 
@@ -114,7 +114,7 @@ def format_of(path: Path) -> Format:
 
 def _once(pairs: list[tuple[Hashable, object]]) -> dict[Hashable, object]:
     """A dict of pairs, none of whose keys stands there twice."""
-    made: dict[Hashable, Any] = {}
+    made: dict[Hashable, object] = {}
     for key, value in pairs:
         if key in made:
             msg = f"{key!r} stands there twice"

@@ -233,7 +233,7 @@ class MixtureSettings(MemberSettings, Settings):
         return {**data, **built_members(data)}
 
     @field_serializer(*MEMBER_FIELDS)
-    def _dump_names(self, value: object) -> Any:
+    def _dump_names(self, value: object) -> object:
         """Dump members as names: a member's own dump may hold headers, and headers keys."""
         if value is self.fallbacks:
             return {name: self._dump_names(item) for name, item in value.items()}

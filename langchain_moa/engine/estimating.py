@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from math import ceil
-from typing import Any, Final
+from typing import Final
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
@@ -181,7 +181,12 @@ class _Estimating:
         return 1
 
     def _add(
-        self, member: Member, role: Role, read: _Range, limit: object, bound: Bound | None = None
+        self,
+        member: Member,
+        role: Role,
+        read: _Range,
+        limit: int | None,
+        bound: Bound | None = None,
     ) -> None:
         place = {"layer": self.mixture.layers, "index": 0, "role": role}
         self.members.append(self._one(place, member, read, limit, bound))
@@ -218,7 +223,12 @@ class _Estimating:
         return _Range(tokens, tokens)
 
     def _one(
-        self, place: AnyDict, member: Member, read: _Range, limit: Any, bound: Bound | None = None
+        self,
+        place: AnyDict,
+        member: Member,
+        read: _Range,
+        limit: int | None,
+        bound: Bound | None = None,
     ) -> MemberEstimate:
         """One member's part; `place` says which it is."""
         known = limit or member.max_tokens

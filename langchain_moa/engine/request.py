@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from langchain_core.exceptions import ModelAPIError, ModelConnectionError
 from langchain_core.messages import AIMessage
@@ -116,7 +116,7 @@ class MemberCall:
     member: Member
     model: str
     runnable: AnyRunnable = field(repr=False)
-    input: Any = field(repr=False)
+    input: object = field(repr=False)
     config: RunnableConfig = field(repr=False)
     meter: UsageMeter | None
     open_runs: OpenRuns | None

@@ -40,7 +40,7 @@ class OpenedStream:
     """A stream that has begun: its first chunks, and the rest to come."""
 
     head: list[AIMessageChunk]
-    rest: Generator[Any, None, None]
+    rest: Generator[object, None, None]
 
     def chunks(self, until: float) -> Generator[AIMessageChunk, None, None]:
         """All chunks; the consumer's own pauses don't count for the deadline.
@@ -84,7 +84,7 @@ class AsyncOpenedStream:
     """The async twin of `OpenedStream`."""
 
     head: list[AIMessageChunk]
-    rest: AsyncGenerator[Any, None]
+    rest: AsyncGenerator[object, None]
 
     async def chunks(self, until: float) -> AsyncGenerator[AIMessageChunk, None]:
         """All chunks; see `OpenedStream.chunks`."""
@@ -218,7 +218,7 @@ def _all(
     return request.result(message, judge(message, for_caller=True), opened)
 
 
-def _pieces(call: MemberCall) -> Iterator[Any]:
+def _pieces(call: MemberCall) -> Iterator[object]:
     """The aggregator's output piece by piece; a graph's all at once."""
     if not call.member.streams:
         answer = as_message(call.runnable.invoke(call.input, call.config), call.input)

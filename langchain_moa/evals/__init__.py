@@ -15,7 +15,7 @@ Nothing is imported before it is used; most of it needs the extra `evals`.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from langchain_moa.evals.answer_files import read_answer_file
@@ -169,7 +169,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import a public name when it is first used: importing this package costs nothing."""
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"

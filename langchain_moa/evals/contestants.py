@@ -137,7 +137,7 @@ def at_addresses(llm: MoAChatModel, addresses: Mapping[str, str]) -> MoAChatMode
     return MoAChatModel.from_config(moved, **own, api_key=NO_KEY)
 
 
-def _moved(value: Any, addresses: Mapping[str, str]) -> Any:
+def _moved(value: object, addresses: Mapping[str, str]) -> Any:
     """A configuration with its members' addresses replaced."""
     if isinstance(value, list):
         return [_moved(item, addresses) for item in value]
@@ -213,13 +213,13 @@ _SHARED: Final = frozenset(
 """Settings of a mixture that its members have when they are asked alone."""
 
 
-def named_members(llm: MoAChatModel) -> dict[str, Any]:
+def named_members(llm: MoAChatModel) -> dict[str, object]:
     """The members of a mixture by their names; of several of one name, the first."""
     named = llm.model_dump(include={"reference_models", "aggregator"})
     layers = named["reference_models"]
     names = [name for row in layers for name in (row if isinstance(row, list) else [row])]
     given = [model for layer in _own_layers(llm) for model in layer]
-    found: dict[str, Any] = {str(_first(named["aggregator"])): _first(llm.aggregator)}
+    found: dict[str, object] = {str(_first(named["aggregator"])): _first(llm.aggregator)}
     for name, model in zip(names, given, strict=True):
         found.setdefault(str(name), model)
     return found
@@ -336,7 +336,7 @@ def with_different_names(found: Iterable[Contestant]) -> list[Contestant]:
     return named
 
 
-def _layers(llm: MoAChatModel) -> list[list[Any]]:
+def _layers(llm: MoAChatModel) -> list[list[object]]:
     """The reference models of each proposer layer."""
     given = _own_layers(llm)
     nested = isinstance(llm.reference_models[0], list | tuple)
@@ -362,11 +362,11 @@ def member_layers(llm: MoAChatModel) -> list[list[str]]:
     return [*[[str(name) for name in named]] * (llm.num_layers - 1), [last]]
 
 
-def _firsts(llm: MoAChatModel) -> list[Any]:
+def _firsts(llm: MoAChatModel) -> list[object]:
     return [*(model for layer in _layers(llm) for model in layer), _first(llm.aggregator)]
 
 
-def _first(aggregator: object) -> Any:
+def _first(aggregator: object) -> object:
     return aggregator[0] if isinstance(aggregator, list | tuple) else aggregator
 
 

@@ -94,7 +94,7 @@ def read_records(path: Path) -> list[Record]:
 
 def _listed(path: Path, text: str) -> list[Any]:
     try:
-        rows: list[Any] = json.loads(text)
+        rows: list[object] = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataFileError(path, f"is not valid JSON: {error}.") from None
     return rows
@@ -144,7 +144,7 @@ def field(record: AnyMapping, name: str, kind: type[_T], path: Path, number: int
     if name not in record:
         there = ", ".join(sorted(record)) or "nothing"
         raise DataFileError(path, f"row {number} has no field {name!r}; it has: {there}.")
-    value: Any = record[name]
+    value: object = record[name]
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

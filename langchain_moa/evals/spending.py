@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from langchain_core.messages import AIMessage
+from langchain_core.messages.ai import UsageMetadata
 
 from langchain_moa.accounting.prices import Prices, cost_of
 from langchain_moa.accounting.usage import sum_usage, usage_by_model
 from langchain_moa.evals.types import JSON, Usage
-from langchain_moa.types import RECORD_KEY, MoARecord, Proposal
+from langchain_moa.types import RECORD_KEY, MoARecord, Proposal, UsageReport
 
 
 class Spent(TypedDict):
@@ -44,7 +45,7 @@ def paid_for(error: Exception, prices: Prices | None) -> Spent:
     }
 
 
-def _totals(usage: Any) -> Usage:
+def _totals(usage: UsageMetadata | UsageReport) -> Usage:
     return {
         "input_tokens": usage["input_tokens"],
         "output_tokens": usage["output_tokens"],

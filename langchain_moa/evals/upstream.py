@@ -334,7 +334,7 @@ def mt_bench_answers(rows: Sequence[Row], answers: Sequence[Answer], model: str)
     return found
 
 
-def flask_outputs(rows: Sequence[Row], answers: Sequence[Answer], model: str) -> list[Any]:
+def flask_outputs(rows: Sequence[Row], answers: Sequence[Answer], model: str) -> list[object]:
     """FLASK's model outputs; answers that failed are left out."""
     outputs = Answers(answers)
     return [

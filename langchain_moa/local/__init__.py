@@ -8,7 +8,7 @@ llama.cpp serves. How to use them is in `docs/local-models.md`.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from langchain_moa.local.mixture import local_mixture
@@ -26,7 +26,7 @@ _HOMES = {
 __all__ = ["LocalServer", "local_mixture", "settings_of", "smollm2"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import a public name when it is first used."""
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"

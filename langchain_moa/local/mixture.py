@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from langchain_moa.local.machine import free_cores
 from langchain_moa.local.server import CONTEXT, LocalServer
@@ -48,7 +48,7 @@ def local_mixture(
     *files: str | os.PathLike[str],
     context: int = CONTEXT,
     on_loading: OnLoading | None = None,
-    **settings: Any,
+    **settings: object,
 ) -> Iterator[MoAChatModel]:
     """Serve GGUF files and give the mixture of their models.
 

@@ -345,7 +345,7 @@ def _is_read(part: Any) -> bool:
     return part.get("type") not in (*_TEXT_PARTS, "message")
 
 
-def _parts_of(part: object) -> list[Any]:
+def _parts_of(part: object) -> list[object]:
     """A part of a message's content as LangChain reads it; a message inside is its parts."""
     if not isinstance(part, Mapping):
         return [part if isinstance(part, str) else str(part)]

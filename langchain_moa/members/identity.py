@@ -34,7 +34,7 @@ _NO_IDENTITY: Final = frozenset(BaseChatModel.model_fields) - _SHAPING
 """Those that change nothing of the answer."""
 _OF_NO_BINDING: Final = frozenset({"bound", "custom_input_type"})
 """Fields of a binding that are a child of it, or say nothing of the answer."""
-_tokens: dict[int, tuple[weakref.ref[Any], str]] = {}
+_tokens: dict[int, tuple[weakref.ref[object], str]] = {}
 
 
 def fingerprint(parts: object) -> str:

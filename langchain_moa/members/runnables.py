@@ -33,7 +33,7 @@ _Change: TypeAlias = Callable[[AnyRunnable], AnyRunnable]
 
 def children(runnable: object) -> Iterable[Any]:
     """What a runnable is composed of, as far as that is known."""
-    parts: Iterable[Any] = ()
+    parts: Iterable[object] = ()
     match runnable:
         case RunnableBindingBase():
             parts = [runnable.bound]

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from langchain_core.messages import (
     AIMessage,
@@ -218,7 +218,7 @@ def _filled(message: BaseMessage) -> Iterator[BaseMessage]:
         return
     content = message.content
     if isinstance(content, str):
-        kept: Any = content if content.strip() else ""
+        kept: str | list[str | AnyDict] = content if content.strip() else ""
     else:
         kept = [block for block in content if not _is_dropped(block)]
     if not all(map(is_reasoning, kept)) or calls_tools(message):

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 from operator import itemgetter
-from typing import Any, Final
+from typing import Final
 
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, InvalidToolCall, ToolCall
 
 from langchain_moa.messages.blocks import MEDIA, kind_of
 from langchain_moa.types import AnyDict, AnyMapping
@@ -245,7 +245,7 @@ def _word_end(text: str, place: int) -> int:
 
 
 def _message_tokens(message: BaseMessage) -> int:
-    calls: list[Any] = []
+    calls: list[ToolCall | InvalidToolCall] = []
     if isinstance(message, AIMessage):
         calls = [*message.tool_calls, *message.invalid_tool_calls]
     content = message.content

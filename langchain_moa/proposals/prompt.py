@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from string import Formatter
-from typing import Any, Final
+from typing import Final
 
 from langchain_core.messages import (
     BaseMessage,
@@ -57,7 +57,7 @@ def parse_prompt(prompt: str | StringPromptTemplate) -> StringPromptTemplate:
         f"write {{{PROPOSALS_VARIABLE}}} exactly where the proposals belong, "
         "no other variable, and double literal braces"
     )
-    given: Any = prompt  # callers without a type checker give other things
+    given: object = prompt  # callers without a type checker give other things
     if not isinstance(given, str | StringPromptTemplate):
         kind = type(prompt).__name__
         msg = f"aggregator_prompt is a {kind}; give a string or a PromptTemplate: {correction}."

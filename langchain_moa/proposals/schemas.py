@@ -99,7 +99,7 @@ def permits(schema: AnyMapping, value: Any) -> bool:
 
 
 @cache
-def _library() -> Callable[[Any], Validator]:
+def _library() -> Callable[[object], Validator]:
     """What makes validators; built at first use."""
     from jsonschema import Draft202012Validator, FormatChecker  # noqa: PLC0415 - see `permits`
     from jsonschema.validators import extend, validator_for  # noqa: PLC0415 - see `permits`
@@ -107,7 +107,7 @@ def _library() -> Callable[[Any], Validator]:
 
     formats = FormatChecker()
     formats.checks("date-time", raises=ValueError)(_is_moment)
-    nothing: Registry[Any] = Registry()
+    nothing: Registry[object] = Registry()
     extended: Callable[..., Callable[..., Validator]] = extend
 
     def made(schema: Any) -> Validator:

@@ -55,7 +55,7 @@ class Login(http.BasicAuth):
 
 
 def http_clients(
-    login: tuple[str, str] | None = None, proxy: str | None = None, **own: Any
+    login: tuple[str, str] | None = None, proxy: str | None = None, **own: object
 ) -> AnyDict:
     """The SDK's HTTP clients, as arguments of a model's class.
 

@@ -102,7 +102,7 @@ def plainly_asked(model: _ModelT) -> _ModelT:
 
 @dataclass(frozen=True)
 class _Raw:
-    create: Callable[..., Any]
+    create: Callable[..., object]
 
 
 class _Answer:

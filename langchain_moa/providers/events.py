@@ -116,7 +116,7 @@ def _require_no_error(event: Any, response: object) -> None:
 
 
 @contextmanager
-def _with_response(response: Any) -> Iterator[None]:
+def _with_response(response: object) -> Iterator[None]:
     """Have an error that an event brings keep the response, whose headers may say more.
 
     What the SDK makes of one that is no object does not say what it was.

@@ -31,7 +31,7 @@ _TELLING: Final = (
 """Where servers say what is wrong, beside or in place of `error`, the plainest first."""
 
 
-def tidied(answer: Any) -> Any:
+def tidied(answer: object) -> Any:
     """A whole answer of chat completions, or a piece of a streamed one, as clients read it.
 
     Args:

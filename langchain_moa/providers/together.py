@@ -72,7 +72,7 @@ async def _asked(client: Any, payload: AnyDict) -> _Asked:
 class _Asked:
     """A client that has been asked: gives the answer, or raises the error."""
 
-    answer: Any = None
+    answer: object = None
     error: Exception | None = None
 
     @property

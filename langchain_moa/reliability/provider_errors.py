@@ -358,7 +358,7 @@ def _error_objects(error: BaseException) -> list[Mapping[Any, object]]:
 
 def _objects(values: Iterable[object]) -> list[Mapping[object, object]]:
     """Mappings, and those inside of them, the outer ones first."""
-    found: list[Mapping[Any, Any]] = []
+    found: list[Mapping[object, object]] = []
     left = list(values)
     while left and len(found) < _OBJECTS:
         value = left.pop(0)

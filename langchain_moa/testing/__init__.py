@@ -7,7 +7,7 @@ needs the extra `testing`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from langchain_moa.testing.behavior import BehaviorFunction, ModelBehavior
 from langchain_moa.testing.replies import Reply, ToolCall, assistant_reply
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import the server when it is first used: it needs an extra, scripted models don't."""
     if name == "LoopbackServer":
         from langchain_moa.testing import server  # noqa: PLC0415 - optional

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from langchain_moa.testing.replies import Reply, assistant_reply
 from langchain_moa.types import AnyMapping
@@ -123,7 +123,7 @@ class ModelBehavior:
     silent: bool = False
     no_finish_reason: bool = False
     answers_as: str | None = None
-    usage: Any = ...
+    usage: object = ...
     fields: AnyMapping = field(default_factory=dict)
     choice_fields: AnyMapping = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -7,12 +7,13 @@ import socket
 import threading
 import time
 from concurrent.futures import Future
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from langchain_moa.errors import MissingExtraError
 
 try:
     import uvicorn
+    from starlette.types import ASGIApp
 except ImportError as error:
     _MESSAGE = "the loopback server needs: pip install 'langchain-moa[testing]'"
     raise MissingExtraError(_MESSAGE) from error
@@ -32,7 +33,7 @@ class ServerThread:
         OSError: The port is taken.
     """
 
-    def __init__(self, app: Any, *, port: int = 0) -> None:
+    def __init__(self, app: ASGIApp, *, port: int = 0) -> None:
         # asyncio turns Nagle's delay off only where the socket says that it is TCP; with it, each
         # answer on a connection that has just been used comes 40 ms late
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)

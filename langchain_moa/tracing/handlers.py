@@ -46,7 +46,7 @@ class _StandIn(BaseCallbackHandler):
 
     original: Callable[[], BaseCallbackHandler]
 
-    def __getattribute__(self, name: str) -> Any:
+    def __getattribute__(self, name: str) -> object:
         own = object.__getattribute__(self, "__dict__")
         return own[name] if name in own else getattr(own["original"](), name)
 
@@ -60,7 +60,7 @@ class _StandIn(BaseCallbackHandler):
 class WithoutTokens(_StandIn):
     """Stands in for a handler and hears everything but tokens."""
 
-    def __init__(self, handler: BaseCallbackHandler, silent: Callable[..., Any]) -> None:
+    def __init__(self, handler: BaseCallbackHandler, silent: Callable[..., object]) -> None:
         own = object.__getattribute__(self, "__dict__")
         own["original"] = lambda: handler
         own["on_llm_new_token"] = silent
@@ -134,7 +134,7 @@ class _CleanTokens(_StandIn):
 
 def _told(
     method: Callable[..., Any], first: str, change: Callable[[AnyDict], list[AnyDict]]
-) -> Callable[..., Any]:
+) -> Callable[..., object]:
     """A handler's method that is told of something else; async where it is.
 
     Args:
@@ -171,7 +171,7 @@ def _with_clean(response: LLMResult, whole: Callable[[AIMessage], AIMessage]) ->
     return response.model_copy(update={"generations": rows})
 
 
-def _clean_generation(generation: Any, whole: Callable[[AIMessage], AIMessage]) -> Any:
+def _clean_generation(generation: Any, whole: Callable[[AIMessage], AIMessage]) -> object:
     message = getattr(generation, "message", None)
     if not isinstance(message, AIMessage):
         return generation

@@ -50,7 +50,7 @@ def _asks_nobody(command: Command) -> Command:
     """Give a command the options that all commands have, and that change nothing here."""
 
     @wraps(command)
-    def run(*args: Any, concurrency: int, only_estimate: bool, yes: bool, **given: Any) -> int:
+    def run(*args: object, concurrency: int, only_estimate: bool, yes: bool, **given: Any) -> int:
         del concurrency, yes
         if only_estimate:
             from langchain_moa.cli.evals.show import nothing_asked  # noqa: PLC0415 - imports much

@@ -98,7 +98,7 @@ def _with(*options: Callable[[Any], object]) -> Callable[[Command], Command]:
     """Give a command options, in this order."""
 
     def decorate(command: Command) -> Command:
-        decorated: Any = command
+        decorated: object = command
         for option in reversed(options):
             decorated = option(decorated)
         return cast("Command", decorated)
@@ -125,7 +125,7 @@ def _with(*options: Callable[[Any], object]) -> Callable[[Command], Command]:
     click.option("--out", type=_FOLDER, metavar="DIR", help="The run's folder. [runs/SUITE]"),
     *_COMMON,
 )
-def run(options: MixtureOptions, suite: str, **given: Any) -> int:
+def run(options: MixtureOptions, suite: str, **given: object) -> int:
     """Answer SUITE and have the answers judged.
 
     SUITE is alpaca_eval, mt_bench, flask, flask_hard, or a JSONL file with a field "input" and,

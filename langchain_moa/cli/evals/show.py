@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -162,7 +162,7 @@ class Progress:
 
 
 def _members(answer: Answer) -> Sequence[AnyDict]:
-    record: Any = answer["moa"] or {}
+    record: AnyDict = answer["moa"] or {}
     return [m for m in (*record.get("proposals", ()), record.get("aggregator")) if m]
 
 
@@ -185,7 +185,7 @@ def shown(progress: Progress) -> Iterator[None]:
 
 
 def ended(
-    plan: Plan, found: Outcome, scores: Sequence[Any], *, data: Path | None, as_json: bool
+    plan: Plan, found: Outcome, scores: Sequence[object], *, data: Path | None, as_json: bool
 ) -> Exit:
     """Tell how a run ended, and what came of it.
 

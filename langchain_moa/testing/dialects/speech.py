@@ -85,7 +85,7 @@ class Turn:
     usage: Mapping[str, int]
     body: AnyMapping
     behavior: ModelBehavior = field(default_factory=ModelBehavior)
-    error: Any = None
+    error: object = None
 
     @property
     def text(self) -> str | None:
@@ -199,7 +199,7 @@ def bearer_key(headers: Mapping[str, str]) -> str | None:
     return key if scheme == "Bearer" else None
 
 
-def first_complaint(complain: Callable[[Any], Iterator[str]], body: object) -> str | None:
+def first_complaint(complain: Callable[[object], Iterator[str]], body: object) -> str | None:
     """The first of a body's complaints; the rules after it may rely on those before it.
 
     Args:
