@@ -7,10 +7,11 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from time import monotonic
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import BaseMessage, RemoveMessage
 
 from langchain_moa.engine.call import CallInProgress
 from langchain_moa.engine.reading import require_supported
+from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.mixture import Mixture
 from langchain_moa.proposals.fan_out import USUAL, fans_out
 from langchain_moa.reliability.threads import in_thread
@@ -32,8 +33,10 @@ def deciding(
         own: Names of the mixture's own tools, see `fans_out`.
 
     Raises:
+        MoAConfigurationError: There is nothing to answer, or something that is no message.
         UnsupportedContentError: Who is asked cannot take the conversation.
     """
+    require_messages(messages)
     mixture = call.mixture
     decide = partial(_decided, mixture, messages, own)
     if not callable(mixture.settings.fan_out) and mixture.settings.context_filter is None:
@@ -46,6 +49,24 @@ def deciding(
         return decided.result()
     logger.warning("fan_out or context_filter took too long; the turn is decided as %r", USUAL)
     return fans_out(USUAL, messages, own)
+
+
+def require_messages(messages: Sequence[BaseMessage]) -> None:
+    """Refuse a conversation in which there is nothing to answer, or something that is no message.
+
+    Raises:
+        MoAConfigurationError: It is empty, or holds an order to a graph's state.
+    """
+    if not messages:
+        msg = "messages=[] has nothing to answer; give at least one message."
+        raise MoAConfigurationError(msg)
+    for place, message in enumerate(messages):
+        if isinstance(message, RemoveMessage):
+            msg = (
+                f"messages[{place}] is a RemoveMessage, which tells a graph's state what to leave "
+                "out; no model reads it: leave it out."
+            )
+            raise MoAConfigurationError(msg)
 
 
 def _decided(

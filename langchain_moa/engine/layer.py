@@ -20,6 +20,7 @@ from langgraph.types import Command
 from typing_extensions import TypedDict
 
 from langchain_moa.engine.call import CallInProgress, own_proposals
+from langchain_moa.engine.deciding import require_messages
 from langchain_moa.engine.proposer import Proposing
 from langchain_moa.engine.renewal import renewing
 from langchain_moa.mixture import FILTER_NODE, Mixture
@@ -173,12 +174,14 @@ def layer_graph(
 def _proposer_node(resolve: _Resolve, layer: int, index: int, name: str) -> Node:
     def run(state: LayerState, config: RunnableConfig) -> LayerOutput:
         with resolve(config) as call:
+            require_messages(state["messages"])
             proposer, known = Proposing(call, layer, index), _before(call, layer, state)
             before = carried_out(renewing(call, layer, state["messages"], known, config))
             return _given(call, before, known, proposer.run(state["messages"], before, config))
 
     async def arun(state: LayerState, config: RunnableConfig) -> LayerOutput:
         with resolve(config) as call:
+            require_messages(state["messages"])
             proposer, known = Proposing(call, layer, index), _before(call, layer, state)
             before = await acarried_out(renewing(call, layer, state["messages"], known, config))
             own = await proposer.arun(state["messages"], before, config)

@@ -27,7 +27,6 @@ from langchain_moa.engine.layer import Conversation, arun_graph, asked_together,
 from langchain_moa.engine.proposer import Proposing
 from langchain_moa.engine.request import require_no_recursion
 from langchain_moa.engine.watch import Watch
-from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.members.adapters import as_chunk
 from langchain_moa.members.bindings import Bindings, tools_of
 from langchain_moa.members.member import Member
@@ -153,12 +152,9 @@ class MoARun:
         """Whether the reference models are asked, decided before anything is paid.
 
         Raises:
-            MoAConfigurationError: There are no messages.
+            MoAConfigurationError: There is nothing to answer.
             UnsupportedContentError: Who is asked cannot take the conversation.
         """
-        if not messages:
-            msg = "messages=[] has nothing to answer; give at least one message."
-            raise MoAConfigurationError(msg)
         own = tool_names(self._tools) if self._tools else ()
         return deciding(self._call, messages, own)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
@@ -65,16 +66,26 @@ _READ: Final = frozenset(
 """What LangChain takes out of a call's arguments, or changes, before they reach such a method."""
 _NOT_BY_OPENAI: Final = frozenset({"effort", "output_format", "cache_control", "top_k"})
 _NUMBER: Final = (int, float)
+_WHOLE: Final = (int,)
 _LIST: Final = (list, tuple)
 _TYPES: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
     "tools": (_LIST, "a list of tools"),
     "functions": (_LIST, "a list of functions"),
     "tool_choice": ((str, bool, dict, *_LIST), "a tool's name or a dict"),
-    "response_format": ((dict, str), "a dict or a class"),
+    "response_format": ((dict,), "a dict or a class"),
     "stop": ((str, *_LIST), "a text or a list of texts"),
-    "temperature": (_NUMBER, "a number"),
-    "top_p": (_NUMBER, "a number"),
-    "max_tokens": ((int,), "a whole number"),
+    "logit_bias": ((dict,), "a dict"),
+    "logprobs": ((bool, int), "true or false"),
+    "parallel_tool_calls": ((bool,), "true or false"),
+    **dict.fromkeys(("extra_body", "extra_headers", "extra_query"), ((dict,), "a dict")),
+    **dict.fromkeys(("temperature", "top_p", "min_p"), (_NUMBER, "a number")),
+    **dict.fromkeys(
+        ("frequency_penalty", "presence_penalty", "repetition_penalty"), (_NUMBER, "a number")
+    ),
+    **dict.fromkeys(
+        ("max_tokens", "max_completion_tokens", "max_output_tokens"), (_WHOLE, "a whole number")
+    ),
+    **dict.fromkeys(("seed", "top_k", "top_logprobs", *_HOW_MANY), (_WHOLE, "a whole number")),
 }
 """Arguments that have the same types with every client, and what to give."""
 _PLAIN: Final = (str, bytes, bool, int, float, dict, list, tuple, set, frozenset)
@@ -150,7 +161,8 @@ def _require_types(arguments: AnyMapping) -> None:
     for name, (types, wanted) in _TYPES.items():
         value = arguments.get(name)
         is_flag = isinstance(value, bool) and bool not in types
-        if isinstance(value, _PLAIN) and (is_flag or not isinstance(value, types)):
+        is_endless = isinstance(value, float) and not math.isfinite(value)
+        if isinstance(value, _PLAIN) and (is_flag or is_endless or not isinstance(value, types)):
             msg = f"{name}={shown(value)} is not {wanted}; give {wanted}, or leave it out."
             raise MoAConfigurationError(msg)
     for name in ("tools", "functions"):

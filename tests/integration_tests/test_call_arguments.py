@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +49,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an empty tool": ({"tools": [{}]}, r"tools\[0\]=<dict> is no tool"),
     "no choice": ({"tool_choice": 5}, "tool_choice=5 is not a tool's name or a dict"),
     "no number": ({"temperature": "hot"}, "temperature='hot' is not a number"),
+    "not a number": ({"temperature": math.nan}, "temperature=nan is not a number"),
+    "a number without an end": ({"top_p": -math.inf}, "top_p=-inf is not a number"),
+    "half an answer": ({"n": 1.0}, r"n=1\.0 is not a whole number"),
+    "a flag for a number": ({"seed": True}, "seed=True is not a whole number"),
+    "no body": ({"extra_body": 5}, "extra_body=5 is not a dict"),
+    "no headers": ({"extra_headers": ["x"]}, "extra_headers=<list> is not a dict"),
+    "no format": ({"response_format": "json"}, "response_format='json' is not a dict or a class"),
     "no stop": ({"stop": 5}, "stop=5 is not a text or a list of texts"),
     "unknown": ({"top_k": 5}, "top_k is not an argument of .*extra_body={'top_k': ...}"),
 }

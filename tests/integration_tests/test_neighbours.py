@@ -10,7 +10,7 @@ import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import SummarizationMiddleware
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, ToolMessage
 from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tracers.context import collect_runs
 from langchain_core.tracers.schemas import Run
@@ -85,6 +85,10 @@ def test_nothing_to_answer_is_refused_before_a_request(way: str) -> None:
     with LoopbackServer({name: says("Hi.") for name in (ALPHA, BETA, AGGREGATOR)}) as server:
         with pytest.raises(MoAConfigurationError, match="messages=\\[\\] has nothing to answer"):
             WAYS[way](mixture(server), [])
+        with pytest.raises(MoAConfigurationError, match=r"messages\[1\] is a RemoveMessage"):
+            WAYS[way](mixture(server), [HumanMessage("Hi"), RemoveMessage(id="1")])
+        with pytest.raises(MoAConfigurationError, match="has nothing to answer"):
+            mixture(server).graph.invoke({"messages": []})
         assert server.requests == []
 
 
