@@ -34,8 +34,8 @@ class Foreseeing(BaseChatModel):
         layers = [[member.model for member in layer] for layer in mixture.proposers]
         strategy, adviser = mixture.strategy, mixture.adviser
         found = None if strategy is None or adviser is None else (strategy.role, adviser.model)
-        svg = mixture_svg([*layers, [mixture.aggregator.model]], found)
-        return image(svg, "mixture of agents")
+        picture = mixture_svg([*layers, [mixture.aggregator.model]], found)
+        return image(picture, "mixture of agents")
 
     @property
     def known_prices(self) -> Prices | None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from langchain_moa.explanation import words
 from langchain_moa.explanation.influence import Influence
-from langchain_moa.explanation.picture import INK, image
+from langchain_moa.explanation.picture import INK, image, svg
 from langchain_moa.explanation.rows import MemberRow, Span
 from langchain_moa.explanation.view import View
 
@@ -104,11 +104,7 @@ def timeline(spans: Sequence[Span], end: float | None) -> str:
     )
     width = _NAMES + _BARS + 150
     style = f"<style>text{{fill:{INK};font:12px system-ui,sans-serif}}</style>"
-    svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}">{style}{rows}{axis}</svg>'
-    )
-    return image(svg, "timeline")
+    return image(svg(width, height, f"{style}{rows}{axis}"), "timeline")
 
 
 def _row(span: Span, place: int, scale: float) -> str:
@@ -126,7 +122,7 @@ def _row(span: Span, place: int, scale: float) -> str:
             f'stroke-width="2"><title>first token at {span.first_token:.2f} s</title></line>'
         )
     return (
-        f'<text x="0" y="{top + 15}">{name}</text>'
+        f'<text x="8" y="{top + 15}">{name}</text>'
         f'<rect x="{left:.1f}" y="{top + 4}" width="{long:.1f}" height="12" rx="2" fill="{colour}" '
         f'opacity="{opacity}"><title>{name}: {escape(told)}</title></rect>{mark}'
         f'<text x="{left + long + 6:.1f}" y="{top + 15}" opacity="0.7">{escape(told)}</text>'

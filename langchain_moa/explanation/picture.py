@@ -14,8 +14,9 @@ from langchain_moa.explanation import words
 _CHARACTER, _HEIGHT, _RISE = 8.5, 34, 74
 _PAD, _GAP, _MARGIN = 14, 20, 12
 _LONGEST: Final = 40
-INK: Final = "#808890"
-"""A grey that can be read on white and on black."""
+INK: Final = "#24292f"
+_PAPER: Final = '<rect width="100%" height="100%" rx="8" fill="#ffffff"/>'
+"""Pictures bring their own ground: what is drawn for light pages and dark ones is dim on both."""
 _FILLS: Final = {
     "end": "#8c959f22",
     "proposer": "#4493f833",
@@ -35,15 +36,23 @@ class _Box(NamedTuple):
         return self.left + self.width / 2
 
 
-def image(svg: str, alt: str) -> str:
+def image(picture: str, alt: str) -> str:
     """A picture as HTML that notebooks show before they are trusted, too: they drop SVG itself."""
-    data = b64encode(svg.encode("utf-8", "replace")).decode()
+    data = b64encode(picture.encode("utf-8", "replace")).decode()
     style = "max-width:100%;height:auto"
     return f'<img alt="{alt}" style="{style}" src="data:image/svg+xml;base64,{data}">'
 
 
+def svg(width: float, height: float, drawn: str) -> str:
+    """What is drawn, as a picture of this size in pixels, on a ground of its own."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
+        f'viewBox="0 0 {width:.0f} {height:.0f}">{_PAPER}{drawn}</svg>'
+    )
+
+
 def mixture_svg(names: Sequence[Sequence[str]], consulted: tuple[str, str] | None = None) -> str:
-    """The picture, in colours that can be read on light and on dark.
+    """The picture of a mixture.
 
     Args:
         names: The members' names layer by layer, the aggregator's layer last.
@@ -51,7 +60,7 @@ def mixture_svg(names: Sequence[Sequence[str]], consulted: tuple[str, str] | Non
 
     Example:
         >>> mixture_svg([["acme/a", "acme/b"], ["acme/c"]]).count("<rect")
-        5
+        6
     """
     *layers, aggregator = [[_short(name) for name in layer] for layer in names]
     advisers = [] if consulted is None else [[f"{consulted[0]}: {_short(consulted[1])}"]]
@@ -74,10 +83,7 @@ def mixture_svg(names: Sequence[Sequence[str]], consulted: tuple[str, str] | Non
         _drawn(box, _FILLS[kind]) for row, kind in zip(boxes, kinds, strict=True) for box in row
     )
     width, height = longest + 2 * _MARGIN, _RISE * (len(rows) - 1) + _HEIGHT + 2 * _MARGIN
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}">{lines}{drawn}</svg>'
-    )
+    return svg(width, height, f"{lines}{drawn}")
 
 
 def _row(texts: Sequence[str], widths: Sequence[float], longest: float, place: int) -> list[_Box]:

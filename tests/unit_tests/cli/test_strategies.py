@@ -129,5 +129,5 @@ def test_a_notebook_shows_it(strategy: Any, box: str | None) -> None:
     page = llm._repr_html_()
     assert page.count("<") == 1, "an image is all that a notebook shows before it is trusted"
     shown = b64decode(page.partition("base64,")[2].partition('"')[0]).decode()
-    assert shown.count("<rect") == (5 if box is None else 6)
+    assert shown.count("<rect") == (6 if box is None else 7)
     assert box is None or box in shown
