@@ -77,7 +77,9 @@ OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "max_tokens": COUNT,
     "stop": st.lists(TEXT, max_size=3),
     "proposal_temperature": NUMBER,
-    "proposal_kwargs": st.dictionaries(st.sampled_from(["seed", "service_tier", "user"]), PLAIN),
+    "proposal_kwargs": st.dictionaries(
+        st.sampled_from(["metadata", "service_tier", "user"]), PLAIN
+    ),
     "proposer_timeout": SECONDS | st.none(),
     "aggregator_timeout": SECONDS | st.none(),
     "layer_timeout": SECONDS | st.none(),
@@ -317,7 +319,7 @@ def test_the_place_inside_an_inner_mixture_is_told() -> None:
         ("context_filter", max),
         ("fan_out", bool),
         ("proposal_kwargs.user", object()),
-        ("proposal_kwargs.top_p", math.inf),
+        ("proposal_kwargs.logit_bias.5", math.inf),
         (
             "aggregator_prompt",
             PromptTemplate.from_template("{who}: {proposals}").partial(who="I"),
@@ -325,8 +327,10 @@ def test_the_place_inside_an_inner_mixture_is_told() -> None:
     ],
 )
 def test_what_files_cannot_hold_is_refused_by_its_name(field: str, value: Any) -> None:
-    name, _, inner = field.partition(".")
-    message = unwritten(**{name: {inner: value} if inner else value})
+    name, *inner = field.split(".")
+    for key in reversed(inner):
+        value = {key: value}
+    message = unwritten(**{name: value})
     assert message.startswith((f"{field}=<", f"{field}=inf"))
     assert "can't be written" in message
 

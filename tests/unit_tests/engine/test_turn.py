@@ -83,6 +83,11 @@ class Hanging:
     def release(self) -> None:
         self._free.set()
 
+    def release_after_the_layer(self, event: Any) -> None:
+        """For `on_progress`: a thread keeps its place, for which the aggregator waits."""
+        if event["event"] == "layer_finished":
+            self.release()
+
     def _hang(self, _: Any) -> str:
         self.begun += 1
         self._free.wait(LONG)
@@ -547,6 +552,7 @@ async def test_a_hedge_needs_a_place_too(hanging: Hanging, way: str) -> None:
         sequential=True,
         proposer_timeout=0.2,
         on_no_proposals="aggregate_alone",
+        on_progress=hanging.release_after_the_layer,
     )
     await record_of(llm, way)
     assert hanging.begun <= 1
@@ -655,6 +661,7 @@ async def test_who_waits_for_a_place_until_the_end_made_no_request(
         reference_models=[hanging.runnable] * 2,
         sequential=True,
         on_no_proposals="aggregate_alone",
+        on_progress=hanging.release_after_the_layer,
     )
     for seconds in LIMITS:
         hanging.begun, llm.layer_timeout = 0, seconds
