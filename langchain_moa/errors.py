@@ -167,6 +167,8 @@ class _PaidForError(MoAError, ModelError):
         super().__init__(message)
         self.proposals = tuple(proposals)
         self.causes = dict(causes or {})
+        if proposals:  # for tracebacks: a terminal shows the message alone
+            self.add_note("The error's .proposals holds what was paid for.")
         self.is_retryable = any(
             getattr(source, "is_retryable", False) for source in (*proposals, *self.causes.values())
         )

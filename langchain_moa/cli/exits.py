@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import traceback
 from enum import IntEnum
@@ -16,7 +15,6 @@ from langchain_moa.cli.terminal import on_one_line, printable
 
 _LONGEST: Final = 4000
 """Characters of an error that are shown; it may name each of many members."""
-_FOR_PROGRAMS: Final = re.compile(r"; the error's \.proposals holds [\w ]+$")
 
 
 class Exit(IntEnum):
@@ -106,9 +104,5 @@ def say(text: str) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message on one line, or its type where it has none.
-
-    What it says of its own attributes is for programs.
-    """
-    told = _FOR_PROGRAMS.sub("", on_one_line(str(error), _LONGEST))
-    return told or type(error).__name__
+    """An error's message on one line, or its type where it has none."""
+    return on_one_line(str(error), _LONGEST) or type(error).__name__

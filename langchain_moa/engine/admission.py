@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
 
 from langchain_core.messages import BaseMessage
 from langchain_core.messages.ai import UsageMetadata
@@ -25,8 +24,6 @@ from langchain_moa.proposals.fences import PROPOSALS_ALONE, Beside
 from langchain_moa.proposals.fitting import input_tokens
 from langchain_moa.strategies.base import NO_FINDINGS, Findings
 from langchain_moa.types import Proposal
-
-_KEPT: Final = "the error's .proposals holds what was paid for"
 
 
 class Allowance:
@@ -135,7 +132,7 @@ def commit_final(
     if excess is not None and shown and mixture.settings.on_aggregator_failure != "raise":
         return excess
     if excess is not None:
-        msg = f"the aggregator was not called: {excess}; {_KEPT}"
+        msg = f"the aggregator was not called: {excess}"
         raise BudgetExceededError(msg, proposals=proposals, causes=call.causes)
     call.ledger.commit(total)
     return None
@@ -214,7 +211,7 @@ def _refused(
     refused, promised = mixture.budget.refused(spent, wanted, reserve)
     if refused and mixture.settings.on_budget == "raise":
         whom = ", ".join(f"{members[place].model}: {why}" for place, why in refused.items())
-        msg = f"layer {layer} does not fit in the budget ({whom}); {_KEPT}"
+        msg = f"layer {layer} does not fit in the budget ({whom})"
         raise BudgetExceededError(msg, proposals=proposals, causes=call.causes)
     call.ledger.commit(promised)
     return refused

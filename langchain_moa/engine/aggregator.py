@@ -246,12 +246,8 @@ class FinalCall:
             forget_variables(cause)
             if mixture.redacted(str(cause)) == str(cause):  # one that quotes a key is not handed on
                 causes = {"aggregator": cause}
-        usable = sum(p.usable for p in self.proposals)
         asked = turn.last_request
-        msg = (
-            f"the aggregator {asked.model if asked else turn.member.model} failed ({reason}); "
-            f"the error's .proposals holds the {usable} proposals that were usable"
-        )
+        msg = f"the aggregator {asked.model if asked else turn.member.model} failed ({reason})"
         if isinstance(cause, ContextOverflowError):
             return AggregationOverflowError(msg, proposals=self.proposals, causes=causes)
         if isinstance(cause, ModelRefusalError):

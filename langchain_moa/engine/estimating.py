@@ -34,7 +34,6 @@ from langchain_moa.proposals.fitting import (
     bound_tokens,
     estimated_tokens,
     input_tokens,
-    media_in,
 )
 from langchain_moa.reliability.settings import quorum_of
 from langchain_moa.types import AnyDict, AnyMapping, Proposal, Role, slot
@@ -108,9 +107,9 @@ class _Estimating:
             self.members += told
             shown = self._shown(told)
             waits += self._waits([one for one in told if one.calls])
-        selects = asks and mixture.settings.strategy == "select"
-        selects = selects and not self._tools  # who acts is the aggregator
-        if asks and (selects or mixture.settings.strategy != "select"):
+        chooses = mixture.settings.strategy == "select"
+        selects = asks and chooses and not self._tools  # with tools the aggregator acts
+        if selects or (asks and not chooses):
             waits += self._consulted(shown)
         if not selects:  # there the answer is a proposal, unless none can be chosen
             member = mixture.aggregator
@@ -197,9 +196,9 @@ class _Estimating:
         """Tokens of the conversation, with the tools that are bound."""
         read = read_by(self.mixture, member, messages, ())
         _, bound = model_and_arguments(member.runnable)
-        tokens = input_tokens(read.messages) + bound_tokens({**bound, **arguments})
-        media = sum(map(media_in, read.messages))
-        found = _text(tokens - media * MEDIA_TOKENS)
+        texts = input_tokens(read.messages, media=0)
+        media = input_tokens(read.messages, media=1) - texts  # how many there are
+        found = _text(texts + bound_tokens({**bound, **arguments}))
         found += _Range(media * _LEAST_MEDIA, media * MEDIA_TOKENS * _MOST)
         return _Range(found.low, found.high + _MESSAGE * (len(read.messages) + 1))
 

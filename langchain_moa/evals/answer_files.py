@@ -39,14 +39,6 @@ def read_answer_file(
         DataFileError: It is no such file, or has a row that the suite does not have.
 
     Example:
-        >>> row = {
-        ...     "suite": "custom",
-        ...     "id": "sum",
-        ...     "messages": [{"role": "user", "content": "2 + 2?"}],
-        ...     "follow_ups": [],
-        ...     "category": "",
-        ...     "references": ["4"],
-        ... }
         >>> from tempfile import TemporaryDirectory
         >>> from langchain_moa.evals import get_suite
         >>> with TemporaryDirectory() as folder:

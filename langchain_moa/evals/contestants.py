@@ -214,14 +214,11 @@ _SHARED: Final = frozenset(
 
 
 def named_members(llm: MoAChatModel) -> dict[str, object]:
-    """The members of a mixture by their names; of several of one name, the first."""
-    named = llm.model_dump(include={"reference_models", "aggregator"})
-    layers = named["reference_models"]
-    names = [name for row in layers for name in (row if isinstance(row, list) else [row])]
-    given = [model for layer in _own_layers(llm) for model in layer]
-    found: dict[str, object] = {str(_first(named["aggregator"])): _first(llm.aggregator)}
-    for name, model in zip(names, given, strict=True):
-        found.setdefault(str(name), model)
+    """The members of a mixture by their names; of several of one name, the last in a call."""
+    named, asked = member_layers(llm), [*_layers(llm), [_first(llm.aggregator)]]
+    found: dict[str, object] = {}
+    for names, models in zip(named, asked[-len(named) :], strict=True):
+        found.update(zip(names, models, strict=True))
     return found
 
 
@@ -338,17 +335,10 @@ def with_different_names(found: Iterable[Contestant]) -> list[Contestant]:
 
 def _layers(llm: MoAChatModel) -> list[list[object]]:
     """The reference models of each proposer layer."""
-    given = _own_layers(llm)
-    nested = isinstance(llm.reference_models[0], list | tuple)
-    return given if nested else given * (llm.num_layers - 1)
-
-
-def _own_layers(llm: MoAChatModel) -> list[list[Any]]:
-    """The reference models as they are given: layer by layer, or once for all."""
-    given = list(llm.reference_models)
+    given: list[object] = list(llm.reference_models)
     if isinstance(given[0], list | tuple):
         return [list(layer) for layer in given if isinstance(layer, list | tuple)]
-    return [given]
+    return [given] * (llm.num_layers - 1)
 
 
 def member_layers(llm: MoAChatModel) -> list[list[str]]:

@@ -68,14 +68,10 @@ def as_evaluator(
         `{"results": [...]}`, a feedback for each skill.
 
     Example:
-        >>> from pathlib import Path
-        >>> from tempfile import TemporaryDirectory
         >>> from langchain_moa.evals import get_suite, judging_of
-        >>> with TemporaryDirectory() as folder:
-        ...     prompts = Path(folder, "prompts.jsonl")
-        ...     _ = prompts.write_text('{"id": "sum", "input": "2 + 2?", "reference": "4"}')
-        ...     rows = get_suite(prompts).rows()
-        ...     judging = judging_of(get_suite(prompts), metric="contains", rows=rows)
+        >>> suite = get_suite([{"id": "sum", "input": "2 + 2?", "reference": "4"}])
+        >>> rows = suite.rows()
+        >>> judging = judging_of(suite, metric="contains", rows=rows)
         >>> evaluator = as_evaluator(judging)
         >>> told = {"inputs": {"input": "2 + 2?"}, "reference_outputs": {"output": "4"}}
         >>> evaluator(outputs={"output": "It is 4."}, **told)["score"]

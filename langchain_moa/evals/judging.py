@@ -58,14 +58,10 @@ def judging_of(
         DataFileError: A file of the suite is missing or broken, or lacks a metric's reference.
 
     Example:
-        >>> from pathlib import Path
-        >>> from tempfile import TemporaryDirectory
         >>> from langchain_moa.evals import get_suite, judging_of
-        >>> with TemporaryDirectory() as folder:
-        ...     prompts = Path(folder, "prompts.jsonl")
-        ...     _ = prompts.write_text('{"id": "sum", "input": "2 + 2?", "reference": "4"}')
-        ...     rows = get_suite(prompts).rows()
-        ...     judging = judging_of(get_suite(prompts), metric="contains", rows=rows)
+        >>> suite = get_suite([{"id": "sum", "input": "2 + 2?", "reference": "4"}])
+        >>> rows = suite.rows()
+        >>> judging = judging_of(suite, metric="contains", rows=rows)
         >>> judging.name
         'metric:contains'
     """

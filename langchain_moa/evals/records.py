@@ -281,18 +281,11 @@ def read_answers(
 
     Example:
         >>> from tempfile import TemporaryDirectory
-        >>> from langchain_moa.evals import answer
+        >>> from langchain_moa.evals import answer, get_suite
         >>> from langchain_moa.testing import ScriptedChatModel
-        >>> row = {
-        ...     "suite": "custom",
-        ...     "id": "sum",
-        ...     "messages": [{"role": "user", "content": "2 + 2?"}],
-        ...     "follow_ups": [],
-        ...     "category": "",
-        ...     "references": ["4"],
-        ... }
+        >>> rows = get_suite([{"id": "sum", "input": "2 + 2?"}]).rows()
         >>> with TemporaryDirectory() as folder:
-        ...     _ = answer([row], ScriptedChatModel.saying("4"), folder=folder)
+        ...     _ = answer(rows, ScriptedChatModel.saying("4"), folder=folder)
         ...     [record["output"] for record in read_answers(folder)]
         ['4']
     """
@@ -313,16 +306,12 @@ def read_judgments(
         DataFileError: There is no such file, or it is broken.
 
     Example:
-        >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
-        >>> from langchain_moa.evals import get_suite, judging_of
-        >>> with TemporaryDirectory() as folder:
-        ...     prompts = Path(folder, "prompts.jsonl")
-        ...     _ = prompts.write_text('{"id": "sum", "input": "2 + 2?", "reference": "4"}')
-        ...     rows = get_suite(prompts).rows()
-        ...     judging = judging_of(get_suite(prompts), metric="contains", rows=rows)
-        >>> from langchain_moa.evals import answer, judge
+        >>> from langchain_moa.evals import answer, get_suite, judge, judging_of
         >>> from langchain_moa.testing import ScriptedChatModel
+        >>> suite = get_suite([{"id": "sum", "input": "2 + 2?", "reference": "4"}])
+        >>> rows = suite.rows()
+        >>> judging = judging_of(suite, metric="contains", rows=rows)
         >>> with TemporaryDirectory() as folder:
         ...     answers = answer(rows, ScriptedChatModel.saying("4"), folder=folder)
         ...     _ = judge(rows, answers, judging, folder=folder)

@@ -75,16 +75,10 @@ def answer(
         MoAConfigurationError: The set-up is wrong: a key, a model's name, the folder.
 
     Example:
+        >>> from langchain_moa.evals import get_suite
         >>> from langchain_moa.testing import ScriptedChatModel
-        >>> row = {
-        ...     "suite": "custom",
-        ...     "id": "sum",
-        ...     "messages": [{"role": "user", "content": "2 + 2?"}],
-        ...     "follow_ups": [],
-        ...     "category": "",
-        ...     "references": ["4"],
-        ... }
-        >>> [record] = answer([row], ScriptedChatModel.saying("4"))
+        >>> rows = get_suite([{"id": "sum", "input": "2 + 2?"}]).rows()
+        >>> [record] = answer(rows, ScriptedChatModel.saying("4"))
         >>> record["row"], record["turn"], record["output"]
         ('sum', 1, '4')
     """
@@ -115,16 +109,10 @@ async def aanswer(
 
     Example:
         >>> import asyncio
+        >>> from langchain_moa.evals import get_suite
         >>> from langchain_moa.testing import ScriptedChatModel
-        >>> row = {
-        ...     "suite": "custom",
-        ...     "id": "sum",
-        ...     "messages": [{"role": "user", "content": "2 + 2?"}],
-        ...     "follow_ups": [],
-        ...     "category": "",
-        ...     "references": ["4"],
-        ... }
-        >>> [record] = asyncio.run(aanswer([row], ScriptedChatModel.saying("4")))
+        >>> rows = get_suite([{"id": "sum", "input": "2 + 2?"}]).rows()
+        >>> [record] = asyncio.run(aanswer(rows, ScriptedChatModel.saying("4")))
         >>> record["output"]
         '4'
     """
@@ -186,15 +174,11 @@ def judge(
         MoAConfigurationError: The set-up is wrong: a key, a model's name, the folder.
 
     Example:
-        >>> from pathlib import Path
-        >>> from tempfile import TemporaryDirectory
         >>> from langchain_moa.evals import get_suite, judging_of
-        >>> with TemporaryDirectory() as folder:
-        ...     prompts = Path(folder, "prompts.jsonl")
-        ...     _ = prompts.write_text('{"id": "sum", "input": "2 + 2?", "reference": "4"}')
-        ...     rows = get_suite(prompts).rows()
-        ...     judging = judging_of(get_suite(prompts), metric="contains", rows=rows)
         >>> from langchain_moa.testing import ScriptedChatModel
+        >>> suite = get_suite([{"id": "sum", "input": "2 + 2?", "reference": "4"}])
+        >>> rows = suite.rows()
+        >>> judging = judging_of(suite, metric="contains", rows=rows)
         >>> answers = answer(rows, ScriptedChatModel.saying("It is 4."))
         >>> [judgment] = judge(rows, answers, judging)
         >>> judgment["score"]
@@ -229,15 +213,11 @@ async def ajudge(
 
     Example:
         >>> import asyncio
-        >>> from pathlib import Path
-        >>> from tempfile import TemporaryDirectory
         >>> from langchain_moa.evals import get_suite, judging_of
-        >>> with TemporaryDirectory() as folder:
-        ...     prompts = Path(folder, "prompts.jsonl")
-        ...     _ = prompts.write_text('{"id": "sum", "input": "2 + 2?", "reference": "4"}')
-        ...     rows = get_suite(prompts).rows()
-        ...     judging = judging_of(get_suite(prompts), metric="contains", rows=rows)
         >>> from langchain_moa.testing import ScriptedChatModel
+        >>> suite = get_suite([{"id": "sum", "input": "2 + 2?", "reference": "4"}])
+        >>> rows = suite.rows()
+        >>> judging = judging_of(suite, metric="contains", rows=rows)
         >>> answers = answer(rows, ScriptedChatModel.saying("It is 5."))
         >>> [judgment] = asyncio.run(ajudge(rows, answers, judging))
         >>> judgment["score"]

@@ -119,22 +119,9 @@ def mt_bench_judgments(
 
     Example:
         >>> row = {"id": "81", "references": []}
-        >>> judgment = {
-        ...     "suite": "mt_bench",
-        ...     "row": "81",
-        ...     "turn": 1,
-        ...     "model": "mine",
-        ...     "baseline": None,
-        ...     "swapped": False,
-        ...     "judge": "judge",
-        ...     "score": 8.0,
-        ...     "scores": {"conciseness": 4},
-        ...     "verdict": "model",
-        ...     "read": "rating",
-        ...     "raw": "Rating: [[8]]",
-        ...     "usage": None,
-        ...     "at": "2026-11-28T12:00:00+00:00",
-        ... }
+        >>> asked = {"suite": "mt_bench", "row": "81", "turn": 1, "model": "mine", "judge": "judge"}
+        >>> told = {"score": 8.0, "raw": "Rating: [[8]]", "at": "2026-11-28T12:00:00+00:00"}
+        >>> judgment = {**asked, **told, "baseline": None, "swapped": False}
         >>> [rating] = mt_bench_judgments([row], [judgment])
         >>> rating["question_id"], rating["turn"], rating["score"]
         (81, 1, 8.0)
@@ -168,22 +155,9 @@ def mt_bench_pairs(
 
     Example:
         >>> row = {"id": "81", "references": []}
-        >>> judgment = {
-        ...     "suite": "mt_bench",
-        ...     "row": "81",
-        ...     "turn": 1,
-        ...     "model": "mine",
-        ...     "baseline": "theirs",
-        ...     "swapped": False,
-        ...     "judge": "judge",
-        ...     "score": 8.0,
-        ...     "scores": {"conciseness": 4},
-        ...     "verdict": "model",
-        ...     "read": "rating",
-        ...     "raw": "Rating: [[8]]",
-        ...     "usage": None,
-        ...     "at": "2026-11-28T12:00:00+00:00",
-        ... }
+        >>> asked = {"suite": "mt_bench", "row": "81", "turn": 1, "model": "mine", "judge": "judge"}
+        >>> told = {"verdict": "model", "raw": "[[A]]", "at": "2026-11-28T12:00:00+00:00"}
+        >>> judgment = {**asked, **told, "baseline": "theirs", "swapped": False}
         >>> both = [judgment, {**judgment, "swapped": True}]
         >>> [pair] = mt_bench_pairs([row], both)
         >>> pair["g1_winner"], pair["g2_winner"]
@@ -251,22 +225,8 @@ def flask_reviews(
         ...     "domains": ["Math"],
         ...     "difficulty": "1",
         ... }
-        >>> judgment = {
-        ...     "suite": "flask",
-        ...     "row": "81",
-        ...     "turn": 1,
-        ...     "model": "mine",
-        ...     "baseline": None,
-        ...     "swapped": False,
-        ...     "judge": "judge",
-        ...     "score": 8.0,
-        ...     "scores": {"conciseness": 4},
-        ...     "verdict": "model",
-        ...     "read": "rating",
-        ...     "raw": "Rating: [[8]]",
-        ...     "usage": None,
-        ...     "at": "2026-11-28T12:00:00+00:00",
-        ... }
+        >>> asked = {"suite": "flask", "row": "81", "model": "mine", "judge": "judge"}
+        >>> judgment = {**asked, "scores": {"conciseness": 4}, "raw": "Short.", "usage": None}
         >>> flask_reviews([row], [], [judgment])["mine"][0]["score"]
         {'conciseness': 4}
     """

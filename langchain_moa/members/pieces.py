@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
 from typing import Any, Final
 
 from langchain_core.messages import AIMessageChunk, BaseMessage
@@ -43,7 +41,7 @@ class Pieces:
     def __init__(self, given: object, *, replaces: bool) -> None:
         self._given = given
         self._replaces = replaces
-        self._held: list[Any] = []
+        self._held: list[object] = []
         self._keys = set[str]()
         self._answers_in: str | None = None
 
@@ -80,12 +78,14 @@ class Pieces:
             said = piece.get(self._answers_in)
             return as_chunk(said) if isinstance(said, _TEXTS) else None
         self._held.append(piece)
+        asked = bool(self._keys & QUESTION_KEYS)
         self._keys.update(piece)
         if _STATE in self._keys or not self._keys & QUESTION_KEYS:
             return None
-        whole = self._whole() if self._keys.intersection(ANSWER_KEYS) else {}
-        said_in = (name for name in ANSWER_KEYS if isinstance(whole.get(name), _TEXTS))
-        self._answers_in = next(said_in, None)
+        if asked and _said_in(piece) is None:  # else each piece would be added up with all before
+            return None
+        whole: AnyDict = self._whole()
+        self._answers_in = _said_in(whole)
         return None if self._answers_in is None else as_chunk(whole[self._answers_in])
 
     def _whole(self) -> Any:
@@ -100,9 +100,13 @@ class Pieces:
         return left[0]
 
 
-def _sum(first: Any, second: Any) -> Any:
-    add: Callable[[Any, Any], Any] = operator.add
+def _said_in(values: AnyDict) -> str | None:
+    """Where a chain has its answer, if it is a text."""
+    return next((name for name in ANSWER_KEYS if isinstance(values.get(name), _TEXTS)), None)
+
+
+def _sum(first: Any, second: object) -> object:
     try:
-        return add(first, second)
+        return first + second
     except TypeError:
         return second

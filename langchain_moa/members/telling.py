@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from langchain_core.language_models import BaseChatModel
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-from langchain_moa.providers.foreign import UNREAD, unread
+from langchain_moa.providers.foreign import readably
 from langchain_moa.types import AnyDict, AnyMapping
 
 _ModelT = TypeVar("_ModelT", bound=BaseChatModel)
@@ -39,23 +39,13 @@ def telling_all(model: _ModelT) -> _ModelT:
 @cache
 def _telling(kind: type[BaseChatModel]) -> type[BaseChatModel]:
     def piece(self: object, chunk: AnyDict, *args: object) -> ChatGenerationChunk | None:
-        read: Any = getattr(kind, _OF_PIECES)
-        made: ChatGenerationChunk | None
-        try:
-            made = read(self, chunk, *args)
-        except UNREAD as error:
-            raise unread(error) from error
+        made: ChatGenerationChunk | None = readably(getattr(kind, _OF_PIECES), self, chunk, *args)
         if made is not None:
             _tell(made, chunk, "delta", refusal=True)
         return made
 
     def whole(self: object, response: object, *args: object, **kwargs: object) -> ChatResult:
-        read: Any = getattr(kind, _OF_WHOLE)
-        made: ChatResult
-        try:
-            made = read(self, response, *args, **kwargs)
-        except UNREAD as error:
-            raise unread(error) from error
+        made: ChatResult = readably(getattr(kind, _OF_WHOLE), self, response, *args, **kwargs)
         if isinstance(response, dict) and made.generations:
             _tell(made.generations[0], response, "message", refusal=False)
         return made

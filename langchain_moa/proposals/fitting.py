@@ -126,7 +126,7 @@ def _weight(character: str) -> int:
     return _SCRIPTS[bisect(_SCRIPTS, ord(character), key=itemgetter(0)) - 1][1]
 
 
-def input_tokens(messages: Sequence[BaseMessage]) -> int:
+def input_tokens(messages: Sequence[BaseMessage], *, media: int = MEDIA_TOKENS) -> int:
     """About how many tokens a conversation is as a model's input.
 
     Counted are texts, tool calls as JSON, `MEDIA_TOKENS` for each image, sound or file, and
@@ -134,28 +134,14 @@ def input_tokens(messages: Sequence[BaseMessage]) -> int:
 
     Args:
         messages: The conversation, or a part of it: the parts add up to the whole.
+        media: Tokens of each image, sound or file.
 
     Example:
         >>> from langchain_core.messages import HumanMessage
         >>> input_tokens([HumanMessage("Why is the sky blue?")])
         10
     """
-    return sum(_message_tokens(message) for message in messages)
-
-
-def media_in(message: BaseMessage) -> int:
-    """How many images, sounds and files a message holds, each counted as `MEDIA_TOKENS`."""
-    blocks = [] if isinstance(message.content, str) else message.content
-    return sum(map(_media_in, blocks))
-
-
-def _media_in(block: str | AnyDict) -> int:
-    if isinstance(block, str) or isinstance(block.get("text"), str):
-        return 0
-    if kind_of(block) in MEDIA:
-        return 1
-    parts = block.get("content")  # a tool's result, which may hold an image
-    return sum(map(_media_in, parts)) if isinstance(parts, list) else 0
+    return sum(_message_tokens(message, media) for message in messages)
 
 
 def bound_tokens(arguments: AnyMapping) -> int:
@@ -244,22 +230,23 @@ def _word_end(text: str, place: int) -> int:
     return place
 
 
-def _message_tokens(message: BaseMessage) -> int:
+def _message_tokens(message: BaseMessage, media: int) -> int:
     calls: list[ToolCall | InvalidToolCall] = []
     if isinstance(message, AIMessage):
         calls = [*message.tool_calls, *message.invalid_tool_calls]
     content = message.content
     blocks = [content] if isinstance(content, str) else content
-    of_blocks = sum(_block_tokens(block, with_calls=not calls) for block in blocks)
+    of_blocks = sum(_block_tokens(block, media, with_calls=not calls) for block in blocks)
     of_calls = sum(_json_tokens([call["name"], call["args"], call["id"]]) for call in calls)
     return MESSAGE_TOKENS + of_blocks + of_calls
 
 
-def _block_tokens(block: str | AnyDict, *, with_calls: bool) -> int:
+def _block_tokens(block: str | AnyDict, media: int, *, with_calls: bool) -> int:
     """Tokens of one content block; one of an unknown type counts as JSON.
 
     Args:
         block: The block.
+        media: Tokens of an image, a sound or a file.
         with_calls: Whether calls of tools count; not where the message's `tool_calls` do.
     """
     if isinstance(block, str):
@@ -270,9 +257,9 @@ def _block_tokens(block: str | AnyDict, *, with_calls: bool) -> int:
     if kind == "call" and not with_calls:
         return 0
     if kind in MEDIA:
-        return MEDIA_TOKENS
+        return media
     if isinstance(block.get("content"), list):  # a tool's result, which may hold an image
-        return sum(_block_tokens(part, with_calls=with_calls) for part in block["content"])
+        return sum(_block_tokens(p, media, with_calls=with_calls) for p in block["content"])
     return _json_tokens(block)
 
 

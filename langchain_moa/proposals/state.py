@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-from langchain_moa.types import USABLE, Proposal, whole_number
+from langchain_moa.types import USABLE, AnyDict, Proposal, whole_number
 
 _SLOT: Final = re.compile(r"([1-9][0-9]{0,8})\.([0-9]{1,9})")
 _COUNTS: Final = ("input_tokens", "output_tokens", "total_tokens")
@@ -42,11 +42,9 @@ def proposals_from_state(state: Mapping[str, object]) -> list[Proposal]:
     return sorted(proposals, key=lambda p: (p.layer, p.index))
 
 
-def _known(value: Mapping[str, object]) -> dict[str, Any]:
+def _known(value: Mapping[str, object]) -> AnyDict:
     """The keys that this version knows; without a text nothing is usable."""
-    found: dict[str, Any] = {
-        n: value[n] for n in _KINDS if isinstance(value.get(n, ...), _KINDS[n])
-    }
+    found: AnyDict = {n: value[n] for n in _KINDS if isinstance(value.get(n, ...), _KINDS[n])}
     for name in _TEXTS:
         found[name] = [text for text in found.get(name, ()) if isinstance(text, str)]
     used = found.get("usage_by_model", {})

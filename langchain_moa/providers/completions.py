@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Final, TypeVar
 
-from langchain_core.exceptions import ModelAPIError
 from openai import AsyncOpenAI, OpenAI
 from openai.resources.chat.completions import (
     AsyncCompletions,
@@ -26,7 +25,7 @@ from openai.resources.chat.completions import (
 from openai.types.chat import ChatCompletion
 
 from langchain_moa.providers.events import AsyncPieces, Pieces, nothing_said, provider_said
-from langchain_moa.providers.tidying import error_within, is_page, tidied
+from langchain_moa.providers.tidying import error_within, is_page, tidied, unread
 from langchain_moa.types import LARGE, AnyDict
 
 _PATH: Final = "/chat/completions"
@@ -139,8 +138,7 @@ class _Answer:
         if error := error_within(answer):
             raise provider_said(error, self.http_response, usage)
         if not isinstance(tidy, dict) and not is_page(tidy):
-            msg = f"the answer cannot be read: {str(tidy)[:_SHOWN]!r}"
-            raise ModelAPIError(msg)
+            raise unread(repr(str(tidy)[:_SHOWN]))
         if isinstance(tidy, dict) and not tidy.get("choices"):
             raise nothing_said(self.http_response, usage)
         # LangChain reads a refusal from the SDK's types only

@@ -14,10 +14,9 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import openai
-from langchain_core.exceptions import ModelAPIError
 
 from langchain_moa.providers.sizes import Size, answer_limit
-from langchain_moa.providers.tidying import error_within, is_document, is_page, tidied, told
+from langchain_moa.providers.tidying import error_within, is_document, is_page, tidied, told, unread
 from langchain_moa.types import LARGE, AnyDict, AnyMapping
 
 _END: Final = "[DONE]"
@@ -167,8 +166,7 @@ def _streamed(body: bytes, response: Any) -> AnyDict:
     if not isinstance(choices, list):
         page = body[:_SHOWN].decode(errors="replace")
         if not is_page(answer):
-            msg = f"the answer cannot be read: {page!r}"
-            raise ModelAPIError(msg)
+            raise unread(repr(page))
         msg = f"Unexpected response type: a document in place of a stream, {page!r}"
         # no word of the provider's, but a wrong address: to ask again is no help
         raise openai.APIError(msg, request=response.request, body=None)

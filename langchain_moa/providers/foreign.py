@@ -20,10 +20,11 @@ from langchain_core.exceptions import ModelAPIError
 from langchain_core.language_models import BaseChatModel
 from pydantic import BaseModel, ValidationError
 
-from langchain_moa.providers.tidying import error_within, is_document, tidied
+from langchain_moa.providers.tidying import error_within, is_document, tidied, unread
 from langchain_moa.types import AnyDict, whole_number
 
 _ModelT = TypeVar("_ModelT", bound=BaseChatModel)
+_T = TypeVar("_T")
 
 _DATA: Final = b"data:"
 _SHOWN: Final = 200
@@ -81,13 +82,24 @@ def _require_answer(answer: object, *, complete: bool) -> None:
     raise ModelAPIError(msg)
 
 
-UNREAD: Final = (AttributeError, IndexError, KeyError, TypeError, ValidationError)
+_UNREAD: Final = (AttributeError, IndexError, KeyError, TypeError, ValidationError)
 """What a client raises that takes the types of an answer for granted."""
 
 
-def unread(error: Exception) -> ModelAPIError:
-    """The error of an answer that its client could not read."""
-    return ModelAPIError(f"the answer cannot be read: {type(error).__name__}: {error}")
+def readably(read: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
+    """What a client makes of an answer.
+
+    Raises:
+        ModelAPIError: It cannot read it.
+    """
+    try:
+        return read(*args, **kwargs)
+    except _UNREAD as error:
+        raise _of_client(error) from error
+
+
+def _of_client(error: Exception) -> ModelAPIError:
+    return unread(f"{type(error).__name__}: {error}")
 
 
 def _require_stream(body: bytes) -> None:
@@ -118,19 +130,13 @@ def _anthropic(kind: type[BaseChatModel]) -> type[BaseChatModel]:
         _require_answer(plain, complete=complete)
         usage = _counted(data.usage)
         known = {**_known(data, usage), "content": _blocks(data.content)}
-        try:
-            result = read_whole(self, data.model_copy(update=known), **kwargs)
-        except UNREAD as error:
-            raise unread(error) from error
+        result = readably(read_whole, self, data.model_copy(update=known), **kwargs)
         if usage is None:
             result.generations[0].message.usage_metadata = None
         return result
 
     def piece(self: Any, event: Any, **kwargs: Any) -> Any:
-        try:
-            return tidy_piece(self, event, **kwargs)
-        except UNREAD as error:
-            raise unread(error) from error
+        return readably(tidy_piece, self, event, **kwargs)
 
     def tidy_piece(self: Any, event: Any, **kwargs: Any) -> Any:
         if event.type == "message_start":
@@ -226,10 +232,7 @@ def _mistral(kind: type[BaseChatModel]) -> type[BaseChatModel]:
         answer = tidied(response)
         given = isinstance(response, dict) and response.get("choices")
         _require_answer(response, complete=bool(given) and bool(answer["choices"]))
-        try:
-            return read(self, answer)
-        except UNREAD as error:
-            raise unread(error) from error
+        return readably(read, self, answer)
 
     return _like(kind, **{_OF_MISTRAL: whole})
 
@@ -372,8 +375,8 @@ def _reading() -> Iterator[None]:
     """Google's SDK takes an error in a stream for an object."""
     try:
         yield
-    except UNREAD as error:
-        raise unread(error) from error
+    except _UNREAD as error:
+        raise _of_client(error) from error
 
 
 def _body_tidied(response: Any) -> Any:
@@ -419,7 +422,7 @@ def _candidate(candidate: AnyDict) -> AnyDict:
 
 
 def _part(part: AnyDict) -> AnyDict:
-    odd = {name for name, kind in _OF_PARTS.items() if not isinstance(part.get(name), kind)}
+    odd = {n for n, kind in _OF_PARTS.items() if n in part and not isinstance(part[n], kind)}
     called = part.get("functionCall")
     if isinstance(called, dict) and not isinstance(called.get("args"), dict | None):
         odd.add("functionCall")

@@ -11,6 +11,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from langchain_core.exceptions import ModelAPIError
+
 from langchain_moa.types import AnyDict, whole_number
 
 _TEXTS: Final = ("id", "model", "object", "system_fingerprint", "service_tier")
@@ -194,6 +196,11 @@ def told(error: object) -> object:
     if not isinstance(error, Mapping):
         return error or None
     return next((error[name] for name in _TELLING if error.get(name)), None)
+
+
+def unread(what: str) -> ModelAPIError:
+    """The error of an answer that nobody can read; it may be asked for again."""
+    return ModelAPIError(f"the answer cannot be read: {what}")
 
 
 def is_page(text: object) -> bool:

@@ -177,9 +177,9 @@ _UNREADABLE: Final = frozenset(
         "UnknownApiResponseError",  # of Google's SDK
     }
 )
+"""What clients raise for an answer that is none, as where a proxy cut it or wrote into it."""
 _READ_INTO: Final = ("GenerateContentResponse", "AIMessage", "AIMessageChunk", "ChatMessage")
 """What Google's SDK and LangChain make of answers, and check the types of."""
-"""What clients raise for an answer that is none, as where a proxy cut it or wrote into it."""
 _STATUSES: Final = range(400, 600)
 _SERVER: Final = 500
 _OK: Final = 200

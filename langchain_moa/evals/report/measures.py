@@ -123,16 +123,11 @@ def row_scores(run: Run, judgments: Sequence[Judgment]) -> Scores:
     MT-Bench: the mean over the row's turns. FLASK: the mean over its skills.
 
     Example:
-        >>> from pathlib import Path
-        >>> from tempfile import TemporaryDirectory
-        >>> from langchain_moa.evals import get_suite, judging_of
-        >>> with TemporaryDirectory() as folder:
-        ...     prompts = Path(folder, "prompts.jsonl")
-        ...     _ = prompts.write_text('{"id": "sum", "input": "2 + 2?", "reference": "4"}')
-        ...     rows = get_suite(prompts).rows()
-        ...     judging = judging_of(get_suite(prompts), metric="contains", rows=rows)
-        >>> from langchain_moa.evals import answer, judge
+        >>> from langchain_moa.evals import answer, get_suite, judge, judging_of
         >>> from langchain_moa.testing import ScriptedChatModel
+        >>> suite = get_suite([{"id": "sum", "input": "2 + 2?", "reference": "4"}])
+        >>> rows = suite.rows()
+        >>> judging = judging_of(suite, metric="contains", rows=rows)
         >>> answers = answer(rows, ScriptedChatModel.saying("4"))
         >>> run = {"suite": "custom", "source": "prompts.jsonl"}
         >>> row_scores(run, judge(rows, answers, judging))

@@ -18,9 +18,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.evals.reading import Record
 from langchain_moa.evals.suites.alpaca_eval import AlpacaEval
 from langchain_moa.evals.suites.base import JudgePrompt, Suite, row_id
-from langchain_moa.evals.suites.custom import Custom
+from langchain_moa.evals.suites.custom import NO_FILE, Custom
 from langchain_moa.evals.suites.flask import FLASK_HARD, Flask
 from langchain_moa.evals.suites.mt_bench import MTBench
 from langchain_moa.evals.types import Row
@@ -49,16 +50,24 @@ def all_suites() -> tuple[Suite, ...]:
     return (AlpacaEval(), MTBench(), Flask(), FLASK_HARD)
 
 
-def get_suite(source: str | Path) -> Suite:
-    """The suite of a name, or of a JSONL file's path.
+def get_suite(source: str | Path | Sequence[Record]) -> Suite:
+    """The suite of a name, of a JSONL file's path, or of prompts as such a file has them.
 
     Raises:
-        MoAConfigurationError: There is neither.
+        MoAConfigurationError: There is none.
 
     Example:
         >>> get_suite("mt_bench").size
         80
+        >>> [row] = get_suite([{"id": "sum", "input": "2 + 2?", "reference": "4"}]).rows()
+        >>> row["id"], row["references"]
+        ('sum', ['4'])
     """
+    if not isinstance(source, str | Path):
+        if not source:
+            msg = 'suite=[] has no prompts; give some, as {"input": ...}.'
+            raise MoAConfigurationError(msg)
+        return Custom(source=NO_FILE, records=source)
     named = {suite.name: suite for suite in all_suites()}
     if str(source) in named:
         return named[str(source)]
@@ -88,15 +97,7 @@ def sample(rows: Sequence[Row], limit: int | None, *, seed: int = 0) -> list[Row
         MoAConfigurationError: `limit` is below 1.
 
     Example:
-        >>> row = {
-        ...     "suite": "custom",
-        ...     "id": "sum",
-        ...     "messages": [{"role": "user", "content": "2 + 2?"}],
-        ...     "follow_ups": [],
-        ...     "category": "",
-        ...     "references": ["4"],
-        ... }
-        >>> rows = [{**row, "id": str(number)} for number in range(10)]
+        >>> rows = get_suite([{"input": f"{number} + 2?"} for number in range(10)]).rows()
         >>> few, more = sample(rows, 2), sample(rows, 4)
         >>> len(few), len(more), all(kept in more for kept in few)
         (2, 4, True)

@@ -1,8 +1,9 @@
-"""A user's own prompts: a JSONL file with `input` and, if wanted, `id`, `category`, `reference`."""
+"""A user's own prompts: `input` and, if wanted, `id`, `category`, `reference`; mostly in a file."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field as attribute
 from pathlib import Path
@@ -21,7 +22,7 @@ _ROLES: Final = ("system", "user", "assistant")
 
 @dataclass(frozen=True)
 class Custom(Suite):
-    """The rows of a file of one's own, which `source` names."""
+    """The rows of a file of one's own, which `source` names, or of `records` in its place."""
 
     name: str = "custom"
     title: str = "Custom prompts"
@@ -30,13 +31,14 @@ class Custom(Suite):
     turns: int = 1
     licence: str = ""
     files: dict[str, SourceFile] = attribute(default_factory=dict)
+    records: Sequence[Record] = ()
 
     def rows(self, data: str | Path | None = None, *, tell: Tell | None = None) -> list[Row]:
-        """The file's rows."""
+        """The rows of the file, or of the records."""
         del data, tell
         path = Path(self.source).expanduser()
         rows: dict[str, Row] = {}
-        for number, record in enumerate(read_records(path), 1):
+        for number, record in enumerate(self.records or read_records(path), 1):
             row = _row(record, path, number)
             if row["id"] in rows:
                 problem = f"row {number} repeats an earlier row; give each an 'id' of its own."

@@ -83,6 +83,10 @@ class Hanging:
     def release(self) -> None:
         self._free.set()
 
+    def begin_anew(self) -> None:
+        self.begun = 0
+        self._free.clear()
+
     def release_after_the_layer(self, event: Any) -> None:
         """For `on_progress`: a thread keeps its place, for which the aggregator waits."""
         if event["event"] == "layer_finished":
@@ -664,7 +668,8 @@ async def test_who_waits_for_a_place_until_the_end_made_no_request(
         on_progress=hanging.release_after_the_layer,
     )
     for seconds in LIMITS:
-        hanging.begun, llm.layer_timeout = 0, seconds
+        hanging.begin_anew()
+        llm.layer_timeout = seconds
         proposals = (await record_of(llm, way))["proposals"]
         assert [p["status"] for p in proposals] == ["timed_out"] * 2
         assert proposals[1]["attempts"] == 0

@@ -58,7 +58,8 @@ def test_a_name_of_a_member_means_that_member_with_its_address() -> None:
     [_, other] = contestants(llm, ["tiny"])
     assert other.described()["settings"]["model"] == {"model": "tiny", "base_url": here}
     assert alone(BETA, like=llm).name == BETA
-    assert list(named_members(llm)) == [BETA, ALPHA, "tiny"]
+    assert list(named_members(llm)) == [ALPHA, "tiny", BETA]
+    assert list(named_members(llm.replace(fan_out="never"))) == [BETA]
 
 
 def test_members_are_those_of_all_layers_and_the_aggregator_each_once() -> None:

@@ -222,3 +222,13 @@ def test_samples_keep_the_categories_shares() -> None:
     assert sample(rows, None) == rows
     with pytest.raises(MoAConfigurationError, match="limit=0"):
         sample(rows, 0)
+
+
+def test_prompts_may_be_given_without_a_file() -> None:
+    suite = get_suite([{"input": "2 + 2?", "reference": "4"}, {"id": "b", "input": "3 + 3?"}])
+    first, second = suite.rows()
+    assert (suite.name, first["references"], second["id"]) == ("custom", ["4"], "b")
+    with pytest.raises(DataFileError, match="row 1 has no field 'input'"):
+        get_suite([{"id": "b"}]).rows()
+    with pytest.raises(MoAConfigurationError, match=r"suite=\[\] has no prompts"):
+        get_suite([])
