@@ -19,7 +19,7 @@ from langchain_moa.presets import DEFAULT_PRESET, get_preset
 KEY: Final = "TOGETHER_API_KEY"
 OPENAI_KEY, OPENAI_ADDRESS = "OPENAI_API_KEY", "OPENAI_BASE_URL"
 ADDRESS: Final = "TOGETHER_API_BASE"
-NO_KEY: Final = (
+NO_KEY_MESSAGE: Final = (
     f"no key for Together: set {KEY}, or give --base-url of an endpoint "
     "of your own, or try --local or --demo, which need neither."
 )
@@ -57,7 +57,7 @@ def greet(options: MixtureOptions) -> None:
     names = options.reference_models or tuple(map(_name, settings.get("reference_models", ())))
     named = [name for name in (*names, aggregator) if name]
     if named and _lacks_key(options, named, settings):
-        raise click.ClickException(NO_KEY)
+        raise click.ClickException(NO_KEY_MESSAGE)
     for place, name in enumerate(filter(None, names)):
         click.echo(folded(f"{'proposers' if place == 0 else '':11}", on_one_line(name)))
     if aggregator:

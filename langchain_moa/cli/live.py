@@ -185,12 +185,12 @@ async def ask(
             on_event(event)
 
     listening = llm.model_copy(update={"on_progress": heard, "stream_proposals": live is not None})
-    message, seconds = await _Asking(live, proposals, printer).run(listening, list(messages))
+    message, seconds = await _LiveAnswer(live, proposals, printer).run(listening, list(messages))
     record = message.response_metadata[RECORD_KEY]
     return Asked(message=message, record=record, seconds=seconds, board=board)
 
 
-class _Asking:
+class _LiveAnswer:
     """One question being answered: first the members are shown, then the answer."""
 
     def __init__(

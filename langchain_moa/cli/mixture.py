@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import Final
 
 from langchain_moa.chat_models import MoAChatModel
-from langchain_moa.cli.banner import KEY, NO_KEY, OPENAI_ADDRESS, OPENAI_KEY, takes_openai
+from langchain_moa.cli.banner import KEY, NO_KEY_MESSAGE, OPENAI_ADDRESS, OPENAI_KEY, takes_openai
 from langchain_moa.cli.options import MixtureOptions, overrides_of
 from langchain_moa.config.files import read_settings
 from langchain_moa.config.trust import hosts_in
 from langchain_moa.errors import MissingExtraError, MoAConfigurationError
 from langchain_moa.presets import DEFAULT_PRESET, get_preset
+from langchain_moa.providers.accounts import NO_KEY
 from langchain_moa.strategies.known import CONSULTING
 from langchain_moa.types import AnyDict, AnyMapping
 
 ADDRESS_VARIABLE: Final = "TOGETHER_API_BASE"
 LIST_PRICES: Final = "list"
 """What `--prices` is given for list prices."""
-_NO_KEY: Final = "no-key"
-"""What is sent to an endpoint of one's own, which mostly wants no key."""
 _NO_KEY_ERROR: Final = "there is no key for Together"
 _DEMO: Final = "http://127.0.0.1/v1"
 """What stands for the demo's address where answers are known again."""
@@ -68,7 +67,7 @@ def mixture_for(
             **{**served_models(preset, options.settings.get("base_url")), **arguments}
         )
         return
-    key = {"api_key": _NO_KEY} if not _has_key() and (not asks or _endpoint(options)) else {}
+    key = {"api_key": NO_KEY} if not _has_key() and (not asks or _endpoint(options)) else {}
     if takes_openai(options):
         named = {"base_url": os.environ[OPENAI_ADDRESS], "api_key": os.environ[OPENAI_KEY]}
         key = {name: value.strip() for name, value in named.items()}
@@ -102,7 +101,7 @@ def _built(options: MixtureOptions, arguments: AnyMapping) -> MoAChatModel:
     except MoAConfigurationError as error:
         if _NO_KEY_ERROR not in str(error) or _has_key():
             raise
-        raise MoAConfigurationError(NO_KEY) from None
+        raise MoAConfigurationError(NO_KEY_MESSAGE) from None
 
 
 def _has_key() -> bool:

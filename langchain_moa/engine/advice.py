@@ -16,7 +16,7 @@ from langchain_moa.engine.admission import advice_estimate
 from langchain_moa.engine.call import CallInProgress
 from langchain_moa.engine.proposal import awhole, whole
 from langchain_moa.engine.reading import Rooms, read_by, seen_by, weight_of
-from langchain_moa.engine.request import MemberCall, prepare_call
+from langchain_moa.engine.request import MemberRequest, prepare_call
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import model_and_arguments
 from langchain_moa.messages.for_proposers import ending_on_user, history_for_proposers
@@ -75,7 +75,7 @@ class AdviceQuestion:
         prompt = self.strategy.prompt
         return advice_estimate(self.call.mixture, member, self.messages, shown, prompt)
 
-    def request(self, member: Member, *, in_thread: bool) -> MemberCall:
+    def request(self, member: Member, *, in_thread: bool) -> MemberRequest:
         """A request to one of them, ready to be made.
 
         It may be without content that the member does not take: what is compared are texts.
@@ -107,7 +107,7 @@ class AdviceQuestion:
 
     def asks_anew(self, result: Result) -> bool:
         """Whether to ask once more: the prompt did not fit, or the answer could not be read."""
-        request: MemberCall | None = result.request
+        request: MemberRequest | None = result.request
         if request is None:
             return False
         if result.value in _UNREADABLE and request.member not in self.unread:
@@ -115,11 +115,11 @@ class AdviceQuestion:
             return True
         return self.rooms.shrink(request.member, result.error)
 
-    def ask(self, request: MemberCall) -> Result:
+    def ask(self, request: MemberRequest) -> Result:
         """Make the request in a thread."""
         return self._judged(request, whole(request))
 
-    async def aask(self, request: MemberCall) -> Result:
+    async def aask(self, request: MemberRequest) -> Result:
         """Make the request in an event loop."""
         answer = await awhole(request)
         return await off_loop(partial(self._judged, request, answer), request.size)
@@ -130,7 +130,7 @@ class AdviceQuestion:
     async def adiscard(self, result: Result) -> None:
         """Nothing is to be let go of, either."""
 
-    def _judged(self, request: MemberCall, answer: AIMessage) -> Result:
+    def _judged(self, request: MemberRequest, answer: AIMessage) -> Result:
         message = cleaned(answer, request.fence_key)
         request.answered(message)
         # half an answer that a filter left is none, but a call may have all that was asked for

@@ -24,10 +24,10 @@ from langchain_moa.engine.answer import (
     finished_answer,
     selected_answer,
 )
-from langchain_moa.engine.asking import said
+from langchain_moa.engine.attempt import said
 from langchain_moa.engine.call import CallInProgress, read_proposals
 from langchain_moa.engine.reading import Rooms, read_by, require_taken, seen_by, weight_of
-from langchain_moa.engine.request import MemberCall, prepare_call
+from langchain_moa.engine.request import MemberRequest, prepare_call
 from langchain_moa.engine.stream import aclose_late, aopened, close_late, opened
 from langchain_moa.engine.tries import Assignment
 from langchain_moa.engine.turn import Turn
@@ -330,7 +330,7 @@ class AnswerQuestion:
             final.call.mixture, member, final.messages, final.shown, beside=final.beside
         )
 
-    def request(self, member: Member, *, in_thread: bool) -> MemberCall:
+    def request(self, member: Member, *, in_thread: bool) -> MemberRequest:
         """A request to one of them, ready to be made."""
         final, mixture = self.final, self.final.call.mixture
         runnable = final.aggregating(member, in_thread=in_thread)
@@ -360,13 +360,13 @@ class AnswerQuestion:
         request = result.request
         return request is not None and self.rooms.shrink(request.member, result.error)
 
-    def ask(self, request: MemberCall) -> Result:
+    def ask(self, request: MemberRequest) -> Result:
         """Make the request in a thread."""
         with _scope(request):
             output = request.runnable.invoke(request.input, request.config)
         return _judged(request, request.take(as_message(output, request.input)))
 
-    async def aask(self, request: MemberCall) -> Result:
+    async def aask(self, request: MemberRequest) -> Result:
         """Make the request in an event loop."""
         with _scope(request):
             output = await request.runnable.ainvoke(request.input, request.config)
@@ -383,11 +383,11 @@ class AnswerQuestion:
 class StreamedQuestion(AnswerQuestion):
     """What they are asked for where the answer is streamed: its beginning, and the rest to come."""
 
-    def ask(self, request: MemberCall) -> Result:
+    def ask(self, request: MemberRequest) -> Result:
         """Make the request in a thread, up to the answer's first token."""
         return opened(request)
 
-    async def aask(self, request: MemberCall) -> Result:
+    async def aask(self, request: MemberRequest) -> Result:
         """Make the request in an event loop, up to the answer's first token."""
         return await aopened(request)
 
@@ -400,7 +400,7 @@ class StreamedQuestion(AnswerQuestion):
         await aclose_late(result)
 
 
-def _scope(request: MemberCall) -> AbstractContextManager[None]:
+def _scope(request: MemberRequest) -> AbstractContextManager[None]:
     return isolated(silenced_handlers(request.config))
 
 
@@ -411,7 +411,7 @@ def _with_clean_tokens(config: RunnableConfig, key: str | None) -> RunnableConfi
     return with_clean_tokens(config, lambda: CleanStream(key), lambda m: cleaned(m, key))
 
 
-def _judged(request: MemberCall, answer: AIMessage) -> Result:
+def _judged(request: MemberRequest, answer: AIMessage) -> Result:
     message = cleaned(answer, request.fence_key)
     request.answered(message)
     return request.result(message, judge(message, for_caller=True), message)

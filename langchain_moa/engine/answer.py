@@ -14,7 +14,7 @@ from langchain_moa.accounting.prices import cost_of
 from langchain_moa.accounting.usage import sum_usage
 from langchain_moa.engine.call import CallInProgress
 from langchain_moa.engine.record import call_record
-from langchain_moa.engine.request import Accounts, MemberCall
+from langchain_moa.engine.request import Accounts, MemberRequest
 from langchain_moa.engine.turn import Turn
 from langchain_moa.messages.tools import describes_calls
 from langchain_moa.messages.verdicts import AnswerSoFar, refusal_of
@@ -36,7 +36,7 @@ _USAGE_KEYS: Final = ("token_usage", "usage")
 
 def finished_answer(
     turn: Turn,
-    request: MemberCall,
+    request: MemberRequest,
     message: AIMessage,
     proposals: Sequence[Proposal],
     findings: Findings,
@@ -120,7 +120,7 @@ def _proposal_as_answer(call: CallInProgress, proposal: Proposal, record: MoARec
 def _aggregator_record(
     turn: Turn,
     accounts: Accounts,
-    asked: MemberCall | None,
+    asked: MemberRequest | None,
     answer: AIMessage | None,
     error: str | None,
 ) -> AggregatorRecord:
@@ -172,7 +172,7 @@ class AnswerStream:
     def __init__(
         self,
         turn: Turn,
-        request: MemberCall,
+        request: MemberRequest,
         proposals: Sequence[Proposal],
         findings: Findings,
     ) -> None:

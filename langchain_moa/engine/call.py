@@ -63,7 +63,7 @@ class CallInProgress:
         layers: The proposer layers that have begun.
         ledger: What the call has spent.
         bindings: What the call's tools or schema mean for reference models.
-        advice: What to tell reference models that do not have these tools, or `None`.
+        tools_note: What to tell reference models that do not have these tools, or `None`.
         fan_out: What the fan-out gate decided.
         kept: Usable proposals of an earlier try of this call, by slot; their authors are not asked.
         failures: Those of the graph's runs that go on; `None` outside of a graph.
@@ -79,7 +79,7 @@ class CallInProgress:
 
     ledger: Ledger = field(default_factory=Ledger)
     bindings: Bindings = field(default_factory=Bindings)
-    advice: str | None = None
+    tools_note: str | None = None
     fan_out: FanOutDecision = "layers"
     kept: Mapping[str, Proposal] = field(default_factory=dict)
     failures: Failures | None = None

@@ -26,7 +26,7 @@ from langchain_moa.members.bindings import Bindings, Bound, tools_of
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import model_and_arguments
 from langchain_moa.messages.for_proposers import history_for_proposers
-from langchain_moa.messages.tools import advice, tool_names, with_advice
+from langchain_moa.messages.tools import tool_names, tools_note, with_tools_note
 from langchain_moa.mixture import Mixture
 from langchain_moa.proposals.fan_out import fans_out
 from langchain_moa.proposals.fitting import (
@@ -164,7 +164,7 @@ class _Estimating:
         bound = self.bindings.proposers.get((layer, index, 0))
         messages = history_for_proposers(seen_by(self.mixture, member, self.messages))
         if bound is None and self.mixture.settings.describe_tools:
-            messages = with_advice(messages, advice(self._tools))
+            messages = with_tools_note(messages, tools_note(self._tools))
         arguments = {**self.mixture.proposal_arguments, **(bound.arguments if bound else {})}
         own = self._reads(member, messages, arguments) + shown
         return self._one(place, member, own, arguments.get("max_tokens"), bound)

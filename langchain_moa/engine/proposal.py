@@ -16,7 +16,7 @@ from langchain_moa.accounting.budget import Amount
 from langchain_moa.engine.admission import proposer_estimate
 from langchain_moa.engine.call import CallInProgress
 from langchain_moa.engine.reading import Rooms, read_by, require_taken, seen_by, weight_of
-from langchain_moa.engine.request import MemberCall, prepare_call
+from langchain_moa.engine.request import MemberRequest, prepare_call
 from langchain_moa.members.adapters import as_message
 from langchain_moa.members.bindings import Bound
 from langchain_moa.members.member import Member
@@ -24,7 +24,7 @@ from langchain_moa.members.runnables import with_arguments
 from langchain_moa.messages.for_proposers import ending_on_user, history_for_proposers
 from langchain_moa.messages.reasoning import strip_reasoning
 from langchain_moa.messages.thoughts import reasoning_of
-from langchain_moa.messages.tools import arguments_text, calls_as_text, with_advice
+from langchain_moa.messages.tools import arguments_text, calls_as_text, with_tools_note
 from langchain_moa.messages.verdicts import AnswerSoFar, judge
 from langchain_moa.proposals.cleaning import CleanStream, cleaned_text
 from langchain_moa.reliability.threads import off_loop
@@ -63,7 +63,7 @@ class ProposalQuestion:
         """What a request to one of them may cost."""
         return proposer_estimate(self.call.mixture, member, self.messages, self.shown)
 
-    def request(self, member: Member, *, in_thread: bool) -> MemberCall:
+    def request(self, member: Member, *, in_thread: bool) -> MemberRequest:
         """A request to one of them, ready to be made."""
         mixture = self.call.mixture
         bound = self._bound(member)
@@ -85,12 +85,12 @@ class ProposalQuestion:
         request = result.request
         return request is not None and self.rooms.shrink(request.member, result.error)
 
-    def ask(self, request: MemberCall) -> Result:
+    def ask(self, request: MemberRequest) -> Result:
         """Make the request in a thread."""
         answer = self._streamed(request) if self._streams else whole(request)
         return self._judged(request, answer)
 
-    async def aask(self, request: MemberCall) -> Result:
+    async def aask(self, request: MemberRequest) -> Result:
         """Make the request in an event loop."""
         answer = await (self._astreamed(request) if self._streams else awhole(request))
         return await off_loop(partial(self._judged, request, answer), request.size)
@@ -122,8 +122,8 @@ class ProposalQuestion:
     def _history(self, member: Member) -> list[BaseMessage]:
         """The conversation as the member may see it, in a shape that its provider takes."""
         seen = seen_by(self.call.mixture, member, self.messages)
-        advice = self.call.advice if self._bound(member) is None else None
-        history = with_advice(history_for_proposers(seen), advice)
+        tools_note = self.call.tools_note if self._bound(member) is None else None
+        history = with_tools_note(history_for_proposers(seen), tools_note)
         return history if self.shown else ending_on_user(history)
 
     def _asked(self, member: Member, *, in_thread: bool) -> AnyRunnable:
@@ -140,7 +140,7 @@ class ProposalQuestion:
         place = self._member.candidates.index(member)
         return self.call.bindings.proposers.get((self.layer, self.index, place))
 
-    def _streamed(self, request: MemberCall) -> AIMessageChunk:
+    def _streamed(self, request: MemberRequest) -> AIMessageChunk:
         answer, scope = (
             _StreamedProposal(request),
             partial(isolated, silenced_handlers(request.config)),
@@ -154,7 +154,7 @@ class ProposalQuestion:
             self.call.progress.emit(event, **self._about, **values)
         return answer.whole()
 
-    async def _astreamed(self, request: MemberCall) -> AIMessageChunk:
+    async def _astreamed(self, request: MemberRequest) -> AIMessageChunk:
         answer, scope = (
             _StreamedProposal(request),
             partial(isolated, silenced_handlers(request.config)),
@@ -175,7 +175,7 @@ class ProposalQuestion:
         place = {"layer": self.layer, "index": self.index}
         return {**place, "role": "proposer", "model": self._member.model}
 
-    def _judged(self, request: MemberCall, answer: AIMessage) -> Result:
+    def _judged(self, request: MemberRequest, answer: AIMessage) -> Result:
         message = as_message(answer)
         request.answered(message)
         said = strip_reasoning(message.text)
@@ -193,7 +193,7 @@ class ProposalQuestion:
             value["reasoning"] = cleaned_text(reasoning_of(message), request.fence_key)
         return request.result(message, verdict, value)
 
-    def _calls(self, request: MemberCall, message: AIMessage) -> str:
+    def _calls(self, request: MemberRequest, message: AIMessage) -> str:
         """The calls of a reference model that tools or a schema were bound to, as text."""
         if self._bound(request.member) is None or not message.tool_calls:
             return ""
@@ -202,14 +202,14 @@ class ProposalQuestion:
         return calls_as_text(message)
 
 
-def whole(request: MemberCall) -> AIMessage:
+def whole(request: MemberRequest) -> AIMessage:
     """What a member answers in a thread, unheard by those who hear tokens."""
     with isolated(silenced_handlers(request.config)):
         answer = request.runnable.invoke(request.input, request.config)
     return request.take(as_message(answer, request.input))
 
 
-async def awhole(request: MemberCall) -> AIMessage:
+async def awhole(request: MemberRequest) -> AIMessage:
     """The async twin of `whole`."""
     with isolated(silenced_handlers(request.config)):
         answer = await request.runnable.ainvoke(request.input, request.config)
@@ -219,7 +219,7 @@ async def awhole(request: MemberCall) -> AIMessage:
 class _StreamedProposal:
     """The pieces of one streamed proposal, and the events that tell of them."""
 
-    def __init__(self, request: MemberCall) -> None:
+    def __init__(self, request: MemberRequest) -> None:
         self._request = request
         self._pieces = request.pieces()
         self._chunks: list[AIMessageChunk] = []

@@ -53,18 +53,20 @@ _Message = TypeVar("_Message", bound=AIMessage)
 _DEEPEST: Final = 6
 """Mixtures inside mixtures; each level multiplies the calls."""
 _KNOWS_NONE: Final = Redaction()
-_asking: ContextVar[tuple[tuple[MemberCall, object], ...]] = ContextVar("moa_asking", default=())
+_under_way: ContextVar[tuple[tuple[MemberRequest, object], ...]] = ContextVar(
+    "moa_under_way", default=()
+)
 
 
-def on_behalf_of(request: MemberCall, mixture: object) -> AbstractContextManager[None]:
+def on_behalf_of(request: MemberRequest, mixture: object) -> AbstractContextManager[None]:
     """Let what is called inside know for whom it is called, and whether anybody still waits."""
-    known = (*_asking.get(), (request, mixture))
-    return Setting([(_asking, known), (answer_limit, request.limit)])
+    known = (*_under_way.get(), (request, mixture))
+    return Setting([(_under_way, known), (answer_limit, request.limit)])
 
 
 def is_given_up() -> bool:
     """Whether this code runs for a request that nobody waits for any more."""
-    return any(request.over for request, _ in _asking.get())
+    return any(request.over for request, _ in _under_way.get())
 
 
 def require_no_recursion(mixture: object) -> None:
@@ -73,7 +75,7 @@ def require_no_recursion(mixture: object) -> None:
     Raises:
         MoAConfigurationError: It is one, or mixtures are nested deeper than anybody means.
     """
-    askers = [asker for _, asker in _asking.get()]
+    askers = [asker for _, asker in _under_way.get()]
     if any(asker is mixture for asker in askers) or len(askers) >= _DEEPEST:
         msg = (
             "a member of the mixture calls the mixture itself, or mixtures are nested more than "
@@ -83,7 +85,7 @@ def require_no_recursion(mixture: object) -> None:
 
 
 @dataclass(eq=False, kw_only=True, slots=True)
-class MemberCall:
+class MemberRequest:
     """A member's call, ready to be made with `invoke`, `ainvoke`, `stream` or `astream`.
 
     Attributes:
@@ -278,7 +280,7 @@ class Accounts(NamedTuple):
     unknown: list[str]
 
 
-def accounts_of(requests: Iterable[MemberCall]) -> Accounts:
+def accounts_of(requests: Iterable[MemberRequest]) -> Accounts:
     """What is known now of the tokens of requests; one that was given up may still end."""
     known = [request.accounts() for request in requests]
     unknown = [model for _, lacking in known for model in lacking]
@@ -293,7 +295,7 @@ def prepare_call(
     *,
     redaction: Redaction = _KNOWS_NONE,
     limit: int | None = None,
-) -> MemberCall:
+) -> MemberRequest:
     """Make a member's call ready.
 
     Args:
@@ -315,7 +317,7 @@ def prepare_call(
     if not member.reports_own_usage:
         meter = UsageMeter()
         config = with_handler(config, meter)
-    return MemberCall(
+    return MemberRequest(
         member=member,
         model=model_of(runnable),
         runnable=runnable,

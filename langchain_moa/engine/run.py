@@ -31,7 +31,7 @@ from langchain_moa.members.adapters import as_chunk
 from langchain_moa.members.bindings import Bindings, tools_of
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import model_and_arguments
-from langchain_moa.messages.tools import advice, tool_names
+from langchain_moa.messages.tools import tool_names, tools_note
 from langchain_moa.mixture import Mixture
 from langchain_moa.proposals.memory import SHARED_MEMORY
 from langchain_moa.proposals.voting import voted
@@ -254,7 +254,7 @@ class MoARun:
             progress,
             monotonic() + self.mixture.policy.timeout,
             bindings=self.bindings,
-            advice=advice(self._tools) if self.mixture.settings.describe_tools else None,
+            tools_note=tools_note(self._tools) if self.mixture.settings.describe_tools else None,
             kept=usable_by_slot(self.kept),
         )
 

@@ -20,7 +20,7 @@ from langchain_core.exceptions import ModelTimeoutError
 from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
 from langchain_core.messages.ai import add_ai_message_chunks
 
-from langchain_moa.engine.request import MemberCall
+from langchain_moa.engine.request import MemberRequest
 from langchain_moa.members.adapters import as_chunk, as_message
 from langchain_moa.messages.verdicts import AnswerSoFar, judge
 from langchain_moa.proposals.cleaning import CleanStream, cleaned
@@ -165,7 +165,7 @@ class _Watchdog:
         self._task.cancel()
 
 
-def opened(request: MemberCall) -> Result:
+def opened(request: MemberRequest) -> Result:
     """Make a request, up to the first piece that can be an answer; what came before is kept."""
     pieces = stepped(_pieces(request), _scope(request))
     head, answer = list[AIMessageChunk](), AnswerSoFar()
@@ -176,7 +176,7 @@ def opened(request: MemberCall) -> Result:
     return _all(request, answer, OpenedStream(head, pieces))
 
 
-async def aopened(request: MemberCall) -> Result:
+async def aopened(request: MemberRequest) -> Result:
     """The async twin of `opened`."""
     pieces = astepped(_apieces(request), _scope(request))
     head, answer = list[AIMessageChunk](), AnswerSoFar()
@@ -203,12 +203,12 @@ async def aclose_late(result: Result) -> None:
         await result.value.aclose()
 
 
-def _scope(request: MemberCall) -> Any:
+def _scope(request: MemberRequest) -> Any:
     return partial(isolated, silenced_handlers(request.config))
 
 
 def _all(
-    request: MemberCall, answer: AnswerSoFar, opened: OpenedStream | AsyncOpenedStream
+    request: MemberRequest, answer: AnswerSoFar, opened: OpenedStream | AsyncOpenedStream
 ) -> Result:
     """What came of a stream that has ended before there was an answer in it."""
     first, *others = opened.head or [AIMessageChunk(content="")]
@@ -218,37 +218,43 @@ def _all(
     return request.result(message, judge(message, for_caller=True), opened)
 
 
-def _pieces(call: MemberCall) -> Iterator[object]:
+def _pieces(request: MemberRequest) -> Iterator[object]:
     """The aggregator's output piece by piece; a graph's all at once."""
-    if not call.member.streams:
-        answer = as_message(call.runnable.invoke(call.input, call.config), call.input)
-        yield as_chunk(cleaned(call.take(answer), call.fence_key))
+    if not request.member.streams:
+        answer = as_message(request.runnable.invoke(request.input, request.config), request.input)
+        yield as_chunk(cleaned(request.take(answer), request.fence_key))
         return
-    clean, read = CleanStream(call.fence_key), call.pieces()
-    pieces = cast("Generator[Any, None, None]", call.runnable.stream(call.input, call.config))
+    clean, read = CleanStream(request.fence_key), request.pieces()
+    pieces = cast(
+        "Generator[Any, None, None]", request.runnable.stream(request.input, request.config)
+    )
     with closing(pieces):
         for piece in pieces:
             if (chunk := read.take(piece)) is not None:
-                yield clean.take(call.take(chunk))
+                yield clean.take(request.take(chunk))
     if (held := read.rest()) is not None:
-        yield clean.take(call.take(held))
+        yield clean.take(request.take(held))
     if (rest := clean.rest()) is not None:
         yield rest
 
 
-async def _apieces(call: MemberCall) -> AsyncIterator[object]:
+async def _apieces(request: MemberRequest) -> AsyncIterator[object]:
     """The async twin of `_pieces`."""
-    if not call.member.streams:
-        answer = as_message(await call.runnable.ainvoke(call.input, call.config), call.input)
-        yield as_chunk(cleaned(call.take(answer), call.fence_key))
+    if not request.member.streams:
+        answer = as_message(
+            await request.runnable.ainvoke(request.input, request.config), request.input
+        )
+        yield as_chunk(cleaned(request.take(answer), request.fence_key))
         return
-    clean, read = CleanStream(call.fence_key), call.pieces()
-    pieces = cast("AsyncGenerator[Any, None]", call.runnable.astream(call.input, call.config))
+    clean, read = CleanStream(request.fence_key), request.pieces()
+    pieces = cast(
+        "AsyncGenerator[Any, None]", request.runnable.astream(request.input, request.config)
+    )
     async with aclosing(pieces):
         async for piece in pieces:
             if (chunk := read.take(piece)) is not None:
-                yield clean.take(call.take(chunk))
+                yield clean.take(request.take(chunk))
     if (held := read.rest()) is not None:
-        yield clean.take(call.take(held))
+        yield clean.take(request.take(held))
     if (rest := clean.rest()) is not None:
         yield rest

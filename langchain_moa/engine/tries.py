@@ -11,9 +11,9 @@ from functools import partial
 from time import monotonic
 
 from langchain_moa.engine.admission import Allowance
-from langchain_moa.engine.asking import Asking, Question, report
+from langchain_moa.engine.attempt import Attempt, Question, report
 from langchain_moa.engine.call import CallInProgress
-from langchain_moa.engine.request import MemberCall
+from langchain_moa.engine.request import MemberRequest
 from langchain_moa.members.member import Member
 from langchain_moa.reliability.quorum import NEVER, Gate
 from langchain_moa.reliability.retries import pause_before_retry
@@ -99,10 +99,10 @@ class Tries:
     allowance: Allowance
     announces: bool
     sharers: int = 1
-    requests: list[MemberCall] = field(default_factory=list)
+    requests: list[MemberRequest] = field(default_factory=list)
     deadline: float = NEVER
     _places: Places = field(default_factory=Places)
-    _hedges: list[Asking] = field(default_factory=list)
+    _hedges: list[Attempt] = field(default_factory=list)
 
     def plan(self) -> Plan[Result]:
         """The steps; gives the first good result, or the last one."""
@@ -159,10 +159,10 @@ class Tries:
         for attempt in range(retries + 1):
             if monotonic() >= until:
                 break
-            result = yield self._hedged(self._asking(self.member, kind), until)
+            result = yield self._hedged(self._attempt(self.member, kind), until)
             kind = "retry"
             if wanted.question.asks_anew(result) and (yield self._admits()):
-                result = yield self._hedged(self._asking(self.member, kind), until)
+                result = yield self._hedged(self._attempt(self.member, kind), until)
             pause = pause_before_retry(result, attempt)
             if pause is None or attempt == retries or monotonic() + pause >= until:
                 break
@@ -180,7 +180,7 @@ class Tries:
         size = LARGE if self.assignment.call.mixture.asks_prices else 0
         return Work(partial(self.allowance.admits, self.member), size)
 
-    def _hedged(self, first: Asking, until: float) -> Step:
+    def _hedged(self, first: Attempt, until: float) -> Step:
         """The request, and a second one to the next candidate, or else to the same one."""
         wanted = self.assignment
         ask = Ask(starts=[first], until=until, gate=wanted.gate)
@@ -189,7 +189,7 @@ class Tries:
             return ask
         place = wanted.member.candidates.index(self.member) + 1
         other = [*wanted.member.candidates, self.member][place]
-        hedge = self._asking(other, "hedge")
+        hedge = self._attempt(other, "hedge")
         return replace(
             ask,
             starts=[first, hedge],
@@ -197,7 +197,7 @@ class Tries:
             may_hedge=partial(self._may_hedge, hedge),
         )
 
-    def _may_hedge(self, hedge: Asking) -> bool:
+    def _may_hedge(self, hedge: Attempt) -> bool:
         """Whether there is a place and money for a second request now; it waits for neither.
 
         What is refused has taken neither.
@@ -213,9 +213,9 @@ class Tries:
         hedge.end()
         return False
 
-    def _asking(self, member: Member, kind: RequestKind) -> Asking:
+    def _attempt(self, member: Member, kind: RequestKind) -> Attempt:
         mixture = self.assignment.call.mixture
-        return Asking(
+        return Attempt(
             question=self.assignment.question,
             mixture=mixture,
             member=member,

@@ -7,7 +7,7 @@ from time import monotonic
 
 from langchain_moa.engine.admission import Allowance
 from langchain_moa.engine.call import CallInProgress
-from langchain_moa.engine.request import Accounts, MemberCall, accounts_of
+from langchain_moa.engine.request import Accounts, MemberRequest, accounts_of
 from langchain_moa.engine.tries import Assignment, Tries
 from langchain_moa.members.member import Member
 from langchain_moa.reliability.quorum import NEVER
@@ -80,12 +80,12 @@ class Turn:
         return self.assignment.member
 
     @property
-    def requests(self) -> list[MemberCall]:
+    def requests(self) -> list[MemberRequest]:
         """The requests made so far."""
         return [request for tries in self._tries for request in tries.requests]
 
     @property
-    def last_request(self) -> MemberCall | None:
+    def last_request(self) -> MemberRequest | None:
         """The latest request, if any was made."""
         return next(reversed(self.requests), None)
 

@@ -27,6 +27,7 @@ from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.errors import MoAConfigurationError, MoAError
 from langchain_moa.evals.types import JSON, GenerationSettings, RunModel
 from langchain_moa.members.runnables import language_models
+from langchain_moa.providers.accounts import NO_KEY
 from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable
 
 Role: TypeAlias = Literal["mixture", "member", "self-moa", "model"]
@@ -35,8 +36,6 @@ Against: TypeAlias = str | AnyRunnable
 
 MEMBERS: Final = "members"
 SELF_MOA: Final = "self-moa"
-NO_KEY: Final = "no-key"
-"""What is sent to an endpoint of one's own, which mostly wants no key."""
 SAMPLING: Final = 0.7
 """Temperature, at least, of the samples of Self-MoA: at 0 they would all be the same."""
 

@@ -17,11 +17,12 @@ from typing import Final
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.evals.answering import answered, asked_of
-from langchain_moa.evals.contestants import NO_KEY, Contestant
+from langchain_moa.evals.contestants import Contestant
 from langchain_moa.evals.judges.base import Judging, Question
 from langchain_moa.evals.judges.model import Judge
 from langchain_moa.evals.judging import judging_of
 from langchain_moa.evals.work import untraced
+from langchain_moa.providers.accounts import NO_KEY
 from langchain_moa.providers.builder import TOGETHER_KEY_VARIABLE
 from langchain_moa.types import AnyDict, AnyMapping
 

@@ -19,13 +19,13 @@ import json
 import math
 import os
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from io import FileIO
 from pathlib import Path
 from typing import Any, Final, Generic, Self, TypeVar, cast
 
+from langchain_moa.config.text_files import write_file
 from langchain_moa.errors import MissingExtraError, MoAConfigurationError
 from langchain_moa.evals.reading import DataFileError
 from langchain_moa.evals.types import Answer, Judgment
@@ -235,15 +235,15 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         DataFileError: It can't be written.
     """
-    beside = path.with_name(f".{path.name}.part")
+    data = text.encode("utf-8", "backslashreplace")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(text.encode("utf-8", "backslashreplace"))
-        beside.replace(path)
+        write_file(path, lambda beside: beside.write_bytes(data))
     except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
         raise DataFileError(path, f"cannot be written: {_why(error)}.") from error
+    except MoAConfigurationError as error:
+        why = str(error).removeprefix(f"{path}: ")
+        raise DataFileError(path, f"cannot be written: {why}") from error
 
 
 def answer_key(answer: Answer) -> Hashable:

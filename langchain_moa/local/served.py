@@ -14,7 +14,7 @@ import httpx
 from langchain_moa.errors import MoAConfigurationError, MoAError
 from langchain_moa.local.mixture import SAMPLES
 from langchain_moa.presets import Preset, get_preset
-from langchain_moa.providers.accounts import checked_address, shown_address, variable
+from langchain_moa.providers.accounts import NO_KEY, checked_address, shown_address, variable
 from langchain_moa.providers.clients import NO_PROXY
 from langchain_moa.types import AnyDict
 
@@ -24,8 +24,6 @@ _LIST_SECONDS: Final = 30.0
 _LOADING: Final = 503
 """What llama.cpp's server says while it loads its model."""
 _LOOK_SECONDS: Final = 0.5
-_NO_KEY: Final = "no-key"
-"""What is sent where no key is set: clients want one, and servers of one's own mostly don't."""
 
 
 class Served(NamedTuple):
@@ -71,7 +69,7 @@ def settings_of(
     address = settings["base_url"]
     if base_url is not None:
         address = checked_address(base_url, "base_url")
-    key = variable(preset.key or "") or _NO_KEY
+    key = variable(preset.key or "") or NO_KEY
     with ThreadPoolExecutor(1) as apart:  # for an event loop may run here, as in Jupyter
         found = apart.submit(asyncio.run, _served(preset, address, key, timeout)).result()
     names = [f"together:{model.name}" for model in found]  # Ollama's names hold colons

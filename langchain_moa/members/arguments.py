@@ -18,6 +18,7 @@ from langchain_core.language_models import BaseChatModel
 
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.members.runnables import model_and_arguments
+from langchain_moa.providers.families import is_a
 from langchain_moa.types import AnyMapping
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def require_known_arguments(
         check(arguments)
     elif model is not None:
         _require_known(member, model, arguments)
-        if any(_is_a(model, kind) for kind in _SEND_AS_GIVEN):
+        if any(is_a(model, kind) for kind in _SEND_AS_GIVEN):
             _require_sendable(arguments)
 
 
@@ -241,11 +242,7 @@ def _require_known(member: Member, model: BaseChatModel, arguments: AnyMapping) 
 
 def _read_by(model: BaseChatModel) -> frozenset[str]:
     """What a model whose client is known makes something else of."""
-    return _READ - _NOT_BY_OPENAI if _is_a(model, "BaseChatOpenAI") else _READ
-
-
-def _is_a(model: BaseChatModel, kind: str) -> bool:
-    return any(base.__name__ == kind for base in type(model).__mro__)
+    return _READ - _NOT_BY_OPENAI if is_a(model, "BaseChatOpenAI") else _READ
 
 
 def _request_parameters(model: BaseChatModel) -> tuple[frozenset[str], bool]:
@@ -261,7 +258,7 @@ def _client_methods(model: BaseChatModel) -> list[Callable[..., object]]:
 
     That is langchain-openai's family, with its two endpoints, and langchain-anthropic.
     """
-    paths = [path for kind, their in _CLIENTS.items() if _is_a(model, kind) for path in their]
+    paths = [path for kind, their in _CLIENTS.items() if is_a(model, kind) for path in their]
     found = []
     for path in paths:
         value: object = model

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import types
 from functools import cache
 from typing import Any, TypeVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables.base import RunnableBindingBase
 
+from langchain_moa.providers.families import like, of_class
 from langchain_moa.tracing.redaction import Redaction
 
 _ModelT = TypeVar("_ModelT")
@@ -23,9 +23,7 @@ def discreet(model: _ModelT) -> _ModelT:
         return model.model_copy(update={"bound": discreet(model.bound)})
     if not isinstance(model, BaseChatModel) or getattr(model, "is_mixture", False):
         return model
-    copy = model.model_copy()
-    object.__setattr__(copy, "__class__", _discreet_class(type(copy)))  # the same fields
-    return copy
+    return of_class(model.model_copy(), _discreet_class(type(model)))
 
 
 @cache
@@ -34,12 +32,4 @@ def _discreet_class(kind: type[BaseChatModel]) -> type[BaseChatModel]:
         told = kind._get_invocation_params(self, *args, **kwargs)  # noqa: SLF001 - a hook
         return Redaction().data(told)
 
-    own = {
-        "__module__": kind.__module__,
-        "__qualname__": kind.__qualname__,
-        "_get_invocation_params": params,
-    }
-    made: type[BaseChatModel] = types.new_class(
-        kind.__name__, (kind,), exec_body=lambda namespace: namespace.update(own)
-    )
-    return made
+    return like(kind, _get_invocation_params=params)

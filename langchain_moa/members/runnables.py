@@ -23,6 +23,7 @@ from langgraph.pregel.protocol import PregelProtocol
 
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.members.discreet import discreet
+from langchain_moa.providers.families import is_a
 from langchain_moa.tracing.redaction import HEADER_NAMES
 from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable
 
@@ -258,7 +259,7 @@ def _runnables_in(value: object) -> Iterator[AnyRunnable]:
 
 def is_openai(model: BaseChatModel | None) -> bool:
     """Whether it is of the family of langchain-openai's clients, which `ChatTogether` is too."""
-    return any(base.__name__ == "BaseChatOpenAI" for base in type(model).__mro__)
+    return is_a(model, "BaseChatOpenAI")
 
 
 def quiet(runnable: AnyRunnable) -> AnyRunnable:
@@ -275,8 +276,7 @@ def counting(runnable: AnyRunnable) -> AnyRunnable:
     """`ChatTogether` reports no usage in streams unless asked to; any other is left alone."""
     if isinstance(runnable, RunnableBindingBase):
         return rebuilt(runnable, counting)
-    is_together = any(base.__name__ == "ChatTogether" for base in type(runnable).__mro__)
-    if is_together and getattr(runnable, "stream_usage", False) is None:
+    if is_a(runnable, "ChatTogether") and getattr(runnable, "stream_usage", False) is None:
         return cast("BaseChatModel", runnable).model_copy(update={"stream_usage": True})
     return runnable
 

@@ -7,13 +7,15 @@ LangChain classes keep: `ChatTogether` and `ChatOpenAI` don't, `ChatDeepSeek` an
 
 from __future__ import annotations
 
-import types
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Final, TypeVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
+from langchain_moa.messages.blocks import REASONING_KEY
+from langchain_moa.providers.families import like, of_class
 from langchain_moa.providers.foreign import readably
 from langchain_moa.types import AnyDict, AnyMapping
 
@@ -22,8 +24,6 @@ _ModelT = TypeVar("_ModelT", bound=BaseChatModel)
 _REASONING: Final = ("reasoning_content", "reasoning")
 """Where answers have their reasoning: with DeepSeek, xAI and llama.cpp; with Together
 (docs.together.ai, "Reasoning models"), OpenRouter and Groq. vLLM has had both."""
-_KEPT_AS: Final = "reasoning_content"
-"""Where LangChain's classes put it in a message."""
 
 
 def telling_all(model: _ModelT) -> _ModelT:
@@ -31,9 +31,7 @@ def telling_all(model: _ModelT) -> _ModelT:
 
     For refusals see "Refusals" in platform.openai.com/docs/guides/structured-outputs.
     """
-    copy = model.model_copy()
-    object.__setattr__(copy, "__class__", _telling(type(copy)))  # the same fields
-    return copy
+    return of_class(model.model_copy(), _telling(type(model)))
 
 
 @cache
@@ -50,16 +48,8 @@ def _telling(kind: type[BaseChatModel]) -> type[BaseChatModel]:
             _tell(made.generations[0], response, "message", refusal=False)
         return made
 
-    own = {
-        "__module__": kind.__module__,
-        "__qualname__": kind.__qualname__,
-        _OF_PIECES: piece,
-        _OF_WHOLE: whole,
-    }
-    made: type[BaseChatModel] = types.new_class(
-        kind.__name__, (kind,), exec_body=lambda namespace: namespace.update(own)
-    )
-    return made
+    methods: dict[str, Callable[..., Any]] = {_OF_PIECES: piece, _OF_WHOLE: whole}
+    return like(kind, **methods)
 
 
 _OF_PIECES: Final = "_convert_chunk_to_generation_chunk"
@@ -75,4 +65,4 @@ def _tell(made: Any, answer: AnyMapping, place: str, *, refusal: bool) -> None:
         beside["refusal"] = str(said["refusal"])
     reasoning = next((said[name] for name in _REASONING if said.get(name)), None)
     if isinstance(reasoning, str):
-        beside.setdefault(_KEPT_AS, reasoning)
+        beside.setdefault(REASONING_KEY, reasoning)

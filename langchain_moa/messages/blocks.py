@@ -71,7 +71,9 @@ MEDIA: Final = ("image", "audio", "video", "file")
 """Kinds of data that is no text."""
 
 REASONING_TYPES: Final = tuple(t for t, known in BLOCK_TYPES.items() if known.kind == "reasoning")
-"""Types of the blocks in which providers put reasoning."""
+"""Types of the blocks in which providers put reasoning, and their fields that hold its words."""
+REASONING_KEY: Final = "reasoning_content"
+"""Where LangChain's classes put reasoning that came beside the content (`additional_kwargs`)."""
 
 
 def kind_of(block: object) -> Kind | None:

@@ -20,7 +20,7 @@ from langchain_core.messages import (
     merge_message_runs,
 )
 
-from langchain_moa.messages.blocks import is_blank, kind_of
+from langchain_moa.messages.blocks import REASONING_KEY, is_blank, kind_of
 from langchain_moa.messages.roles import GO_ON, appended, role_of
 from langchain_moa.messages.tools import arguments_text
 from langchain_moa.types import AnyDict
@@ -85,14 +85,14 @@ def in_own_words(message: BaseMessage) -> BaseMessage:
     """
     if not isinstance(message, AIMessage):
         return message
-    beside = "reasoning_content" in message.additional_kwargs
+    beside = REASONING_KEY in message.additional_kwargs
     blocks = message.content if isinstance(message.content, list) else []
     said = [words for block in blocks for words in _words(block)]
     if not beside and said == blocks:
         return message
     update: AnyDict = {
         "additional_kwargs": {
-            k: v for k, v in message.additional_kwargs.items() if k != "reasoning_content"
+            k: v for k, v in message.additional_kwargs.items() if k != REASONING_KEY
         }
     }
     if blocks:

@@ -7,10 +7,10 @@ from typing import Final
 
 from langchain_core.messages import AIMessage
 
-from langchain_moa.messages.blocks import is_reasoning
+from langchain_moa.messages.blocks import REASONING_KEY, REASONING_TYPES, is_reasoning
 from langchain_moa.messages.reasoning import tagged_reasoning
 
-_TEXTS: Final = ("reasoning", "thinking", "reasoning_content", "summary", "text")
+_TEXTS: Final = (*REASONING_TYPES, "summary", "text")
 """Where a block of reasoning has its words; beside them stand signatures and what is encrypted."""
 
 
@@ -26,7 +26,7 @@ def reasoning_of(message: AIMessage) -> str:
     """
     content = message.content if isinstance(message.content, list) else []
     blocks = [text for block in content if is_reasoning(block) for text in _words(block)]
-    beside = list(_words(message.additional_kwargs.get("reasoning_content")))
+    beside = list(_words(message.additional_kwargs.get(REASONING_KEY)))
     parts = [*blocks, *(beside if not blocks else ()), tagged_reasoning(message.text)]
     return "\n".join(part.strip() for part in parts if part.strip())
 

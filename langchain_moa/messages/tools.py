@@ -25,7 +25,7 @@ _MOST: Final = 4000
 _WOULD_CALL: Final = "[would call "
 
 
-def advice(tools: object) -> str | None:
+def tools_note(tools: object) -> str | None:
     """What to tell reference models of the tools that are bound to the aggregator.
 
     Args:
@@ -55,7 +55,7 @@ def tool_names(tools: object) -> frozenset[str] | None:
     return frozenset(name for tool in _listed(tools) if (name := _name(tool))) or None
 
 
-def with_advice(messages: Sequence[BaseMessage], text: str | None) -> list[BaseMessage]:
+def with_tools_note(messages: Sequence[BaseMessage], text: str | None) -> list[BaseMessage]:
     """The conversation with a text at the end of its system message."""
     if text is None:
         return list(messages)

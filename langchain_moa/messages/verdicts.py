@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 
 from langchain_moa.accounting.usage import is_cached
 from langchain_moa.errors import ModelRefusalError, shown
-from langchain_moa.messages.blocks import REASONING_TYPES, kind_of
+from langchain_moa.messages.blocks import REASONING_KEY, REASONING_TYPES, kind_of
 from langchain_moa.messages.characters import from_first_seen
 from langchain_moa.messages.finish_reasons import ending_of
 from langchain_moa.messages.reasoning import ReasoningAhead, strip_reasoning
@@ -97,7 +97,7 @@ def _brings(message: AIMessage) -> bool:
 
 
 def _has_reasoning(message: AIMessage) -> bool:
-    if from_first_seen(message.text) or message.additional_kwargs.get("reasoning_content"):
+    if from_first_seen(message.text) or message.additional_kwargs.get(REASONING_KEY):
         return True
     return any(_block(message, kind) for kind in REASONING_TYPES)
 

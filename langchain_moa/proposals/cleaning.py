@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from pydantic import BaseModel
 
-from langchain_moa.messages.blocks import is_reasoning
+from langchain_moa.messages.blocks import REASONING_TYPES, is_reasoning
 from langchain_moa.messages.characters import whole_characters
 from langchain_moa.proposals.fences import begun_tag, without_tags
 from langchain_moa.types import AnyDict, AnyMapping
@@ -20,8 +20,6 @@ _HIGH: Final = ("\ud800", "\udbff")
 """First halves of characters, which wait for the second."""
 _PIECES: Final = ("text", "partial_json", "arguments", "args", "refusal")
 """Fields in which a streamed answer's texts come piece by piece."""
-_REASONING: Final = ("thinking", "reasoning", "reasoning_content")
-"""Fields of reasoning, which is signed by some providers and must come back as it was."""
 
 
 def cleaned_text(text: str, key: str | None) -> str:
@@ -56,7 +54,7 @@ def _cleaned(value: object, key: str | None) -> object:
         return value if _same(items, value) else items
     if isinstance(value, dict):
         read = None if is_reasoning(value) else key
-        fields = {k: _cleaned(v, None if k in _REASONING else read) for k, v in value.items()}
+        fields = {k: _cleaned(v, None if k in REASONING_TYPES else read) for k, v in value.items()}
         return value if _same(fields.values(), value.values()) else fields
     if isinstance(value, BaseModel):
         given = dict(value)
@@ -160,10 +158,10 @@ class CleanStream:
     ) -> object:
         """A part of a chunk with the texts in its fields cleaned; the same where none changes."""
         changed = {}
-        for name in (*_PIECES, *_REASONING):
+        for name in (*_PIECES, *REASONING_TYPES):
             text = given.get(name)
             if isinstance(text, str):
-                key = None if name in _REASONING else self._key
+                key = None if name in REASONING_TYPES else self._key
 
                 def again(rest: str, name: str = name) -> AnyDict:
                     return made(given, name, rest)

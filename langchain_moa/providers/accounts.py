@@ -16,6 +16,8 @@ from langchain_moa.errors import MoAConfigurationError
 
 TOGETHER: Final = "together"
 TOGETHER_ADDRESS: Final = "https://api.together.xyz/v1/"
+NO_KEY: Final = "no-key"
+"""What is sent to an endpoint of one's own, which mostly wants no key, while clients want one."""
 
 
 class Account(NamedTuple):

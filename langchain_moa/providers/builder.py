@@ -30,6 +30,7 @@ from langchain_moa.providers.accounts import (
     stripped,
     variable,
 )
+from langchain_moa.providers.families import is_a
 from langchain_moa.providers.headers import (
     leave_out_foreign_headers,
     note_keys,
@@ -394,7 +395,7 @@ def check_together_key(model: Any, field: str) -> None:
     Raises:
         MoAConfigurationError: It is a `ChatTogether` without a Together key.
     """
-    if any(base.__name__ == "ChatTogether" for base in type(model).__mro__):
+    if is_a(model, "ChatTogether"):
         key = getattr(model, "together_api_key", None)
         if key is None or not key.get_secret_value():
             msg = (

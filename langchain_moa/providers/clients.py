@@ -20,6 +20,7 @@ from langchain_moa.errors import (
     RedirectedError,
 )
 from langchain_moa.providers.accounts import shown_address
+from langchain_moa.providers.families import is_a
 from langchain_moa.providers.sizes import limit_answer, limit_async_answer
 from langchain_moa.providers.transport import AsyncClient, Client, http
 from langchain_moa.types import AnyDict
@@ -98,12 +99,11 @@ def connect(model: Any, shared: Callable[[str | None], AnyDict]) -> None:
         model: The model. One that is not known is left alone.
         shared: The clients with a proxy, which serve any number of models.
     """
-    kinds = {base.__name__ for base in type(model).__mro__}
-    if "ChatAnthropic" in kinds:
+    if is_a(model, "ChatAnthropic"):
         _connect_anthropic(model, shared)
-    elif "ChatMistralAI" in kinds:
+    elif is_a(model, "ChatMistralAI"):
         _connect_mistral(model)
-    elif "ChatGoogleGenerativeAI" in kinds:
+    elif is_a(model, "ChatGoogleGenerativeAI"):
         _connect_google(model, shared)
 
 

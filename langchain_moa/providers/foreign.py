@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import json
-import types
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
@@ -20,6 +19,7 @@ from langchain_core.exceptions import ModelAPIError
 from langchain_core.language_models import BaseChatModel
 from pydantic import BaseModel, ValidationError
 
+from langchain_moa.providers.families import is_a, like, of_class
 from langchain_moa.providers.tidying import error_within, is_document, tidied, unread
 from langchain_moa.types import AnyDict, whole_number
 
@@ -36,31 +36,16 @@ def tidily_read(model: _ModelT) -> _ModelT:
 
     The user's own object is left alone; a model of another class is given back.
     """
-    kinds = {base.__name__ for base in type(model).__mro__}
-    if "ChatAnthropic" in kinds:
-        return _of_class(model.model_copy(), _anthropic(type(model)))
-    if "ChatMistralAI" in kinds:
+    if is_a(model, "ChatAnthropic"):
+        return of_class(model.model_copy(), _anthropic(type(model)))
+    if is_a(model, "ChatMistralAI"):
         own: Any = model
         clients = {"client": _Client(own.client), "async_client": _Client(own.async_client)}
-        return _of_class(model.model_copy(update=clients), _mistral(type(model)))
-    if "ChatGoogleGenerativeAI" in kinds:
+        return of_class(model.model_copy(update=clients), _mistral(type(model)))
+    if is_a(model, "ChatGoogleGenerativeAI"):
         client = _google(getattr(model, "client", None))
         return model if client is None else model.model_copy(update={"client": client})
     return model
-
-
-def _of_class(model: _ModelT, kind: type[BaseChatModel]) -> _ModelT:
-    object.__setattr__(model, "__class__", kind)  # the same fields
-    return model
-
-
-def _like(kind: type[BaseChatModel], **methods: Callable[..., Any]) -> type[BaseChatModel]:
-    """A class that is told apart from another one by these methods alone."""
-    own = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, **methods}
-    made: type[BaseChatModel] = types.new_class(
-        kind.__name__, (kind,), exec_body=lambda namespace: namespace.update(own)
-    )
-    return made
 
 
 def _require_answer(answer: object, *, complete: bool) -> None:
@@ -151,7 +136,7 @@ def _anthropic(kind: type[BaseChatModel]) -> type[BaseChatModel]:
             chunk.usage_metadata = None
         return chunk, start
 
-    return _like(kind, **{_OF_WHOLE: whole, _OF_PIECES: piece, **_anthropic_requests(kind)})
+    return like(kind, **{_OF_WHOLE: whole, _OF_PIECES: piece, **_anthropic_requests(kind)})
 
 
 def _anthropic_requests(kind: type[BaseChatModel]) -> AnyDict:
@@ -234,7 +219,7 @@ def _mistral(kind: type[BaseChatModel]) -> type[BaseChatModel]:
         _require_answer(response, complete=bool(given) and bool(answer["choices"]))
         return readably(read, self, answer)
 
-    return _like(kind, **{_OF_MISTRAL: whole})
+    return like(kind, **{_OF_MISTRAL: whole})
 
 
 _OF_MISTRAL: Final = "_create_chat_result"

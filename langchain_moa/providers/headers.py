@@ -21,6 +21,7 @@ from langchain_moa.providers.accounts import (
     stripped,
     variable,
 )
+from langchain_moa.providers.families import is_a
 from langchain_moa.types import AnyMapping
 
 _BRING_A_KEY: Final = frozenset(
@@ -111,7 +112,7 @@ def leave_out_foreign_headers(model: Any) -> None:
     if getattr(model, "root_client", None) is not None:
         model.client = model.root_client.chat.completions
         model.async_client = model.root_async_client.chat.completions
-    elif type(model).__name__ == "ChatAnthropic":
+    elif is_a(model, "ChatAnthropic"):
         anthropic = importlib.import_module("anthropic")  # the client of the model's package
         out = foreign_headers(model.anthropic_api_url or _OF_ANTHROPIC, own)
         model.default_headers = {**own, **dict.fromkeys(out, anthropic.Omit())} or None

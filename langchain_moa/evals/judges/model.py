@@ -16,11 +16,13 @@ from langchain_moa.accounting.prices import Prices
 from langchain_moa.chat_models import MoAChatModel
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.evals.answering import refuse_set_up, why
-from langchain_moa.evals.contestants import NO_KEY, Contestant, alone, at_addresses, takes_arguments
+from langchain_moa.evals.contestants import Contestant, alone, at_addresses, takes_arguments
 from langchain_moa.evals.spending import Spent, paid_for, spent
 from langchain_moa.evals.types import JSON
 from langchain_moa.messages.reasoning import strip_reasoning
+from langchain_moa.providers.accounts import NO_KEY
 from langchain_moa.providers.builder import TOGETHER_KEY_VARIABLE
+from langchain_moa.providers.families import is_a
 from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable
 
 Messages: TypeAlias = tuple[tuple[str, str], ...]
@@ -212,7 +214,7 @@ def _wire(model: object, base_url: str | None) -> Wire:
     if isinstance(model, str):
         together = model.strip().lower().startswith("together:")
         return "together" if together or _is_bare(model) else "openai"
-    return "together" if type(model).__name__ == "ChatTogether" else "openai"
+    return "together" if is_a(model, "ChatTogether") else "openai"
 
 
 def judges_itself(judge: Judge, names: Sequence[str]) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -153,9 +155,15 @@ def test_a_full_disk_leaves_whole_records_and_a_clear_error(tmp_path: Path) -> N
     assert (tmp_path / "answers.jsonl").read_bytes().endswith(b"\n")
 
 
-def test_a_file_that_cannot_be_written_is_named_and_the_old_one_stays(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_named_and_the_old_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_text(tmp_path / "a.json", "old")
-    (tmp_path / ".a.json.part").mkdir()
-    with pytest.raises(DataFileError, match=r"a\.json: cannot be written"):
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataFileError, match=r"a\.json: cannot be written: No space left"):
         write_text(tmp_path / "a.json", "new")
-    assert (tmp_path / "a.json").read_text("utf-8") == "old"
+    assert [file.read_text("utf-8") for file in tmp_path.iterdir()] == ["old"]

@@ -11,11 +11,11 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
 from langchain_moa.messages.tools import (
-    advice,
     arguments_text,
     calls_as_text,
     tool_names,
-    with_advice,
+    tools_note,
+    with_tools_note,
 )
 
 
@@ -52,7 +52,7 @@ GEMINI = {
 
 
 def lines(tools: Any) -> list[str]:
-    told = advice(tools)
+    told = tools_note(tools)
     return told.splitlines()[1:] if told else []
 
 
@@ -78,7 +78,7 @@ def test_every_providers_form(tools: Any, expected: list[str]) -> None:
     "tools", [None, [], "tools", [{"type": "web_search_preview"}], [{}], [7], [None]]
 )
 def test_what_cannot_be_read_is_not_told(tools: Any) -> None:
-    assert advice(tools) is None
+    assert tools_note(tools) is None
 
 
 @pytest.mark.parametrize(
@@ -115,23 +115,23 @@ def test_tools_without_parameters(parameters: Any) -> None:
 
 
 def test_it_is_said_who_may_call() -> None:
-    assert "You cannot" in str(advice([Search])).splitlines()[0]
+    assert "You cannot" in str(tools_note([Search])).splitlines()[0]
 
 
 def test_where_it_stands() -> None:
     user = HumanMessage("Hi")
-    assert with_advice([user], "T") == [SystemMessage("T"), user]
-    assert with_advice([], "T") == [SystemMessage("T")]
-    assert with_advice([SystemMessage("S"), user], "T") == [SystemMessage("S\n\nT"), user]
+    assert with_tools_note([user], "T") == [SystemMessage("T"), user]
+    assert with_tools_note([], "T") == [SystemMessage("T")]
+    assert with_tools_note([SystemMessage("S"), user], "T") == [SystemMessage("S\n\nT"), user]
     developer = ChatMessage(content="S", role="developer")
-    assert with_advice([developer, user], "T")[0].content == "S\n\nT"
-    assert with_advice([user], None) == [user]
+    assert with_tools_note([developer, user], "T")[0].content == "S\n\nT"
+    assert with_tools_note([user], None) == [user]
 
 
 def test_nothing_is_changed() -> None:
     given = [SystemMessage([{"type": "text", "text": "S"}]), HumanMessage("Hi")]
     before = [message.model_dump_json() for message in given]
-    assert with_advice(given, "T")[0].content[-1] == {"type": "text", "text": "T"}
+    assert with_tools_note(given, "T")[0].content[-1] == {"type": "text", "text": "T"}
     assert [message.model_dump_json() for message in given] == before
 
 
@@ -152,7 +152,7 @@ def test_many_tools_are_told_by_name_only() -> None:
         {"name": f"tool_{n}", "description": "words " * 40, "parameters": {"properties": {"x": {}}}}
         for n in range(60)
     ]
-    told = advice(tools)
+    told = tools_note(tools)
     assert told is not None
     lines = told.splitlines()[1:]
     assert len(lines) == 60

@@ -15,7 +15,7 @@ from langchain_core.exceptions import (
 from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.accounting.budget import Amount
-from langchain_moa.engine.request import MemberCall, is_given_up, on_behalf_of
+from langchain_moa.engine.request import MemberRequest, is_given_up, on_behalf_of
 from langchain_moa.errors import ModelRefusalError, UnsupportedContentError
 from langchain_moa.members.member import Member
 from langchain_moa.mixture import Mixture
@@ -43,16 +43,16 @@ class Question(Protocol):
     def weight(self) -> int:
         """How much there is to be read and written for a request, in characters."""
 
-    def request(self, member: Member, *, in_thread: bool) -> MemberCall:
+    def request(self, member: Member, *, in_thread: bool) -> MemberRequest:
         """A request to one of them, ready to be made."""
 
     def asks_anew(self, result: Result) -> bool:
         """Whether to ask the same once more, otherwise: the prompt did not fit, say."""
 
-    def ask(self, request: MemberCall) -> Result:
+    def ask(self, request: MemberRequest) -> Result:
         """Make the request in a thread."""
 
-    async def aask(self, request: MemberCall) -> Result:
+    async def aask(self, request: MemberRequest) -> Result:
         """Make the request in an event loop."""
 
     def discard(self, result: Result) -> None:
@@ -67,7 +67,7 @@ class _NobodyWaitsError(Exception):
 
 
 @dataclass(eq=False, kw_only=True, slots=True)
-class Asking:
+class Attempt:
     """One request on its way: made ready, made, and what came of it.
 
     Attributes:
@@ -84,13 +84,13 @@ class Asking:
     mixture: Mixture
     member: Member
     places: Places
-    requests: list[MemberCall]
+    requests: list[MemberRequest]
     kind: RequestKind = "first"
     breaker: Breaker | None = None
 
     def do(self) -> Result:
         """Make it in this thread."""
-        request: MemberCall | None = None
+        request: MemberRequest | None = None
         try:
             request = self._noted(self.question.request(self.member, in_thread=True))
             with self.places.occupied(), on_behalf_of(request, self.mixture):
@@ -101,7 +101,7 @@ class Asking:
 
     async def ado(self) -> Result:
         """Make it in this task."""
-        request: MemberCall | None = None
+        request: MemberRequest | None = None
         try:
             made = partial(self.question.request, self.member, in_thread=False)
             request = self._noted(await off_loop(made, self.question.weight))
@@ -125,7 +125,7 @@ class Asking:
         result.request.outcome = "given_up"
         await self.question.adiscard(result)
 
-    def _noted(self, request: MemberCall) -> MemberCall:
+    def _noted(self, request: MemberRequest) -> MemberRequest:
         if self.places.given_up or is_given_up():  # meanwhile, or by whom all of this is done for
             msg = "nobody waits for it any more"
             raise _NobodyWaitsError(msg)
@@ -133,7 +133,7 @@ class Asking:
         self.requests.append(request)
         return request
 
-    def _failed(self, request: MemberCall | None, error: Exception) -> Result:
+    def _failed(self, request: MemberRequest | None, error: Exception) -> Result:
         """What an error means: without a request the member was not asked."""
         if request is not None:
             if isinstance(error, GraphBubbleUp):  # an interrupt is the graph's business
@@ -168,7 +168,7 @@ class Asking:
         if self.breaker is not None:
             self.breaker.given_up(self)
 
-    def _ended(self, request: MemberCall | None, result: Result) -> Result:
+    def _ended(self, request: MemberRequest | None, result: Result) -> Result:
         if request is not None and not request.over:
             request.ends(good=result.good)
             report(self.breaker, result, self)
