@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import certifi
 import pytest
@@ -35,24 +37,39 @@ KEY_PREFIXES = (
 )
 
 
-@pytest.fixture(scope="session", autouse=True)
-def hermetic_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A key or a tracing switch in the developer's shell must not change a result.
+def pytest_configure(config: pytest.Config) -> None:
+    """Let HTTP clients read one certificate instead of certifi's 150, from the first import on.
 
-    It holds for the session, so that fixtures of whole modules have it too.
-
-    HTTP clients read one certificate instead of certifi's 150: that takes 0.15 seconds of each
-    client's construction, and no test speaks TLS.
+    That takes 0.15 seconds of each client's construction, and no test speaks TLS.
     """
-    certificate = tmp_path_factory.mktemp("tls") / "one.pem"
+    folder = TemporaryDirectory()
+    certificate = Path(folder.name) / "one.pem"
     end = "-----END CERTIFICATE-----\n"
     bundle = Path(certifi.where()).read_text(encoding="utf-8")
     certificate.write_text(bundle.partition(end)[0] + end, encoding="utf-8")
+    environment = pytest.MonkeyPatch()
+    environment.setenv("SSL_CERT_FILE", str(certificate))
+    config.add_cleanup(environment.undo)
+    config.add_cleanup(folder.cleanup)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what was imported, which stays; and let it look less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hermetic_environment() -> Iterator[None]:
+    """A key or a tracing switch in the developer's shell must not change a result.
+
+    It holds for the session, so that fixtures of whole modules have it too.
+    """
     with pytest.MonkeyPatch.context() as environment:
         for name in os.environ:
             if name.startswith(KEY_PREFIXES):
                 environment.delenv(name)
-        environment.setenv("SSL_CERT_FILE", str(certificate))
         environment.setenv("LANGCHAIN_MOA_LOG", "0")
         yield
 
