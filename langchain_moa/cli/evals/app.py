@@ -42,6 +42,12 @@ concurrency_option = click.option(
 estimate_option = click.option(
     "--estimate", "only_estimate", is_flag=True, help="Estimate calls, tokens and cost, and end."
 )
+lengths_option = click.option(
+    "--lc-baselines",
+    type=_PATH,
+    metavar="FILE",
+    help="Control AlpacaEval's length with another file than the official df_gamed.csv.",
+)
 yes_option = click.option("--yes", "-y", is_flag=True, help="Begin without asking.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 
@@ -94,12 +100,7 @@ def data(names: tuple[str, ...], *, data: Path | None, as_json: bool) -> int:
 @click.argument("suite")
 @click.argument("files", nargs=-1, required=True, type=_PATH, metavar="FILE...")
 @data_option
-@click.option(
-    "--lc-baselines",
-    type=_PATH,
-    metavar="FILE",
-    help="Control AlpacaEval's length with another file than the official df_gamed.csv.",
-)
+@lengths_option
 @click.option("--lc-any-size", is_flag=True, help="Control the length below 805 rows, too.")
 @limit_option
 @_asks_nobody
@@ -119,12 +120,7 @@ def score(suite: str, files: tuple[Path, ...], **given: Any) -> int:
 @click.argument("runs", nargs=-1, required=True, type=_PATH, metavar="RUN...")
 @click.option("--out", type=_PATH, required=True, metavar="DIR", help="Where to write it.")
 @data_option
-@click.option(
-    "--lc-baselines",
-    type=_PATH,
-    metavar="FILE",
-    help="Control AlpacaEval's length with another file than the official df_gamed.csv.",
-)
+@lengths_option
 @click.option("--no-plots", is_flag=True, help="Tables alone.")
 @limit_option
 @_asks_nobody
