@@ -33,6 +33,7 @@ from langchain_moa.graph import mixture_graph
 from langchain_moa.members.arguments import refuse_itself, require_known_arguments
 from langchain_moa.members.bindings import Bind, bind_members, rebound
 from langchain_moa.members.counting import CountsAsAnother
+from langchain_moa.members.families import provider_of
 from langchain_moa.members.member import MemberLike
 from langchain_moa.members.profiles import FreshProfile
 from langchain_moa.members.runnables import holds
@@ -44,9 +45,8 @@ from langchain_moa.settings import SAMPLES, check_names
 from langchain_moa.tracing.callbacks import RunManager, get_current_run
 from langchain_moa.tracing.outer_run import CompositeChatModel
 from langchain_moa.tracing.redaction import Redaction, without_variables
-from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable, Proposal
+from langchain_moa.types import MODEL_NAME, AnyDict, AnyMapping, AnyRunnable, Proposal
 
-MODEL_NAME: Final = "moa"
 """Name of the mixture as a model. It must look like no provider's model: LangChain's agents
 choose structured-output strategies by patterns on model names."""
 
@@ -453,16 +453,9 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatMo
 
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: object) -> LangSmithParams:
-        """The mixture as a traced model, of the provider who writes its answers.
-
-        Middleware believes the tokens that a message reports only where the message's provider is
-        the model's.
-        """
+        """The mixture as a traced model, of the provider who writes its answers."""
         params = super()._get_ls_params(stop=stop, **kwargs)
-        model = self._mixture.aggregator.chat_model
-        # a method that LangChain's own middleware calls, too
-        own = {} if model is None else model._get_ls_params()  # noqa: SLF001
-        params["ls_provider"] = own.get("ls_provider", MODEL_NAME)
+        params["ls_provider"] = provider_of(self._mixture.aggregator)
         return params
 
     @override

@@ -43,6 +43,9 @@ def whole_number(value: object) -> int | None:
     return int(value) if value == int(value) else None
 
 
+MODEL_NAME: Final = "moa"
+"""Name of a mixture where models and providers have one."""
+
 RECORD_KEY: Final = "moa"
 """Key of the record in an answer's `response_metadata`."""
 

@@ -22,6 +22,7 @@ from langchain_moa.proposals.similarity import most_central
 from langchain_moa.proposals.voting import permitted, structured_answer
 from langchain_moa.strategies.base import Findings
 from langchain_moa.types import (
+    MODEL_NAME,
     RECORD_KEY,
     AggregatorRecord,
     AnyDict,
@@ -108,7 +109,8 @@ def selected_answer(
 
 
 def _proposal_as_answer(call: CallInProgress, proposal: Proposal, record: MoARecord) -> AIMessage:
-    metadata = {"model_name": proposal.model_name or proposal.model, RECORD_KEY: record}
+    name = proposal.model_name or proposal.model
+    metadata = {"model_name": name, "model_provider": MODEL_NAME, RECORD_KEY: record}
     bindings = call.bindings
     values = permitted(proposal.text, bindings.schema) if bindings.schema is not None else None
     answer = (

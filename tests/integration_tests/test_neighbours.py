@@ -10,16 +10,23 @@ import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import SummarizationMiddleware
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    RemoveMessage,
+    ToolMessage,
+)
 from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tracers.context import collect_runs
 from langchain_core.tracers.schemas import Run
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import MessagesState, StateGraph
 
 from langchain_moa import MoAChatModel, MoAConfigurationError
 from langchain_moa.testing import LoopbackServer
 from tests.dialects import CLIENTS
-from tests.wire import AGGREGATOR, ALPHA, BETA, bodies, mixture, says
+from tests.wire import AGGREGATOR, ALPHA, BETA, bodies, mixture, says, together
 
 
 async def _all(chunks: Any) -> None:
@@ -57,27 +64,70 @@ def test_collect_runs_sees_one_root(way: str) -> None:
         assert tree(root.child_runs[-1]) == f"MoAChatModel[{below}]"
 
 
-def turns_until_summary(llm: BaseChatModel, most: int = 8) -> int:
-    """How many turns an agent takes until its conversation is summarized."""
-    middleware = SummarizationMiddleware(llm, trigger=("tokens", 900), keep=("messages", 2))
+def graph_of(model: BaseChatModel) -> Runnable[Any, Any]:
+    graph = StateGraph(MessagesState)
+    graph.add_node("model", lambda state: {"messages": [model.invoke(state["messages"])]})
+    graph.add_edge("__start__", "model")
+    return graph.compile()
+
+
+REFUSES = "acme/refuses"
+SHAPES: dict[str, Callable[[BaseChatModel, BaseChatModel], Any]] = {
+    "a model": lambda model, _: model,
+    "a binding": lambda model, _: model.bind(temperature=0.5),
+    "a chain": lambda model, _: RunnableLambda(lambda given: given) | model,
+    "a graph": lambda model, _: graph_of(model),
+    "a fallback": lambda model, refuses: [refuses, model],
+    "a model with fallbacks": lambda model, refuses: refuses.with_fallbacks([model]),
+    "a mixture": lambda model, _: MoAChatModel(reference_models=[model], aggregator=model),
+}
+AGGREGATORS = [(client, "a model") for client in CLIENTS] + [
+    (client, shape) for client in ("together", "mistral") for shape in SHAPES if shape != "a model"
+]
+
+
+def is_summarized(llm: BaseChatModel, way: str, of: BaseChatModel | None = None) -> bool:
+    """Whether an agent's conversation with few words and many reported tokens is summarized."""
+    middleware = SummarizationMiddleware(of or llm, trigger=("tokens", 1500), keep=("messages", 1))
     agent: Any = create_agent(llm, [], middleware=[middleware], checkpointer=InMemorySaver())
-    for turn in range(most):
-        # four bytes are a token to the server, and four characters to LangChain's estimate
-        asked = {"messages": [("user", f"{turn} " + "请告诉我更多关于罗马的事情。" * 25)]}
-        out = agent.invoke(asked, {"configurable": {"thread_id": "1"}})
-        if out["messages"][0].text.startswith("Here is a summary"):
-            return turn
-    return most
+    # four bytes are a token to the server, and four characters to LangChain's estimate
+    for asked in ("请告诉我更多关于罗马的事情。" * 150, "And?"):
+        given, config = {"messages": [("user", asked)]}, {"configurable": {"thread_id": "1"}}
+        if way == "invoke":
+            agent.invoke(given, config)
+        else:
+            list(agent.stream(given, config, stream_mode="messages"))
+    first: BaseMessage = agent.get_state(config).values["messages"][0]
+    return first.text.startswith("Here is a summary")
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-def test_summarization_believes_reported_tokens_as_of_a_plain_model(client: str) -> None:
-    with LoopbackServer({name: says("好的。") for name in (ALPHA, BETA, AGGREGATOR)}) as server:
-        plain = CLIENTS[client](server, AGGREGATOR)
-        members = [CLIENTS[client](server, name) for name in (ALPHA, BETA)]
-        llm = MoAChatModel(reference_models=members, aggregator=plain)
-        # a mixture's conversation has the proposals in it, and so is summarized earlier
-        assert turns_until_summary(llm) <= turns_until_summary(plain)
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+@pytest.mark.parametrize(("client", "shape"), AGGREGATORS)
+def test_summarization_believes_the_reported_tokens(client: str, shape: str, way: str) -> None:
+    models = {ALPHA: says("好的。"), AGGREGATOR: says("好的。"), REFUSES: says("", status=400)}
+    with LoopbackServer(models) as server:
+        other = CLIENTS["anthropic" if client != "anthropic" else "openai"](server, REFUSES)
+        llm = MoAChatModel(
+            reference_models=[together(server, ALPHA)],
+            aggregator=SHAPES[shape](CLIENTS[client](server, AGGREGATOR), other),
+            max_retries=0,
+        )
+        assert is_summarized(llm, way)
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+def test_summarization_believes_the_tokens_of_a_selected_proposal(way: str) -> None:
+    models = {ALPHA: says("好的。"), BETA: says("好的。"), AGGREGATOR: says("1")}
+    with LoopbackServer(models) as server:
+        assert is_summarized(mixture(server, strategy="select"), way)
+
+
+def test_summarization_believes_no_other_providers_tokens() -> None:
+    with LoopbackServer({name: says("好的。") for name in (ALPHA, AGGREGATOR)}) as server:
+        proposers = [together(server, ALPHA)]
+        clients = [CLIENTS[name](server, AGGREGATOR) for name in ("together", "mistral")]
+        llm, other = (MoAChatModel(reference_models=proposers, aggregator=c) for c in clients)
+        assert not is_summarized(llm, "invoke", of=other)
 
 
 @pytest.mark.parametrize("way", WAYS)
