@@ -39,7 +39,12 @@ class Gateway(ServerThread):
         self.asked: list[Asked] = []
         self._text, self._status, self._headers = text, status, dict(headers or {})
         super().__init__(
-            Starlette(routes=[Route("/v1/chat/completions", self._answer, methods=["POST"])])
+            Starlette(
+                routes=[
+                    Route(f"/v1{path}/chat/completions", self._answer, methods=["POST"])
+                    for path in ("", "/openai/deployments/{name}")  # the second as Azure has it
+                ]
+            )
         )
 
     @property

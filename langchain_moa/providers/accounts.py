@@ -63,10 +63,15 @@ ACCOUNTS: Final[Mapping[str, Account]] = {
     "google_genai": Account(
         ("GOOGLE_API_KEY", "GEMINI_API_KEY"), (), ("generativelanguage.googleapis.com",)
     ),
-    "groq": Account(("GROQ_API_KEY",), ("GROQ_API_BASE",), ("api.groq.com",)),
+    "groq": Account(("GROQ_API_KEY",), ("GROQ_API_BASE", "GROQ_BASE_URL"), ("api.groq.com",)),
     "deepseek": Account(("DEEPSEEK_API_KEY",), ("DEEPSEEK_API_BASE",), ("api.deepseek.com",)),
     "xai": Account(("XAI_API_KEY",), (), ("api.x.ai",)),
-    "fireworks": Account(("FIREWORKS_API_KEY",), ("FIREWORKS_API_BASE",), ("api.fireworks.ai",)),
+    "fireworks": Account(
+        ("FIREWORKS_API_KEY",),
+        ("FIREWORKS_API_BASE", "FIREWORKS_BASE_URL"),
+        ("api.fireworks.ai",),
+        {"FIREWORKS_CUSTOM_HEADERS": ""},
+    ),
     "openrouter": Account(("OPENROUTER_API_KEY",), ("OPENROUTER_API_BASE",), ("openrouter.ai",)),
     "perplexity": Account(("PPLX_API_KEY", "PERPLEXITY_API_KEY"), (), ("api.perplexity.ai",)),
     "dashscope": Account(

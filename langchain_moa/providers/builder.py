@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr, ValidationError
@@ -32,7 +33,9 @@ from langchain_moa.providers.accounts import (
 )
 from langchain_moa.providers.families import is_a
 from langchain_moa.providers.headers import (
+    has_key_alone,
     leave_out_foreign_headers,
+    leave_out_tokens,
     note_keys,
     require_key,
 )
@@ -41,6 +44,8 @@ from langchain_moa.types import AnyDict, AnyMapping
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_together import ChatTogether
+
+    from langchain_moa.providers.clients import Connections
 
 TOGETHER_KEY_VARIABLE: Final = "TOGETHER_API_KEY"
 
@@ -76,7 +81,6 @@ class ModelBuilder:
         self._api_key = None if api_key is None else checked_key(api_key, "api_key")
         self._base_url = None if base_url is None else checked_address(base_url, "base_url")
         self._timeout = timeout
-        self._clients: dict[tuple[str | None, tuple[str, str] | None], AnyDict] = {}
         self._together: dict[frozenset[tuple[str, str]], ChatTogether] = {}
 
     def build(
@@ -177,10 +181,11 @@ class ModelBuilder:
             settings = {
                 "max_retries": 0,
                 **_set(timeout=self._timeout),
+                **_without_token(provider, options),
                 **_mended_environment(provider, options),
                 **options,
             }
-            connections = self._connections(provider, settings)
+            connections = self._clients_for(provider, settings)
             with warnings.catch_warnings():  # unknown options are found below
                 warnings.filterwarnings("ignore", message=".*is not default parameter.*")
                 model: BaseChatModel = init_chat_model(name, **{**settings, **connections})
@@ -204,9 +209,10 @@ class ModelBuilder:
             vars(model)["openai_proxy"] = options["openai_proxy"]
         if connected and not options.keys() & _OF_CONNECTIONS:
             self._connect(model, f"{field}={name!r}")
+        leave_out_tokens(model, options)
         return model
 
-    def _connections(self, provider: str, settings: AnyMapping) -> AnyDict:
+    def _clients_for(self, provider: str, settings: AnyMapping) -> AnyDict:
         """Our own HTTP clients, where a provider's class takes them and none are given."""
         if provider not in _TAKES_CLIENTS or settings.keys() & _OF_CONNECTIONS:
             return {}
@@ -216,7 +222,7 @@ class ModelBuilder:
             address["default_query"] = {**endpoint.query, **(settings.get("default_query") or {})}
         proxy = settings.get("openai_proxy") or _proxy_of_openai(provider)
         # given to the class, it would make clients of its own with it
-        return {**self._shared(proxy, endpoint.login), **address, "openai_proxy": None}
+        return {**self._connections.clients(proxy, endpoint.login), **address, "openai_proxy": None}
 
     def _connect(self, model: BaseChatModel, named: str) -> None:
         """Our own HTTP clients for a model whose class takes none.
@@ -225,22 +231,17 @@ class ModelBuilder:
             MoAConfigurationError: A member's proxy, or what the environment says, is wrong.
             MissingExtraError: A proxy needs a package that is not installed.
         """
-        from langchain_moa.providers.clients import connect  # noqa: PLC0415 - slow to import
-
         try:
-            connect(model, self._shared)
+            self._connections.connect(model)
         except (MoAConfigurationError, MissingExtraError) as error:
             msg = f"{named}: {error}"
             raise type(error)(msg) from None
 
-    def _shared(self, proxy: str | None, login: tuple[str, str] | None = None) -> AnyDict:
-        """The HTTP clients of all members with the same proxy and login."""
-        from langchain_moa.providers.clients import http_clients  # noqa: PLC0415 - slow to import
+    @cached_property
+    def _connections(self) -> Connections:
+        from langchain_moa.providers.clients import Connections  # noqa: PLC0415 - slow to import
 
-        known = (proxy or None, login)
-        if known not in self._clients:
-            self._clients[known] = http_clients(login, proxy or None)
-        return self._clients[known]
+        return Connections()
 
 
 _TAKES_CLIENTS: Final = frozenset({"openai", "azure_openai", "deepseek", "xai"})
@@ -306,6 +307,12 @@ def _named_address(provider: str) -> str | None:
     """The address that the environment names for a provider, if it does."""
     names = (name for name in ACCOUNTS[provider].addresses if variable(name))
     return next((checked_address(variable(name), name) for name in names), None)
+
+
+def _without_token(provider: str, options: AnyMapping) -> AnyDict:
+    """No token of the environment's in the place of a key that a member for Azure brings."""
+    is_azure = provider == "azure_openai"
+    return {"azure_ad_token": None} if is_azure and has_key_alone(options) else {}
 
 
 def _mended_environment(provider: str, options: AnyMapping) -> AnyDict:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import importlib
 import os
 import ssl
+import sys
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Iterable
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final
 
 from langchain_moa.errors import (
@@ -21,8 +23,9 @@ from langchain_moa.errors import (
 )
 from langchain_moa.providers.accounts import shown_address
 from langchain_moa.providers.families import is_a
+from langchain_moa.providers.headers import OF_A_PART, PARTS
 from langchain_moa.providers.sizes import limit_answer, limit_async_answer
-from langchain_moa.providers.transport import AsyncClient, Client, http
+from langchain_moa.providers.transport import clients_over, http
 from langchain_moa.types import AnyDict
 
 _CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -56,13 +59,17 @@ class Login(http.BasicAuth):
 
 
 def http_clients(
-    login: tuple[str, str] | None = None, proxy: str | None = None, **own: object
+    login: tuple[str, str] | None = None,
+    proxy: str | None = None,
+    library: Any = http,
+    **own: object,
 ) -> AnyDict:
     """The SDK's HTTP clients, as arguments of a model's class.
 
     Args:
         login: A user's name and password for every request.
         proxy: The proxy of a member; by default those of the environment.
+        library: The SDK's HTTP library: httpx, or its successor.
         **own: Other arguments of the clients.
 
     Raises:
@@ -78,12 +85,13 @@ def http_clients(
         raise MoAConfigurationError(msg) from None
     settings: AnyDict = {"verify": tls, "auth": login and Login(*login), **own}
     settings |= {"proxy": proxy} if proxy else {"mounts": NO_PROXY}
+    client, async_client = clients_over(library)
     try:
         return {
-            "http_client": Client(**settings, event_hooks={"response": _HOOKS}),
-            "http_async_client": AsyncClient(**settings, event_hooks={"response": _ASYNC_HOOKS}),
+            "http_client": client(**settings, event_hooks={"response": _HOOKS}),
+            "http_async_client": async_client(**settings, event_hooks={"response": _ASYNC_HOOKS}),
         }
-    except (ImportError, ValueError, http.InvalidURL) as error:
+    except (ImportError, ValueError, library.InvalidURL) as error:
         if proxy:
             shown = shown_address(proxy)
             msg = f"the proxy {shown!r} cannot be used: {' '.join(str(error).split())}"
@@ -92,68 +100,134 @@ def http_clients(
         raise _of_proxies(error) from None
 
 
-def connect(model: Any, shared: Callable[[str | None], AnyDict]) -> None:
-    """Give a built model our HTTP clients, where its class takes none as arguments.
+class Connections:
+    """The HTTP clients that the models of one mixture share."""
 
-    Args:
-        model: The model. One that is not known is left alone.
-        shared: The clients with a proxy, which serve any number of models.
-    """
-    if is_a(model, "ChatAnthropic"):
-        _connect_anthropic(model, shared)
-    elif is_a(model, "ChatMistralAI"):
-        _connect_mistral(model)
-    elif is_a(model, "ChatGoogleGenerativeAI"):
-        _connect_google(model, shared)
+    def __init__(self) -> None:
+        self._clients: dict[tuple[object, ...], AnyDict] = {}
+
+    def clients(
+        self, proxy: str | None = None, login: tuple[str, str] | None = None, library: Any = http
+    ) -> AnyDict:
+        """The clients of all members with the same proxy, login and HTTP library."""
+        known = (proxy or None, login, library)
+        if known not in self._clients:
+            self._clients[known] = http_clients(login, proxy or None, library)
+        return self._clients[known]
+
+    def connect(self, model: Any) -> None:
+        """Give a built model our HTTP clients, where its class takes none as arguments.
+
+        Args:
+            model: The model. One that is not known keeps its own, with our hooks in them.
+        """
+        if is_a(model, "ChatAnthropic"):
+            self._connect_anthropic(model)
+        elif is_a(model, "ChatGoogleGenerativeAI"):
+            self._connect_google(model)
+        elif is_a(model, "ChatGroq") or is_a(model, "ChatFireworks"):
+            self._connect_resources(model)
+        elif holders := _holders(model):
+            _renew(holders)
+        else:
+            _hook_into(model)
+
+    def _connect_anthropic(self, model: Any) -> None:
+        sdk = importlib.import_module("anthropic")  # the client of the model's package
+        library = _library_of(sdk.DefaultHttpxClient)
+        clients = self.clients(model.anthropic_proxy, library=library)
+        for name, client in zip(_OF_ANTHROPIC, clients.values(), strict=True):
+            vars(model)[name] = getattr(model, name).with_options(http_client=client)
+
+    def _connect_resources(self, model: Any) -> None:
+        """Those of an SDK like OpenAI's, of which the class keeps a part."""
+        for name in PARTS:
+            part = getattr(model, name)
+            sdk = vars(part)[OF_A_PART]
+            library = _library_of(type(vars(sdk)[OF_A_PART]))
+            client = self.clients(library=library)[f"http_{name}"]
+            setattr(model, name, type(part)(sdk.with_options(http_client=client)))
+
+    def _connect_google(self, model: Any) -> None:
+        if getattr(model.client, "vertexai", False):  # which sends tokens of its own
+            return
+        genai = importlib.import_module("google.genai")
+        arguments = model.client_args or {}
+        clients = self.clients(arguments.get("proxy"))
+        options = vars(vars(model.client)[_API])[_OPTIONS].model_copy(
+            update={
+                "httpx_client": clients["http_client"],
+                "httpx_async_client": clients["http_async_client"],
+            }
+        )
+        model.client = genai.Client(
+            api_key=model.google_api_key.get_secret_value(), http_options=options
+        )
 
 
-def _connect_anthropic(model: Any, shared: Callable[[str | None], AnyDict]) -> None:
-    sdk = importlib.import_module("anthropic")  # the client of the model's package
-    if issubclass(sdk.DefaultHttpxClient, http.Client):
-        clients = shared(model.anthropic_proxy)
-    else:  # an older one, over another HTTP library
-        proxy = {"proxy": model.anthropic_proxy or None}
-        clients = {
-            "http_client": sdk.DefaultHttpxClient(**proxy, event_hooks={"response": _HOOKS}),
-            "http_async_client": sdk.DefaultAsyncHttpxClient(
-                **proxy, event_hooks={"response": _ASYNC_HOOKS}
-            ),
-        }
-    for name, client in zip(_OF_ANTHROPIC, clients.values(), strict=True):
-        # where the class keeps what it made
-        vars(model)[name] = getattr(model, name).with_options(http_client=client)
+def _library_of(kind: type[Any]) -> Any:
+    """The HTTP library that a client's class is made from."""
+    bases = (base.__module__.partition(".")[0] for base in kind.__mro__)
+    return next(sys.modules[name] for name in bases if name in _LIBRARIES)
 
 
 _OF_ANTHROPIC: Final = ("_client", "_async_client")
+"""Where its class keeps what it made, as Ollama's does."""
 
 
-def _connect_mistral(model: Any) -> None:
-    sent = {
-        "base_url": str(model.client.base_url),
-        "headers": dict(model.client.headers),
-        "timeout": model.timeout,
-    }
-    clients = http_clients(**sent)
-    model.client, model.async_client = clients["http_client"], clients["http_async_client"]
+def _holders(model: Any) -> list[tuple[Any, str]]:
+    """The objects, and their attributes, that hold a model's HTTP clients: sync, then async."""
+    if is_a(model, "ChatMistralAI"):
+        return [(model, "client"), (model, "async_client")]
+    if is_a(model, "ChatOpenRouter"):
+        held = model.client.sdk_configuration
+        return [(held, "client"), (held, "async_client")]
+    if is_a(model, "ChatOllama") and not any(getattr(model, name, None) for name in _OF_OLLAMA):
+        return [(getattr(model, name), OF_A_PART) for name in _OF_ANTHROPIC]
+    return []
 
 
-def _connect_google(model: Any, shared: Callable[[str | None], AnyDict]) -> None:
-    if getattr(model.client, "vertexai", False):  # which sends tokens of its own
-        return
-    genai = importlib.import_module("google.genai")
-    arguments = model.client_args or {}
-    clients = shared(arguments.get("proxy"))
-    options = vars(vars(model.client)[_API])[_OPTIONS].model_copy(
-        update={
-            "httpx_client": clients["http_client"],
-            "httpx_async_client": clients["http_async_client"],
-        }
-    )
-    model.client = genai.Client(
-        api_key=model.google_api_key.get_secret_value(), http_options=options
-    )
+def _renew(holders: list[tuple[Any, str]]) -> None:
+    """Put our HTTP clients in the place of others that send alike."""
+    own = getattr(*holders[0])
+    sent = {"base_url": str(own.base_url), "headers": dict(own.headers), "timeout": own.timeout}
+    clients = http_clients(library=_library_of(type(own)), **sent)
+    for (held, name), client in zip(holders, clients.values(), strict=True):
+        setattr(held, name, client)
 
 
+_OF_OLLAMA: Final = ("client_kwargs", "sync_client_kwargs", "async_client_kwargs")
+"""What a user says of the HTTP clients, which so are the user's own."""
+
+
+def _hook_into(model: object) -> None:
+    """Put our hooks into the HTTP clients that a model of an unknown class has somewhere."""
+    level: list[object] = [model]
+    seen = {id(model)}
+    for _ in range(_DEEPEST):
+        inner = (value for each in level for value in _held_by(each))
+        found = {id(v): v for v in islice(inner, _LOOKED_AT) if not isinstance(v, type)}
+        level = [value for known, value in found.items() if known not in seen]
+        seen.update(found)
+        for client in level:
+            bases = {base.__module__.partition(".")[0] for base in type(client).__mro__}
+            hooks = getattr(client, "event_hooks", None) if bases & _LIBRARIES else None
+            if hooks is not None:
+                ours = _ASYNC_HOOKS if hasattr(client, "aclose") else _HOOKS
+                told = {**hooks, "response": [*hooks["response"], *ours]}
+                setattr(client, _EVENT_HOOKS, told)
+
+
+def _held_by(each: object) -> Iterable[object]:
+    private = getattr(each, "__pydantic_private__", None) or {}
+    return [*getattr(each, "__dict__", {}).values(), *private.values()]
+
+
+_EVENT_HOOKS: Final = "event_hooks"
+_LIBRARIES: Final = frozenset({"httpx", "httpx2"})
+_DEEPEST: Final = 4
+_LOOKED_AT: Final = 1000
+"""How deep, and at how many objects of a level, such a model is looked through."""
 _API: Final = "_api_client"
 _OPTIONS: Final = "_http_options"
 
@@ -206,7 +280,7 @@ def _of_proxies(error: Exception) -> MoAError:
 
 def _is_proxy(address: str) -> bool:
     try:
-        Client(proxy=address if "://" in address else f"http://{address}", trust_env=False)
+        http.Client(proxy=address if "://" in address else f"http://{address}", trust_env=False)
     except Exception:  # noqa: BLE001 - whatever it is, the variable is at fault
         return False
     return True

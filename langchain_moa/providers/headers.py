@@ -24,10 +24,14 @@ from langchain_moa.providers.accounts import (
 from langchain_moa.providers.families import is_a
 from langchain_moa.types import AnyMapping
 
+_BRING_A_TOKEN: Final = frozenset(
+    {"azure_ad_token", "azure_ad_token_provider", "azure_ad_async_token_provider"}
+)
+"""Options of a member for Azure with a token of its own."""
 _BRING_A_KEY: Final = frozenset(
     {
         *("client", "async_client", "default_headers", "http_client", "http_async_client"),
-        *("vertexai", "azure_ad_token", "azure_ad_token_provider", "azure_ad_async_token_provider"),
+        *("vertexai", *_BRING_A_TOKEN),
     }
 )
 """Options that may bring a key, or something in its place."""
@@ -116,6 +120,44 @@ def leave_out_foreign_headers(model: Any) -> None:
         anthropic = importlib.import_module("anthropic")  # the client of the model's package
         out = foreign_headers(model.anthropic_api_url or _OF_ANTHROPIC, own)
         model.default_headers = {**own, **dict.fromkeys(out, anthropic.Omit())} or None
+    elif is_a(model, "ChatFireworks"):
+        fireworks = importlib.import_module("fireworks")
+        for name in PARTS:
+            part = getattr(model, name)
+            sdk = vars(part)[OF_A_PART]
+            omitted = dict.fromkeys(foreign_headers(str(sdk.base_url), ()), fireworks.Omit())
+            setattr(model, name, type(part)(sdk.with_options(default_headers=omitted)))
+
+
+PARTS: Final = ("client", "async_client")
+"""Attributes with the parts of an SDK like OpenAI's that a class keeps: sync and async."""
+OF_A_PART: Final = "_client"
+"""What such a part is of, and what that sends with."""
+
+
+def leave_out_tokens(model: Any, options: AnyMapping) -> None:
+    """Have a member's own key sent, and no token of the environment's beside it or in its place.
+
+    Args:
+        model: The model, with the clients that it is to have.
+        options: What it was made with.
+    """
+    if not has_key_alone(options):
+        return
+    for client in (vars(model).get(name) for name in _CLIENTS_OF_A_KEY):
+        for token in _TOKENS & getattr(client, "__dict__", {}).keys():
+            setattr(client, token, None)
+
+
+def has_key_alone(options: AnyMapping) -> bool:
+    """Whether a member brings a key of its own, and no token."""
+    has_key = any(KEY_OPTION.fullmatch(name) for name in options)
+    return has_key and not options.keys() & _BRING_A_TOKEN
+
+
+_CLIENTS_OF_A_KEY: Final = ("root_client", "root_async_client", "_client", "_async_client")
+_TOKENS: Final = frozenset({"_azure_ad_token", "auth_token"})
+"""`AZURE_OPENAI_AD_TOKEN` and `ANTHROPIC_AUTH_TOKEN`, as older SDKs' clients keep them."""
 
 
 def without_headers(client: Any, names: frozenset[str]) -> object:

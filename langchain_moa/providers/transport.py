@@ -1,8 +1,11 @@
-"""The SDK's HTTP clients: connections that belong to one process and to one event loop.
+"""The SDKs' HTTP clients: connections that belong to one process and to one event loop.
 
 The async client works over aiohttp, which takes less CPU, in any number of event loops. After a
 fork the child opens connections of its own: over those of its parent it would read the answers to
 its parent's questions.
+
+SDKs work over httpx or over its successor, which has the same interface under another name and
+takes no objects of the other one: whatever is of a library is made for both.
 """
 
 from __future__ import annotations
@@ -11,10 +14,11 @@ import asyncio
 import atexit
 import importlib
 import os
+import types
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final
+from functools import cache, lru_cache, partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 from weakref import WeakSet
 
 import aiohttp
@@ -23,7 +27,9 @@ import openai
 from langchain_moa.types import AnyDict
 
 _CONNECTIONS: Final = 1000
-"""At the same time in one event loop, as many as the SDK's own clients open."""
+"""At the same time in one event loop, as many as OpenAI's own clients open."""
+_KEPT: Final = 100
+"""Connections that are kept open in a sync client for further requests."""
 _HEADER_BYTES: Final = 100 * 1024
 """The longest header of a response, as the SDK's sync client (httpcore) takes it."""
 
@@ -31,15 +37,18 @@ _PACKED: Final = 4096
 """Bytes of a compressed body that are unpacked at once: they may become a thousand times as many.
 """
 
-# the SDK moved from httpx to its successor, which has the same interface under another name
 if TYPE_CHECKING:
     import httpx
+    from httpx import AsyncBaseTransport, AsyncByteStream, AsyncClient, BaseTransport, Client
 
     http = httpx
-else:
+else:  # OpenAI's SDK moved from one to the other
     http = importlib.import_module(
         openai.DefaultAsyncHttpxClient.__bases__[0].__module__.partition(".")[0]
     )
+    Client = AsyncClient = BaseTransport = AsyncBaseTransport = AsyncByteStream = object
+
+_KindT = TypeVar("_KindT")
 
 _ERRORS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ConnectionTimeoutError, "ConnectTimeout"),
@@ -51,20 +60,52 @@ _ERRORS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ClientError, "ReadError"),
     (OSError, "ReadError"),
 )
-"""What of aiohttp's errors is which one of the SDK's HTTP library; the first that fits counts."""
+"""What of aiohttp's errors is which one of the HTTP library's; the first that fits counts."""
 
 
-class Client(openai.DefaultHttpxClient):
-    """The SDK's sync HTTP client, which after a fork opens connections of its own."""
+@cache
+def _over(kind: type[_KindT], library: Any, base: str) -> type[_KindT]:
+    """A class of ours over one of an HTTP library's."""
+    own = {"library": library, "__module__": kind.__module__}
+    bases = (kind, getattr(library, base))
+    return types.new_class(base, bases, exec_body=lambda namespace: namespace.update(own))
+
+
+def clients_over(library: Any) -> tuple[type[Client], type[AsyncClient]]:
+    """The classes of our clients, sync and async.
+
+    Args:
+        library: httpx or httpx2.
+    """
+    return _over(_Client, library, "Client"), _over(_AsyncClient, library, "AsyncClient")
+
+
+def _defaults(library: Any) -> AnyDict:
+    """What SDKs have set otherwise than the library: they follow redirects, and open more."""
+    limits = library.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_KEPT)
+    timeout = library.Timeout(timeout=600, connect=5)
+    return {"limits": limits, "timeout": timeout, "follow_redirects": True}
+
+
+class _Client(Client):
+    """An HTTP client as SDKs have it, which after a fork opens connections of its own."""
+
+    library: ClassVar[Any]
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**_defaults(self.library), **settings})
 
     def _init_transport(self, *given: Any, **options: Any) -> Any:
-        return _OfThisProcess(partial(super()._init_transport, *given, **options))
+        return self._renewed(partial(super()._init_transport, *given, **options))
 
     def _init_proxy_transport(self, *given: Any, **options: Any) -> Any:
-        return _OfThisProcess(partial(super()._init_proxy_transport, *given, **options))
+        return self._renewed(partial(super()._init_proxy_transport, *given, **options))
+
+    def _renewed(self, new: Callable[[], Any]) -> Any:
+        return _over(_OfThisProcess, self.library, "BaseTransport")(new)
 
 
-class _OfThisProcess(http.BaseTransport):
+class _OfThisProcess(BaseTransport):
     """A transport that is made anew in the child after a fork.
 
     Args:
@@ -95,21 +136,29 @@ _OF_PARENT: Final[list[object]] = []
 """What a forked child has of its parent, and must neither use nor close."""
 
 
-class AsyncClient(openai.DefaultAsyncHttpxClient):
-    """The SDK's HTTP client over aiohttp; which proxy it takes is decided as always.
+class _AsyncClient(AsyncClient):
+    """An HTTP client as SDKs have it, over aiohttp; which proxy it takes is decided as always.
 
     With a proxy that aiohttp does not know, or a later HTTP library without these hooks, it is the
-    SDK's own, which works in one event loop only.
+    library's own, which works in one event loop only.
     """
 
+    library: ClassVar[Any]
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**_defaults(self.library), **settings})
+
     def _init_transport(self, *_: object, **options: object) -> Any:
-        return _Transport(options["verify"])
+        return self._sending(options["verify"])
 
     def _init_proxy_transport(self, *given: Any, **options: Any) -> Any:
         proxy = given[0]
         if proxy.url.scheme != "http":
             return super()._init_proxy_transport(*given, **options)
-        return _Transport(options["verify"], proxy)
+        return self._sending(options["verify"], proxy)
+
+    def _sending(self, tls: object, proxy: Any = None) -> Any:
+        return _over(_Transport, self.library, "AsyncBaseTransport")(tls, proxy)
 
 
 class _Sessions:
@@ -185,13 +234,15 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     os.register_at_fork(after_in_child=_after_fork)
 
 
-class _Transport(http.AsyncBaseTransport):
+class _Transport(AsyncBaseTransport):
     """Sends the HTTP client's requests through the running loop's session.
 
     Args:
         tls: The TLS context of the client.
         proxy: The proxy to go through, or `None`.
     """
+
+    library: ClassVar[Any]
 
     def __init__(self, tls: object, proxy: Any = None) -> None:
         self._options: AnyDict = {"ssl": tls}
@@ -205,7 +256,7 @@ class _Transport(http.AsyncBaseTransport):
         url = request.url
         if url.userinfo:  # which the client has made a header of
             url = url.copy_with(username=None, password=None)
-        with _as_http_errors():
+        with _as_errors_of(self.library):
             session = await _SESSIONS.current()
             response = await session.request(
                 request.method,
@@ -217,23 +268,25 @@ class _Transport(http.AsyncBaseTransport):
                 **self._options,
             )
         reason = (response.reason or "").encode()
-        return http.Response(
+        return self.library.Response(
             status_code=response.status,
             headers=response.raw_headers,
-            stream=_Body(response),
+            stream=_over(_Body, self.library, "AsyncByteStream")(response),
             extensions={"http_version": b"HTTP/1.1", "reason_phrase": reason},
         )
 
 
-class _Body(http.AsyncByteStream):
+class _Body(AsyncByteStream):
     """A response's body; to close it before its end closes the connection."""
+
+    library: ClassVar[Any]
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self._packed = "Content-Encoding" in response.headers
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _as_http_errors():
+        with _as_errors_of(self.library):
             async for part in self._response.content.iter_any():
                 if not self._packed:
                     yield part
@@ -254,9 +307,9 @@ def _timeout(
 
 
 @contextmanager
-def _as_http_errors() -> Iterator[None]:
+def _as_errors_of(library: Any) -> Iterator[None]:
     try:
         yield
     except tuple(kind for kind, _ in _ERRORS) as error:
         name = next(name for kind, name in _ERRORS if isinstance(error, kind))
-        raise getattr(http, name)(str(error) or type(error).__name__) from error
+        raise getattr(library, name)(str(error) or type(error).__name__) from error

@@ -110,6 +110,7 @@ class LoopbackServer(ServerThread):
         app = Starlette(
             routes=[
                 self._route("/v1/chat/completions", OpenAI()),
+                self._route("/openai/v1/chat/completions", OpenAI()),  # where Groq's clients ask
                 self._route("/v1/responses", Responses()),
                 self._route("/v1/messages", Anthropic(prefill=prefill)),
                 # google-genai asks for the first up to version 2 and for the second from version 3

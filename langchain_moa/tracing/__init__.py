@@ -26,8 +26,9 @@ Each line has a test in `tests/unit_tests/tracing/test_private.py` that notices 
 - langchain-anthropic's `_format_output`, `_make_message_chunk_from_anthropic_event`, `_create` and
   `_acreate`, and langchain-mistralai's `_create_chat_result`, in `providers.foreign`: data of an
   odd type ends a call. Clients that read any.
-- langchain-anthropic's `_client` and `_async_client`, in `providers.clients`: connections that are
-  shared. An argument for an HTTP client.
+- langchain-anthropic's and langchain-ollama's `_client` and `_async_client`, and the `_client` of
+  Groq's, Fireworks' and Ollama's SDKs, in `providers.clients`: connections that are shared. An
+  argument for an HTTP client.
 - google-genai's `_api_client`, its methods that make requests and its `_http_options`, in
   `providers.foreign` and `providers.clients`, for the same two reasons.
 - httpx's `_transport`, `_pool` and httpcore's `_ssl_context`, in `config.data`: whether an HTTP

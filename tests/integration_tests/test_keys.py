@@ -265,19 +265,43 @@ def test_headers_that_a_member_is_given_stay(
 
 
 @every_way
-def test_anthropics_headers_stay_with_anthropic(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "loopback-key")
-    monkeypatch.setenv("ANTHROPIC_CUSTOM_HEADERS", "x-corp: private")
+@pytest.mark.parametrize("provider", ["anthropic", "fireworks"])
+def test_headers_of_an_account_stay_with_its_provider(
+    way: Way, provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{provider.upper()}_API_KEY", "loopback-key")
+    monkeypatch.setenv(f"{provider.upper()}_CUSTOM_HEADERS", "x-corp: private")
+    named = f"{provider}:claude"
     models = {"claude": says("fine")}
     with LoopbackServer(models) as server:
-        away = {"model": "anthropic:claude", "base_url": server.url}
+        away = {"model": named, "base_url": server.url}
         assert way(MoAChatModel(reference_models=[away], aggregator=away)) == "fine"
         assert [r.headers.get("x-corp") for r in server.requests] == [None, None]
-    with LoopbackServer(models) as server:  # another, for their async clients outlive their loop
-        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
-        named = "anthropic:claude"
+        server.requests.clear()
+        monkeypatch.setenv(f"{provider.upper()}_BASE_URL", server.url)
         assert way(MoAChatModel(reference_models=[named], aggregator=named)) == "fine"
         assert [r.headers.get("x-corp") for r in server.requests] == ["private", "private"]
+
+
+@every_way
+def test_a_key_of_its_own_is_sent_alone(
+    gateway: Gateway, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AZURE_OPENAI_AD_TOKEN", "ANTHROPIC_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "private")
+    own = {"api_key": "its-own", "api_version": "1"}
+    azure = {"model": "azure_openai:a", "azure_endpoint": gateway.base_url, **own}
+    with LoopbackServer({"claude": says("fine")}, api_key="its-own") as server:
+        claude = {"model": "anthropic:claude", "base_url": server.url, "api_key": "its-own"}
+        llm = MoAChatModel(reference_models=[azure], aggregator=claude)
+        assert way(llm) == "fine"
+        sent = [*(one.headers for one in gateway.asked), *(one.headers for one in server.requests)]
+    assert len(sent) == 2
+    assert "private" not in str(sent)
+    assert sent[0]["api-key"] == "its-own"
+    token = {**azure, "azure_ad_token": "meant"}
+    assert way(MoAChatModel(reference_models=[azure], aggregator=token)) == "fine"
+    assert gateway.asked[-1].headers["authorization"] == "Bearer meant"
 
 
 def test_the_proxy_of_openai_is_not_that_of_together(

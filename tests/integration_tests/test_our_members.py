@@ -23,7 +23,7 @@ from pydantic import BaseModel, SecretStr
 
 from langchain_moa.members.member import Member
 from langchain_moa.providers.builder import ModelBuilder
-from langchain_moa.providers.transport import Client
+from langchain_moa.providers.transport import clients_over, http
 from langchain_moa.testing import LoopbackServer, ModelBehavior, Reply, ToolCall
 from tests.wire import AGGREGATOR, ALPHA, BETA, Stage, mixture, says, until
 
@@ -359,7 +359,7 @@ async def test_this_machine_is_asked_without_a_proxy(
 def test_a_members_own_http_client_is_used(stage: Stage) -> None:
     server = stage.plays({ALPHA: says("Yes.")})
     builder = ModelBuilder(api_key=SecretStr(server.api_key), base_url=server.base_url)
-    with Client(headers={"x-own": "client"}) as own:
+    with clients_over(http)[0](headers={"x-own": "client"}) as own:
         assert builder.build(ALPHA, "aggregator", {"http_client": own}).invoke("hi").text == "Yes."
         assert builder.build(ALPHA, "aggregator").invoke("hi").text == "Yes."
     assert [request.headers.get("x-own") for request in server.requests] == ["client", None]

@@ -61,6 +61,11 @@ MEMBERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "google": lambda at: member("google_genai:x", at),
     "google's clients": lambda at: member("google_genai:x", at, client_args={"timeout": 9}),
     "mistral": lambda at: member("mistralai:x", f"{at}/v1"),
+    "groq": lambda at: member("groq:x", at),
+    "fireworks": lambda at: member("fireworks:x", at),
+    "openrouter": lambda at: member("openrouter:x", at, default_headers={"X-Gateway": KEY}),
+    "ollama": lambda at: {"model": "ollama:x", "base_url": at},
+    "ollama's clients": lambda at: {**MEMBERS["ollama"](at), "client_kwargs": {"timeout": 9}},
 }
 
 

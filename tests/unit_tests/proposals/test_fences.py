@@ -76,7 +76,7 @@ def unseen() -> list[str]:
 @st.composite
 def tags(draw: st.DrawFn) -> str:
     """An opening tag, in characters that may be read as its own."""
-    first = draw(st.sampled_from(["<", "\U000e003c", *LOOKALIKES["<"]]))
+    first: str = draw(st.sampled_from(["<", "\U000e003c", *LOOKALIKES["<"]]))
     return first + "".join(draw(st.sampled_from(forms(letter))) for letter in "/proposal")
 
 

@@ -168,7 +168,7 @@ def test_other_providers_get_their_options(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("name", "kind", "told"),
     [
-        ("fireworks:x", MissingExtraError, "langchain-fireworks"),
+        ("cohere:x", MissingExtraError, "langchain-cohere"),
         ("nobody:x", MoAConfigurationError, "nobody"),
         ("openai:gpt-5-mini", MoAConfigurationError, "OPENAI_API_KEY"),
     ],

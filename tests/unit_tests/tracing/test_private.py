@@ -15,11 +15,15 @@ from langchain_anthropic import ChatAnthropic
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers import context
+from langchain_fireworks import ChatFireworks
+from langchain_groq import ChatGroq
 from langchain_mistralai import ChatMistralAI
+from langchain_ollama import ChatOllama
 from langchain_openai.chat_models.base import BaseChatOpenAI
 from langgraph.pregel import _messages
 from langgraph.types import interrupt
 from openai.resources.chat.completions import AsyncCompletions, Completions
+from pydantic import SecretStr
 
 import langchain_moa.tracing as room
 from langchain_moa.providers.transport import http
@@ -114,6 +118,14 @@ def test_methods_that_make_requests_and_read_answers(
 def test_the_sdks_clients_that_a_class_keeps(name: str) -> None:
     assert name in LISTED
     assert isinstance(vars(ChatAnthropic)[name], cached_property)
+    assert hasattr(getattr(ChatOllama(model="x"), name)._client, "event_hooks")
+
+
+@pytest.mark.parametrize("kind", [ChatGroq, ChatFireworks])
+@pytest.mark.parametrize("name", ["client", "async_client"])
+def test_the_http_clients_of_an_sdk(kind: Any, name: str) -> None:
+    part = getattr(kind(model="x", api_key=SecretStr("k")), name)
+    assert hasattr(part._client._client, "event_hooks")
 
 
 def test_googles_client_of_its_clients() -> None:
