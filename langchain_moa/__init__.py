@@ -116,6 +116,9 @@ def __getattr__(name: str) -> object:
     """Import a public name when it is first used, so that importing the package costs nothing."""
     if name not in _HOMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
+        if not name.startswith("_"):  # which Python looks for by itself
+            for close in import_module("difflib").get_close_matches(name, __all__, n=1):
+                msg += f"; did you mean {close}?"
         raise AttributeError(msg)
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 

@@ -28,7 +28,7 @@ from langchain_moa.engine.foreseeing import Foreseeing
 from langchain_moa.engine.layer import CompiledGraph
 from langchain_moa.engine.reading import profile_of
 from langchain_moa.engine.run import MoARun
-from langchain_moa.errors import MoAConfigurationError, MoAError
+from langchain_moa.errors import MoAConfigurationError, MoAError, without_variables
 from langchain_moa.graph import mixture_graph
 from langchain_moa.members.arguments import refuse_itself, require_known_arguments
 from langchain_moa.members.bindings import Bind, bind_members, rebound
@@ -44,11 +44,8 @@ from langchain_moa.proposals.voting import votable_fields
 from langchain_moa.settings import SAMPLES, check_names
 from langchain_moa.tracing.callbacks import RunManager, get_current_run
 from langchain_moa.tracing.outer_run import CompositeChatModel
-from langchain_moa.tracing.redaction import Redaction, without_variables
+from langchain_moa.tracing.redaction import Redaction
 from langchain_moa.types import MODEL_NAME, AnyDict, AnyMapping, AnyRunnable, Proposal
-
-"""Name of the mixture as a model. It must look like no provider's model: LangChain's agents
-choose structured-output strategies by patterns on model names."""
 
 
 class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatModel):
@@ -100,8 +97,8 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatMo
     def self_moa(
         cls,
         model: MemberLike,
-        *,
         samples: int = 6,
+        *,
         aggregator: MemberLike | None = None,
         **options: Any,
     ) -> Self:
@@ -124,6 +121,7 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatMo
             >>> len(llm.invoke("Capital of France?").response_metadata["moa"]["proposals"])
             3
         """
+        check_names(options, [*cls.model_fields, "samples"])
         count = int(SAMPLES.checked(samples, "samples"))
         if "reference_models" in options:
             msg = "reference_models: in Self-MoA they are the model itself; leave them out."
@@ -208,6 +206,7 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatMo
         check_names(update or (), list(type(self).model_fields))
         return super().model_copy(update=update, deep=deep)
 
+    @without_variables
     def replace(self, **settings: object) -> Self:
         """A copy with other settings, all of them checked.
 
@@ -306,6 +305,7 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatMo
     # --- what the aggregator does for the mixture ---
 
     @override
+    @without_variables
     def bind_tools(
         self,
         tools: Sequence[AnyDict | type | Callable[..., object] | BaseTool],
@@ -338,6 +338,7 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatMo
         )
 
     @override
+    @without_variables
     def with_structured_output(
         self,
         schema: AnyDict | type,
@@ -363,15 +364,11 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatMo
         Raises:
             MoAConfigurationError: The aggregator is no chat model or has no such method; a field
                 is open and cannot be voted on; a vote is wanted where a judge selects the answer;
-                or a reference model refuses the schema. One that cannot have any answers in free
-                text.
+                or a reference model refuses the schema (one without any answers in free text).
         """
         fields = votable_fields(schema) if vote else {}
         if vote and self.strategy == "select":
-            msg = (
-                "vote=True contradicts strategy='select', whose answer is one proposal as it is; "
-                "leave one of them out."
-            )
+            msg = "vote=True contradicts strategy='select', which changes none; leave one out."
             raise MoAConfigurationError(msg)
 
         def bind(model: BaseChatModel) -> AnyRunnable:
@@ -441,8 +438,7 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatMo
             "strategy": mixture.settings.strategy,
             "fingerprint": mixture.fingerprint,
             **mixture.final_arguments,
-            # the only thing about a binding that its call arguments do not tell
-            **({"vote": True} if self._bindings.vote else {}),
+            **({"vote": True} if self._bindings.vote else {}),  # its call arguments don't tell
         }
 
     @override

@@ -22,14 +22,19 @@ when a cause says so of itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from langchain_core import exceptions
 from langchain_core.exceptions import ContextOverflowError, ModelError
 from pydantic import ValidationError
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from langchain_core.messages import BaseMessage
     from pydantic_core import ErrorDetails
 
@@ -365,3 +370,73 @@ def shown(value: object) -> str:
     if isinstance(value, str | int | float | bool | None):
         return repr(value)
     return f"<{type(value).__name__}>"
+
+
+def forget_variables(error: BaseException) -> None:
+    """Keep the lines of the calls that an error came through, without their variables.
+
+    A model's settings are among these, and some programs write them into their logs. Errors that
+    the caller was handling already are left alone, for their calls are not over.
+
+    Args:
+        error: One that has been caught.
+    """
+    left: list[tuple[BaseException, bool]] = [(error, True)]
+    over, seen = set[int](), set[int]()
+    while left:
+        one, own = left.pop()
+        frames = [id(frame) for frame, _ in traceback.walk_tb(one.__traceback__)]
+        if id(one) in seen or not (own or frames[:1] == [] or frames[0] in over):
+            continue
+        seen.add(id(one))
+        over.update(frames)
+        traceback.clear_frames(one.__traceback__)
+        inside = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+        left += [(other, True) for other in inside]
+        left += [(other, False) for other in (one.__cause__, one.__context__) if other is not None]
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_OURS: Final = str(Path(__file__).parent)
+
+
+def without_variables(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """A function whose errors of ours show one line of ours, and keep no variables.
+
+    The message says it all: what is inside is no help to who gave a wrong argument, and keys may
+    be among the arguments.
+    """
+
+    @wraps(function)
+    def called(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return function(*args, **kwargs)
+        except MoAError as error:
+            ours = error
+        forget_variables(ours)
+        del args
+        kwargs.clear()
+        if ours.__cause__ is not None:  # of somebody else's code, whose lines do help
+            ours.__cause__.__traceback__ = _outside(ours.__cause__.__traceback__)
+        raise ours.with_traceback(None)
+
+    return called
+
+
+class TellsOneLine:
+    """Lets the traceback of an error of ours end with the line that this stands around."""
+
+    def __enter__(self) -> None:
+        """There is nothing to prepare."""
+
+    def __exit__(self, _: object, error: BaseException | None, found: TracebackType | None) -> None:
+        if isinstance(error, MoAError) and found is not None:
+            found.tb_next = None
+
+
+def _outside(found: TracebackType | None) -> TracebackType | None:
+    """A traceback from the first line on that is not ours."""
+    while found is not None and found.tb_frame.f_code.co_filename.startswith(_OURS):
+        found = found.tb_next
+    return found

@@ -49,6 +49,7 @@ from langchain_moa.engine.drawing import drawn
 from langchain_moa.engine.layer import CompiledGraph, Node, layer_graph, shape_of
 from langchain_moa.engine.renewal import Failures, renewing
 from langchain_moa.engine.request import require_no_recursion
+from langchain_moa.errors import without_variables
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import model_and_arguments
 from langchain_moa.mixture import Mixture
@@ -57,7 +58,6 @@ from langchain_moa.strategies.base import NO_FINDINGS, Findings, Strategy
 from langchain_moa.strategies.known import CONSULTING
 from langchain_moa.tracing.callbacks import aggregator_config, proposer_config
 from langchain_moa.tracing.progress import Progress
-from langchain_moa.tracing.redaction import without_variables
 from langchain_moa.types import AnyDict, AnyRunnable, FanOutDecision, Proposal
 
 _MOST_LAYERS: Final = 4096

@@ -9,7 +9,12 @@ from typing import Any, TypeAlias
 from langchain_core.language_models import BaseChatModel
 from typing_extensions import override
 
-from langchain_moa.errors import MissingExtraError, MoAConfigurationError, shown
+from langchain_moa.errors import (
+    MissingExtraError,
+    MoAConfigurationError,
+    shown,
+    without_variables,
+)
 from langchain_moa.messages.tools import tool_names
 from langchain_moa.proposals.fan_out import FanOut, checked_fan_out, fans_out
 from langchain_moa.reliability.threads import off_loop
@@ -48,6 +53,7 @@ class MoAMiddleware(AgentMiddleware[Any, Any]):
         >>> agent = create_agent(plain, tools=[], middleware=[MoAMiddleware(mixture)])
     """
 
+    @without_variables
     def __init__(self, mixture: BaseChatModel, *, fan_out: FanOut = "user_turns") -> None:
         super().__init__()
         self.mixture = _always_asking(mixture)

@@ -58,6 +58,8 @@ def get_preset(name: str) -> Preset:
         from langchain_moa.errors import MoAConfigurationError  # noqa: PLC0415
 
         msg = f"preset={name!r} is unknown; give one of: {', '.join(presets)}."
+        if str(name).endswith((".toml", ".yaml", ".yml", ".json")):
+            msg = f"preset={name!r} is a file, and no preset; give from_config({name!r})."
         raise MoAConfigurationError(msg)
     found = presets[name]
     return Preset(name=name, **{**found, "settings": deepcopy(found["settings"])})

@@ -190,6 +190,7 @@ _MEANT: Final = {
     "proposers": "they are reference_models=[...].",
     "rounds": "layers=... counts the aggregator's, too: it is rounds + 1.",
     "preset": "give MoAChatModel.from_preset(name).",
+    "samples": "one model is sampled several times by MoAChatModel.self_moa(model, samples=...).",
     **{
         name: _OF_MEMBERS.format(name=name)
         for name in ("top_p", "top_k", "seed", "frequency_penalty", "presence_penalty", "logprobs")

@@ -34,7 +34,12 @@ from langchain_moa.config.lineup import (
     built_members,
 )
 from langchain_moa.config.trust import checked_hosts, require_trusted
-from langchain_moa.errors import MoAConfigurationError, from_validation
+from langchain_moa.errors import (
+    MoAConfigurationError,
+    from_validation,
+    shown,
+    without_variables,
+)
 from langchain_moa.members.runnables import model_of
 from langchain_moa.members.settings import AnswerSettings
 from langchain_moa.messages.settings import MessageSettings
@@ -45,7 +50,7 @@ from langchain_moa.providers.accounts import shown_address
 from langchain_moa.reliability.settings import ReliabilitySettings
 from langchain_moa.settings import Layers, SettingsGroup, arguments_text, check_names, own_settings
 from langchain_moa.strategies.settings import StrategySettings
-from langchain_moa.tracing.redaction import Redaction, without_variables
+from langchain_moa.tracing.redaction import Redaction
 from langchain_moa.tracing.settings import TracingSettings
 from langchain_moa.types import AnyDict, AnyMapping
 
@@ -133,6 +138,7 @@ class MixtureSettings(MemberSettings, Settings):
                 raise from_validation(error) from None
 
     @classmethod
+    @without_variables
     def from_preset(cls, name: str, **overrides: Any) -> Self:
         """The mixture that a preset describes (see `langchain_moa.presets`).
 
@@ -186,6 +192,10 @@ class MixtureSettings(MemberSettings, Settings):
             >>> llm.to_config() == config
             True
         """
+        given: object = source  # callers without a type checker give other things
+        if not isinstance(given, str | Path | Mapping):
+            msg = f"source={shown(given)} is neither a path nor a dict; give one of them."
+            raise MoAConfigurationError(msg)
         try:
             trusted = checked_hosts(trusted_hosts)
             settings = settings_of(source, partial(cls._inside, overrides, trusted))

@@ -38,6 +38,7 @@ from langchain_moa.errors import (
     AggregationRefusedError,
     ModelRefusalError,
     UnsupportedContentError,
+    forget_variables,
 )
 from langchain_moa.members.adapters import as_chunk, as_message
 from langchain_moa.members.member import Member
@@ -52,7 +53,6 @@ from langchain_moa.reliability.waiting import Result, acarried_out, carried_out
 from langchain_moa.strategies.base import NO_FINDINGS, Findings
 from langchain_moa.strategies.select import pieces_of
 from langchain_moa.tracing.callbacks import isolated, silenced_handlers, with_clean_tokens
-from langchain_moa.tracing.redaction import forget_variables
 from langchain_moa.types import LARGE, RECORD_KEY, AnyDict, AnyRunnable, EventName, Proposal
 
 _NOT_OURS: Final = (GraphBubbleUp, UnsupportedContentError)

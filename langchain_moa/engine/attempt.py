@@ -16,7 +16,7 @@ from langgraph.errors import GraphBubbleUp
 
 from langchain_moa.accounting.budget import Amount
 from langchain_moa.engine.request import MemberRequest, is_given_up, on_behalf_of
-from langchain_moa.errors import ModelRefusalError, UnsupportedContentError
+from langchain_moa.errors import ModelRefusalError, UnsupportedContentError, forget_variables
 from langchain_moa.members.member import Member
 from langchain_moa.mixture import Mixture
 from langchain_moa.providers.accounts import key_source
@@ -26,7 +26,6 @@ from langchain_moa.reliability.provider_errors import provider_error
 from langchain_moa.reliability.slots import Places
 from langchain_moa.reliability.threads import off_loop
 from langchain_moa.reliability.waiting import Result
-from langchain_moa.tracing.redaction import forget_variables
 from langchain_moa.types import RequestKind
 
 _REQUESTS_OWN: Final = (ModelInvalidRequestError, ContextOverflowError)

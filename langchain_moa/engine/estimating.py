@@ -21,6 +21,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_moa.accounting.estimates import Estimate, MemberEstimate
 from langchain_moa.accounting.prices import cost_of
 from langchain_moa.engine.call import usable_by_slot
+from langchain_moa.engine.deciding import require_messages
 from langchain_moa.engine.reading import read_by, seen_by, tokens_around
 from langchain_moa.members.bindings import Bindings, Bound, tools_of
 from langchain_moa.members.member import Member
@@ -73,7 +74,11 @@ def estimated(
         output_tokens: How many tokens an answer has at most where nothing limits it.
         bindings: What is bound to the mixture.
         kept: Proposals that it has already, whose authors are not asked.
+
+    Raises:
+        MoAConfigurationError: There is nothing to answer.
     """
+    require_messages(messages)
     return _Estimating(mixture, messages, output_tokens, bindings, usable_by_slot(kept)).estimate()
 
 

@@ -11,6 +11,7 @@ from pydantic import PrivateAttr
 from langchain_moa.accounting.estimates import Estimate
 from langchain_moa.accounting.prices import Prices
 from langchain_moa.engine.estimating import estimated
+from langchain_moa.errors import MoAConfigurationError, shown, without_variables
 from langchain_moa.explanation.picture import image, mixture_svg
 from langchain_moa.members.bindings import Bindings
 from langchain_moa.mixture import Mixture
@@ -42,6 +43,7 @@ class Foreseeing(BaseChatModel):
         """What costs are reckoned with: `prices`, list prices as a function."""
         return self._mixture.prices
 
+    @without_variables
     def estimate(self, messages: LanguageModelInput, *, output_tokens: int = 4096) -> Estimate:
         """What a call would take: requests, tokens and USD from least to most, nothing is asked.
 
@@ -65,12 +67,16 @@ class Foreseeing(BaseChatModel):
         given = self._convert_input(messages).to_messages()
         return estimated(self._mixture, given, output_tokens, self._bindings, self._kept)
 
+    @without_variables
     def reusing(self, proposals: Sequence[Proposal]) -> Self:
         """A copy that has these proposals already, so that a call pays only for what is missing.
 
         Args:
             proposals: Those of an error of the same conversation. Usable ones are taken for what
                 their authors would say, and are `reused` in the record.
+
+        Raises:
+            MoAConfigurationError: They are no proposals.
 
         Example:
             >>> from langchain_moa import MoAChatModel, Proposal
@@ -82,6 +88,10 @@ class Foreseeing(BaseChatModel):
             >>> [proposal["status"] for proposal in record["proposals"]]
             ['reused', 'ok']
         """
+        given: object = proposals  # callers without a type checker give other things
+        if not isinstance(given, list | tuple) or not all(isinstance(p, Proposal) for p in given):
+            msg = f"proposals={shown(given)} are none; give the .proposals of an error."
+            raise MoAConfigurationError(msg)
         copy = self.model_copy()
         copy._kept = tuple(proposals)  # noqa: SLF001 - of its own class
         return copy

@@ -23,6 +23,7 @@ from langchain_moa.engine.call import CallInProgress, own_proposals
 from langchain_moa.engine.deciding import require_messages
 from langchain_moa.engine.proposer import Proposing
 from langchain_moa.engine.renewal import renewing
+from langchain_moa.errors import TellsOneLine
 from langchain_moa.mixture import FILTER_NODE, Mixture
 from langchain_moa.proposals.outliers import without_outliers
 from langchain_moa.reliability.threads import in_thread
@@ -84,13 +85,15 @@ class Node(AnyRunnable):
 
     def invoke(self, input: object, config: RunnableConfig | None = None, **_: object) -> _Update:
         """Run the node in a thread."""
-        return self._run(input, config or RunnableConfig())
+        with TellsOneLine():
+            return self._run(input, config or RunnableConfig())
 
     async def ainvoke(
         self, input: object, config: RunnableConfig | None = None, **_: object
     ) -> _Update:
         """Run the node in an event loop."""
-        return await self._arun(input, config or RunnableConfig())
+        with TellsOneLine():
+            return await self._arun(input, config or RunnableConfig())
 
 
 def run_graph(

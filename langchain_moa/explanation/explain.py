@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from langchain_core.messages import AIMessage, BaseMessage
 
-from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.errors import MoAConfigurationError, without_variables
 from langchain_moa.explanation.html import html, page
 from langchain_moa.explanation.influence import Influence
 from langchain_moa.explanation.markdown import markdown
@@ -149,6 +149,7 @@ class Explanation:
         yield InTerminal(self._view)
 
 
+@without_variables
 def explain(answer: BaseMessage | AnyMapping) -> Explanation:
     """Show what happened in a call: who said what, when, at what cost, and whom the answer follows.
 

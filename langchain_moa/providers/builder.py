@@ -34,8 +34,10 @@ from langchain_moa.providers.accounts import (
 from langchain_moa.providers.families import is_a
 from langchain_moa.providers.headers import (
     has_key_alone,
+    lacks_key,
     leave_out_foreign_headers,
     leave_out_tokens,
+    no_key,
     note_keys,
     require_key,
 )
@@ -200,7 +202,12 @@ class ModelBuilder:
             msg = f"{field}={name!r}: {_without_input(error)}"
             raise MoAConfigurationError(msg) from None
         except Exception as error:  # each provider's SDK has its own error for a missing key
-            msg = f"{field}={name!r}: {_reason(name, error)}"
+            if "langchain_community" in str(error):  # where ChatOllama is looked for, too
+                msg = f"{field}={name!r} needs a package: pip install langchain-ollama"
+                raise MissingExtraError(msg) from error
+            lacks = provider not in COMPATIBLE and lacks_key(provider, options)
+            reason = no_key(ACCOUNTS[provider]) if lacks else _reason(name, error)
+            msg = f"{field}={name!r}: {reason}"
             raise MoAConfigurationError(msg) from error
         _check_options(type(model), field, options)
         note_keys(model, provider, field, options)

@@ -81,11 +81,22 @@ def require_key(model: object, provider: str, options: AnyMapping) -> None:
         given or name not in fields or not _is_anothers(text, account)
         for name, text in held.items()
     ):
-        names = " or ".join(account.keys)
-        msg = (
-            f"there is no key; set the environment variable {names}, or give the member api_key=..."
-        )
-        raise MoAConfigurationError(msg)
+        raise MoAConfigurationError(no_key(account))
+
+
+def no_key(account: Account) -> str:
+    """What is said where a provider's key is missing."""
+    return (
+        f"there is no key; set the environment variable {' or '.join(account.keys)}, or give the "
+        "member as {'model': ..., 'api_key': ...}."
+    )
+
+
+def lacks_key(provider: str, options: AnyMapping) -> bool:
+    """Whether neither the environment nor the options have a key for a provider that wants one."""
+    account = ACCOUNTS.get(provider)
+    given = options.keys() & _BRING_A_KEY or any(KEY_OPTION.fullmatch(name) for name in options)
+    return account is not None and not given and not any(map(variable, account.keys))
 
 
 def _text_of(value: object) -> str:

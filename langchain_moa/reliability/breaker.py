@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
-from langchain_moa.errors import MoAConfigurationError, shown
+from langchain_moa.errors import MoAConfigurationError, shown, without_variables
 from langchain_moa.settings import COUNT, SECONDS
 
 
@@ -47,6 +47,7 @@ class CircuitBreaker:
     failures: int = 5
     reset_after: float = 30.0
 
+    @without_variables
     def __post_init__(self) -> None:
         for name, number in (("failures", COUNT), ("reset_after", SECONDS)):
             checked = number.checked(getattr(self, name), f"circuit_breaker.{name}")

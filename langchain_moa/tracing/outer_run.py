@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from abc import ABC
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, closing, contextmanager
+from contextlib import aclosing, closing
 from functools import partial
+from types import TracebackType
 from typing import Any, TypeVar
 
 from langchain_core.callbacks import (
@@ -29,13 +30,14 @@ from langchain_core.utils.uuid import uuid7
 from typing_extensions import override
 
 from langchain_moa.accounting.usage import with_usage
+from langchain_moa.errors import TellsOneLine, forget_variables
 from langchain_moa.tracing.callbacks import (
     current_run,
     known_configurable,
     prepare_stream_run,
     with_first_handler,
 )
-from langchain_moa.tracing.redaction import HEADER_NAMES, Redaction, forget_variables
+from langchain_moa.tracing.redaction import HEADER_NAMES, Redaction
 from langchain_moa.tracing.stepping import astepped, stepped
 from langchain_moa.types import AnyDict, AnyMapping
 
@@ -86,14 +88,14 @@ class CompositeChatModel(BaseChatModel, ABC):
     def invoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AIMessage:
-        with known_configurable(config), forgotten(kwargs):
+        with known_configurable(config), _Told(kwargs):
             return super().invoke(input, discreet(config, kwargs), **kwargs)
 
     @override
     async def ainvoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AIMessage:
-        with known_configurable(config), forgotten(kwargs):
+        with known_configurable(config), _Told(kwargs):
             return await super().ainvoke(input, discreet(config, kwargs), **kwargs)
 
     @override
@@ -109,7 +111,7 @@ class CompositeChatModel(BaseChatModel, ABC):
         config, manager = self._known_run(config, CallbackManager, CallbackManagerForLLMRun)
         steps = super().stream(input, config, stop=stop, **kwargs)
         whole = stepped(steps, partial(current_run, manager, config))
-        with forgotten(kwargs), closing(whole) as chunks:
+        with _Told(kwargs), closing(whole) as chunks:
             for chunk in chunks:
                 yield with_usage(chunk)
 
@@ -128,7 +130,7 @@ class CompositeChatModel(BaseChatModel, ABC):
         )
         steps = super().astream(input, config, stop=stop, **kwargs)
         whole = astepped(steps, partial(current_run, manager, config))
-        with forgotten(kwargs):
+        with _Told(kwargs):
             async with aclosing(whole) as chunks:
                 async for chunk in chunks:
                     yield with_usage(chunk)
@@ -163,16 +165,20 @@ class CompositeChatModel(BaseChatModel, ABC):
         return _result_with_usage(await super().agenerate(*args, **kwargs))
 
 
-@contextmanager
-def forgotten(arguments: AnyDict) -> Iterator[None]:
-    """Let an error's traceback hold no arguments of the call, which may be headers with keys."""
-    try:
-        yield
-    except Exception as error:
-        if HEADER_NAMES & arguments.keys():
-            arguments.clear()
+class _Told(TellsOneLine):
+    """What an error's traceback tells of a call: no arguments that may be headers with keys."""
+
+    def __init__(self, arguments: AnyDict) -> None:
+        self._arguments = arguments
+
+    @override
+    def __exit__(
+        self, kind: object, error: BaseException | None, found: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception) and HEADER_NAMES & self._arguments.keys():
+            self._arguments.clear()
             forget_variables(error)
-        raise
+        super().__exit__(kind, error, found)
 
 
 def discreet(config: RunnableConfig | None, arguments: AnyMapping) -> RunnableConfig | None:

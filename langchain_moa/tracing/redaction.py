@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import re
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import wraps
-from typing import Any, Final, ParamSpec, TypeVar
-
-from langchain_moa.errors import MoAError
+from typing import Any, Final
 
 SECRET_NAME: Final = re.compile(
     r"(?i)(.*(api|access|auth|secret)[_-]?key|(.*(api|access|auth|ad|bearer|session)[_-]?)?token"
@@ -109,52 +105,6 @@ class Redaction:
         said = str(error)
         if self.text(said) != said:  # it says something else than its arguments
             _say(error, self.text(said))
-
-
-def forget_variables(error: BaseException) -> None:
-    """Keep the lines of the calls that an error came through, without their variables.
-
-    A model's settings are among these, and some programs write them into their logs. Errors that
-    the caller was handling already are left alone, for their calls are not over.
-
-    Args:
-        error: One that has been caught.
-    """
-    left: list[tuple[BaseException, bool]] = [(error, True)]
-    over, seen = set[int](), set[int]()
-    while left:
-        one, own = left.pop()
-        frames = [id(frame) for frame, _ in traceback.walk_tb(one.__traceback__)]
-        if id(one) in seen or not (own or frames[:1] == [] or frames[0] in over):
-            continue
-        seen.add(id(one))
-        over.update(frames)
-        traceback.clear_frames(one.__traceback__)
-        inside = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
-        left += [(other, True) for other in inside]
-        left += [(other, False) for other in (one.__cause__, one.__context__) if other is not None]
-
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-
-def without_variables(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """A function whose errors of ours keep no variables: keys may be among its arguments."""
-
-    @wraps(function)
-    def called(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        try:
-            return function(*args, **kwargs)
-        except MoAError as error:
-            ours = error
-        forget_variables(ours)
-        del args
-        kwargs.clear()
-        # the message says it all: what is inside is no help to who gave a wrong argument
-        raise ours.with_traceback(None)
-
-    return called
 
 
 def _say(error: BaseException, text: str) -> None:

@@ -74,8 +74,7 @@ class Wrong:
 
 MISTAKES: dict[str, Callable[[Wrong], object]] = {
     "there is no key for Together": lambda _: MoAChatModel.self_moa("openai/gpt-oss-20b"),
-    "Missing credentials": lambda _: MoAChatModel.self_moa("openai:gpt-5-mini"),
-    "there is no key; set": lambda _: MoAChatModel.self_moa("anthropic:claude-sonnet-4-6"),
+    "there is no key; set": lambda _: MoAChatModel.self_moa("openai:gpt-5-mini"),
     "Initializing": lambda _: MoAChatModel.self_moa("cohere:command-a"),
     "*quorom*": lambda wrong: wrong.mixture(quorom=2),
     "*top_p*": lambda wrong: wrong.mixture(top_p=0.9),

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
+import traceback
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.exceptions import ModelError
 from pydantic import BaseModel, ValidationError, field_validator
 
+import langchain_moa
 from langchain_moa import (
     AggregationError,
+    CircuitBreaker,
     MissingExtraError,
+    MoAChatModel,
     MoAConfigurationError,
     MoAError,
     NotEnoughProposalsError,
     Proposal,
+    create_moa_graph,
+    explain,
+    moa_tool,
 )
 from langchain_moa.errors import from_validation
+from langchain_moa.middleware import MoAMiddleware
+from langchain_moa.testing import ScriptedChatModel
 
 PaidFor = type[AggregationError] | type[NotEnoughProposalsError]
 
@@ -162,3 +174,65 @@ def test_a_validation_error_without_a_field_names_the_model() -> None:
     with pytest.raises(ValidationError) as caught:
         Settings.model_validate(7)
     assert str(from_validation(caught.value)).startswith("MoAChatModel=7: ")
+
+
+FOUR = ScriptedChatModel.saying("4")
+LLM = MoAChatModel(reference_models=[FOUR], aggregator=FOUR)
+GRAPH = create_moa_graph([FOUR], FOUR)
+
+
+def called(function: Any, *args: Any, **kwargs: Any) -> Callable[[], object]:
+    return lambda: function(*args, **kwargs)
+
+
+async def _all_of(chunks: AsyncIterator[object]) -> list[object]:
+    return [chunk async for chunk in chunks]
+
+
+WRONG_CALLS: dict[str, tuple[Callable[[], object], str]] = {
+    "place": (called(MoAChatModel, [FOUR]), "give reference_models=..."),
+    "samples": (called(MoAChatModel, samples=3), "self_moa(model, samples=...)"),
+    "sampels": (called(MoAChatModel.self_moa, FOUR, sampels=3), "did you mean samples?"),
+    "preset": (called(MoAChatModel.from_preset, "wrong"), "give one of: default"),
+    "preset's file": (called(MoAChatModel.from_preset, "a.toml"), "give from_config('a.toml')"),
+    "preset's setting": (called(MoAChatModel.from_preset, "moa", layrs=2), "mean layers?"),
+    "config": (called(MoAChatModel.from_config, 3), "give one of them"),
+    "key": (called(MoAChatModel.self_moa, "openai:gpt-5-mini"), "OPENAI_API_KEY, or give"),
+    "package": (called(MoAChatModel.self_moa, "groq:x"), "`pip install langchain-groq`"),
+    "ollama": (called(MoAChatModel.self_moa, "ollama:x"), "pip install langchain-ollama"),
+    "replace": (called(LLM.replace, layers=1), "a whole number from 2"),
+    "nothing": (called(LLM.invoke, []), "give at least one message"),
+    "nothing, async": (lambda: asyncio.run(LLM.ainvoke([])), "give at least one message"),
+    "argument": (called(LLM.invoke, "Hi", layers=3), "llm.replace(layers=...)"),
+    "argument, streamed": (lambda: list(LLM.stream("Hi", tempratur=1)), "mean temperature?"),
+    "argument, async stream": (
+        lambda: asyncio.run(_all_of(LLM.astream("Hi", tempratur=1))),
+        "mean temperature?",
+    ),
+    "tools": (called(LLM.bind_tools, 3), "ScriptedChatModel.bind_tools takes"),
+    "estimate": (called(LLM.estimate, []), "give at least one message"),
+    "reusing": (called(LLM.reusing, "x"), "give the .proposals of an error"),
+    "graph": (called(create_moa_graph, [FOUR], agregator=FOUR), "mean aggregator?"),
+    "graph's input": (called(GRAPH.invoke, {}), "give at least one message"),
+    "explain": (called(explain, FOUR.invoke("Hi")), "give an answer of a mixture"),
+    "breaker": (called(CircuitBreaker, failures=0), "a whole number from 1"),
+    "middleware": (called(MoAMiddleware, "x"), "give a MoAChatModel"),
+    "tool": (called(moa_tool, FOUR), "give a MoAChatModel"),
+}
+
+
+@pytest.mark.parametrize(("wrong", "mend"), WRONG_CALLS.values(), ids=WRONG_CALLS)
+def test_a_wrong_call_shows_one_line_of_ours_and_what_to_give(
+    wrong: Callable[[], object], mend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises((MoAConfigurationError, MissingExtraError)) as caught:
+        wrong()
+    told = "".join(traceback.format_exception(caught.value))
+    assert told.count(f'File "{Path(langchain_moa.__file__).parent}') == 1
+    assert mend in str(caught.value).splitlines()[-1]
+
+
+def test_a_public_name_that_is_misspelt() -> None:
+    with pytest.raises(AttributeError, match=r"did you mean MoAChatModel\?"):
+        _ = langchain_moa.MoaChatModel
