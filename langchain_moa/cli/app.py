@@ -108,6 +108,10 @@ def ask(options: MixtureOptions, *, verbose: bool, **given: Any) -> int:
 
     The answer alone goes to stdout, all else to stderr. QUESTION may be -, for stdin.
     """
+    from langchain_moa.cli.banner import require_key  # noqa: PLC0415 - beside the others
+
+    if not given["estimate"]:
+        require_key(options)
     from langchain_moa.cli.ask import run  # noqa: PLC0415 - imports LangChain
 
     return run(options, verbose=verbose, **given)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -20,7 +19,8 @@ KEY: Final = "TOGETHER_API_KEY"
 OPENAI_KEY, OPENAI_ADDRESS = "OPENAI_API_KEY", "OPENAI_BASE_URL"
 ADDRESS: Final = "TOGETHER_API_BASE"
 NO_KEY_MESSAGE: Final = (
-    f"no key for Together: set {KEY}, or give --base-url of an endpoint "
+    f"no key for Together: set {KEY}, or give members of another provider "
+    "(-m openai:gpt-5-mini --reference-models openai:gpt-5-mini), or --base-url of an endpoint "
     "of your own, or try --local or --demo, which need neither."
 )
 """What is said where the members' key is missing."""
@@ -52,13 +52,9 @@ def greet(options: MixtureOptions) -> None:
         click.echo(folded("", on_one_line(str(told))))
         click.echo()
         return
-    settings: dict[str, Any] = dict(get_preset(options.preset or DEFAULT_PRESET).settings)
-    aggregator = options.aggregator or _name(settings.get("aggregator"))
-    names = options.reference_models or tuple(map(_name, settings.get("reference_models", ())))
-    named = [name for name in (*names, aggregator) if name]
-    if named and _lacks_key(options, named, settings):
-        raise click.ClickException(NO_KEY_MESSAGE)
-    for place, name in enumerate(filter(None, names)):
+    require_key(options)
+    names, aggregator = _names(options)
+    for place, name in enumerate(names):
         click.echo(folded(f"{'proposers' if place == 0 else '':11}", on_one_line(name)))
     if aggregator:
         click.echo(folded(f"{'aggregator':11}", on_one_line(aggregator)))
@@ -67,11 +63,31 @@ def greet(options: MixtureOptions) -> None:
     click.echo()
 
 
-def _lacks_key(options: MixtureOptions, names: Sequence[str], settings: Mapping[str, Any]) -> bool:
-    """Whether all members are Together's, and there is no key for it."""
-    address = options.settings.get("base_url") or settings.get("base_url") or _is_set(ADDRESS)
-    ours = not any(":" in name for name in names)
-    return ours and not (address or _is_set(KEY) or takes_openai(options))
+def require_key(options: MixtureOptions) -> None:
+    """Tell that the members' key is missing, where that is known without building the mixture.
+
+    Raises:
+        click.ClickException: All members are Together's, and there is no key for it.
+    """
+    names, aggregator = _names(options)
+    if options.serves or options.config or not (names or aggregator):
+        return
+    address = options.settings.get("base_url") or _settings(options).get("base_url")
+    if any(":" in name for name in (*names, aggregator)) or address or _is_set(ADDRESS):
+        return
+    if not (_is_set(KEY) or takes_openai(options)):
+        raise click.ClickException(NO_KEY_MESSAGE)
+
+
+def _settings(options: MixtureOptions) -> dict[str, Any]:
+    return get_preset(options.preset or DEFAULT_PRESET).settings
+
+
+def _names(options: MixtureOptions) -> tuple[list[str], str]:
+    """The names of the reference models and of the aggregator, as far as they are known."""
+    settings = _settings(options)
+    names = options.reference_models or map(_name, settings.get("reference_models", ()))
+    return [name for name in names if name], options.aggregator or _name(settings.get("aggregator"))
 
 
 def _name(member: object) -> str:

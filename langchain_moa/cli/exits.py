@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from enum import IntEnum
@@ -15,6 +16,25 @@ from langchain_moa.cli.terminal import on_one_line, printable
 
 _LONGEST: Final = 4000
 """Characters of an error that are shown; it may name each of many members."""
+_EXTRA: Final = "Got unexpected extra argument"
+_MEANT: Final[dict[str | None, str]] = {
+    "ask": "give a question of several words in quotes, and a list with commas",
+    "chat": "give a question to `langchain-moa ask`, or type it in the chat",
+}
+"""What to give in place of words that a command does not take."""
+_PLAINER: Final = {
+    "is not a valid float range": "is no number",
+    "is not a valid float": "is no number",
+    "is not a valid integer range": "is no whole number",
+    "is not a valid integer": "is no whole number",
+}
+"""What click says, and what is said here."""
+_AS_OPTIONS: Final = {
+    r"give from_preset\('([^']*)'\)": r"give --preset \1",
+    r"give from_config\('([^']*)'\)": r"give --config \1",
+    r"give prices=\{(.*?): \(in, out\)\}, in": r"give --prices FILE with \1 = [in, out], in",
+}
+"""What errors advise to who writes Python, and the command's option for the same."""
 
 
 class Exit(IntEnum):
@@ -94,8 +114,14 @@ def report(error: BaseException, *, debug: bool) -> int:
 def _with_hint(error: click.ClickException) -> str:
     """What is wrong with the command's words, and where to read how they should be."""
     text = " ".join(error.format_message().split())
+    for theirs, ours in _PLAINER.items():
+        text = text.replace(theirs, ours)
     context = getattr(error, "ctx", None)
-    return f"{text} (See {context.command_path} --help.)" if context else text
+    if context is None:
+        return text
+    if text.startswith(_EXTRA) and (more := _MEANT.get(context.info_name)):
+        text = f"{text}: {more}."
+    return f"{text} (See {context.command_path} --help.)"
 
 
 def say(text: str) -> None:
@@ -105,4 +131,7 @@ def say(text: str) -> None:
 
 def one_line(error: BaseException) -> str:
     """An error's message on one line, or its type where it has none."""
-    return on_one_line(str(error), _LONGEST) or type(error).__name__
+    text = str(error)
+    for ours, option in _AS_OPTIONS.items():
+        text = re.sub(ours, option, text)
+    return on_one_line(text, _LONGEST) or type(error).__name__

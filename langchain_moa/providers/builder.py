@@ -162,7 +162,8 @@ class ModelBuilder:
         if key is None:
             msg = (
                 f"{field}={model!r} is a Together model, and there is no key for Together; set the "
-                f"environment variable {TOGETHER_KEY_VARIABLE}, or pass api_key=..."
+                f"environment variable {TOGETHER_KEY_VARIABLE}, pass api_key=..., or name another "
+                f"provider: '{_owner(model) or 'provider'}:{model}'."
             )
             raise MoAConfigurationError(msg)
         return key

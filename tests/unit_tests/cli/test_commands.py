@@ -21,6 +21,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from langchain_moa import MoAChatModel, MoAError
+from langchain_moa.cli.banner import NO_KEY_MESSAGE
 from langchain_moa.cli.models import served_models
 from langchain_moa.presets import get_preset, preset_names
 from langchain_moa.providers.accounts import endpoint_of
@@ -311,10 +312,26 @@ def test_without_a_key_one_line_says_what_to_do(command: str, code: int, cli: Cl
     assert ran.code == code
     if code:
         assert ran.out == ""
-        assert ran.err == (
-            "error: no key for Together: set TOGETHER_API_KEY, or give --base-url of an endpoint "
-            "of your own, or try --local or --demo, which need neither.\n"
-        )
+        assert ran.err == f"error: {NO_KEY_MESSAGE}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "mend"),
+    [
+        (["ask", "hi", "there"], "give a question of several words in quotes"),
+        (["ask", "hi", "--reference_models", "a", "b"], "a list with commas"),
+        (["chat", "hello"], "give a question to `langchain-moa ask`"),
+        (["ask", "hi", "-t", "hot"], "'hot' is no number"),
+        (["logs", "-n", "x"], "'x' is no whole number"),
+        (["ask", "hi", "--config", "self-moa"], "give --preset self-moa."),
+        (["ask", "hi", "--demo", "--max-cost", "1"], "give --prices FILE with 'demo/"),
+        (["ask", "hi", "--preset", str(Path(__file__))], f"give --config {Path(__file__)}."),
+    ],
+)
+def test_wrong_words_are_answered_by_the_right_ones(words: list[str], mend: str, cli: Cli) -> None:
+    ran = cli(*words)
+    assert (ran.code, ran.out) == (2, "")
+    assert mend in ran.err
 
 
 def test_the_key_of_another_provider_is_another_matter(cli: Cli, server: LoopbackServer) -> None:

@@ -47,5 +47,5 @@ def test_vendors_own_clients_are_families_too(caplog: pytest.LogCaptureFixture) 
 
 def test_self_moa_is_meant(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "langchain_moa.config.build"):
-        MoAChatModel.self_moa(*scripted("vendor-6/a"), samples=2)
+        MoAChatModel.self_moa(scripted("vendor-6/a")[0], samples=2)
     assert caplog.records == []
