@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
@@ -79,7 +80,7 @@ def require_key(options: MixtureOptions) -> None:
         raise click.ClickException(NO_KEY_MESSAGE)
 
 
-def _settings(options: MixtureOptions) -> dict[str, Any]:
+def _settings(options: MixtureOptions) -> Mapping[str, Any]:
     return get_preset(options.preset or DEFAULT_PRESET).settings
 
 
