@@ -198,8 +198,7 @@ WRONG_CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "preset's setting": (called(MoAChatModel.from_preset, "moa", layrs=2), "mean layers?"),
     "config": (called(MoAChatModel.from_config, 3), "give one of them"),
     "key": (called(MoAChatModel.self_moa, "openai:gpt-5-mini"), "OPENAI_API_KEY, or give"),
-    "package": (called(MoAChatModel.self_moa, "groq:x"), "`pip install langchain-groq`"),
-    "ollama": (called(MoAChatModel.self_moa, "ollama:x"), "pip install langchain-ollama"),
+    "package": (called(MoAChatModel.self_moa, "cohere:x"), "`pip install langchain-cohere`"),
     "replace": (called(LLM.replace, layers=1), "a whole number from 2"),
     "nothing": (called(LLM.invoke, []), "give at least one message"),
     "nothing, async": (lambda: asyncio.run(LLM.ainvoke([])), "give at least one message"),
@@ -231,6 +230,20 @@ def test_a_wrong_call_shows_one_line_of_ours_and_what_to_give(
     told = "".join(traceback.format_exception(caught.value))
     assert told.count(f'File "{Path(langchain_moa.__file__).parent}') == 1
     assert mend in str(caught.value).splitlines()[-1]
+
+
+def test_ollamas_package_is_missed_where_another_one_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """LangChain looks for its class in `langchain-community`, too, which has it no more."""
+
+    def missed(*_: object, **__: object) -> None:
+        msg = "module langchain_community.chat_models has no attribute ChatOllama"
+        raise AttributeError(msg)
+
+    monkeypatch.setattr("langchain.chat_models.init_chat_model", missed)
+    with pytest.raises(MissingExtraError, match="pip install langchain-ollama$"):
+        MoAChatModel.self_moa("ollama:x")
 
 
 def test_a_public_name_that_is_misspelt() -> None:
