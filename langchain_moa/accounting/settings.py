@@ -39,8 +39,8 @@ class AccountingSettings(SettingsGroup):
     )
     max_cost: Usd | None = Field(
         default=None,
-        description="The most USD that a call may cost, counted in the same way; needs the "
-        "`prices` of all members.",
+        description="The most USD that a call may cost. Requests count before they are made, as "
+        "for `max_total_tokens`; the `prices` of all members are needed.",
     )
     on_budget: OnBudget = Field(
         default="degrade",

@@ -21,7 +21,7 @@ from langchain_moa.cli.terminal import open_what_is_closed, terminated_in_order
 _DEBUG = "--debug"
 _CODES = (
     "Exit codes: 0 an answer, 1 something unexpected, 2 usage or a key that is refused, "
-    "3 no answer (as of an endpoint that cannot be connected to), 4 a model is not served "
+    "3 no answer (the endpoint cannot be reached, say), 4 a model is not served "
     "(models), 130 Ctrl-C, 143 SIGTERM. Every command takes --debug, which shows an error's "
     "traceback."
 )

@@ -17,7 +17,7 @@ _COLOURS: Final = {"answered": "#2da44e", "failed": "#cf4a5a", "given_up": "#8c9
 _STYLE: Final = """
 .moa{font:14px/1.45 system-ui,sans-serif;max-width:72rem}
 .moa h3{font-size:1.05em;margin:1.2em 0 .4em}
-.moa table{border-collapse:collapse;margin:.3em 0}
+.moa table{border-collapse:collapse;margin:.3em 0;color:inherit;font:inherit}
 .moa th,.moa td{text-align:left;vertical-align:top;padding:.25em .7em;
 border-bottom:1px solid rgba(128,128,128,.35);background:none}
 .moa td.n,.moa th.n{text-align:right;font-variant-numeric:tabular-nums}

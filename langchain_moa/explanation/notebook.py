@@ -22,6 +22,8 @@ _PAUSE: Final = 0.1
 """Seconds between two pictures of a board."""
 _TICK: Final = 0.5
 """Seconds after which a board is drawn anew where nothing happens: the time goes on."""
+_TABLE: Final = "color:inherit;font:inherit"
+"""In old documents without a doctype a table has neither from what is around it."""
 _CELL: Final = "padding:.1em 1em .1em 0;text-align:left;white-space:nowrap"
 _ENDS: Final = ("call_finished", "call_failed", "call_cut")
 _COLOURS: Final = {"done": "#2da44e", "failed": "#cf4a5a", "cut": "#8c959f"}
@@ -161,7 +163,7 @@ class NotebookBoard:
     def _show(self) -> None:
         self._drawn = time.monotonic()
         rows = "".join(f"<tr>{row.cells()}</tr>" for _, row in sorted(self._rows.items()))
-        page = self._display.HTML(f"<table>{rows}</table>")
+        page = self._display.HTML(f'<table style="{_TABLE}">{rows}</table>')
         if self._handle is None:
             self._handle = self._display.display(page, display_id=True)
         else:

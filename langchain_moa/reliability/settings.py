@@ -114,7 +114,8 @@ class ReliabilitySettings(SettingsGroup):
     )
     max_concurrency: Count | None = Field(
         default=None,
-        description="How many member calls of this model may run at the same time.",
+        description="How many requests to members may run at the same time, in all calls of the "
+        "mixture.",
     )
     member_concurrency: Annotated[
         SkipValidation[MemberConcurrency], AfterValidator(checked_limits)
