@@ -24,6 +24,7 @@ from langchain_moa.mixture import Mixture
 from langchain_moa.proposals.state import proposals_from_state
 from langchain_moa.reliability.causes import told_once
 from langchain_moa.reliability.quorum import NEVER, Gate
+from langchain_moa.reliability.slots import Places
 from langchain_moa.strategies.order import shuffled
 from langchain_moa.tracing.progress import Progress
 from langchain_moa.types import AnyDict, FanOutDecision, Proposal
@@ -39,6 +40,7 @@ class LayerInProgress:
     Attributes:
         gate: Says when the layer waits no longer.
         until: The layer's deadline, on the clock of `time.monotonic`.
+        ends: When its share of the call's time is over, on the same clock; never after `until`.
         refused: Why the budget does not admit some reference models, by place, once that is
             decided.
         lock: Held while that is decided.
@@ -46,6 +48,7 @@ class LayerInProgress:
 
     gate: Gate
     until: float
+    ends: float
     refused: Mapping[int, str] | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -68,6 +71,8 @@ class CallInProgress:
         kept: Usable proposals of an earlier try of this call, by slot; their authors are not asked.
         failures: Those of the graph's runs that go on; `None` outside of a graph.
         renewals: What the nodes of a layer renew of the layer before, by the layer's number.
+        left_behind: The places of requests that were given up, which may still be under way.
+        queued: Who waits for a place now.
     """
 
     mixture: Mixture
@@ -84,6 +89,8 @@ class CallInProgress:
     kept: Mapping[str, Proposal] = field(default_factory=dict)
     failures: Failures | None = None
     renewals: dict[int, Future[list[Proposal]]] = field(default_factory=dict)
+    left_behind: list[Places] = field(default_factory=list)
+    queued: set[Places] = field(default_factory=set)
 
     def layer(self, number: int) -> LayerInProgress:
         """The state of a proposer layer, whose time begins when it is first asked for."""
@@ -96,7 +103,8 @@ class CallInProgress:
             if share_ends < until:
                 limit = f"timeout={policy.timeout:g} s"
                 gate.keep_time(share_ends, f"{limit}: what is left is kept for the layers to come")
-            known = self.layers.setdefault(number, LayerInProgress(gate, until))
+            begun = LayerInProgress(gate, until, min(until, share_ends))
+            known = self.layers.setdefault(number, begun)
         return known
 
     def share_of(self, number: int) -> float:

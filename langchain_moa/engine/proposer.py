@@ -142,6 +142,7 @@ class Proposing:
                 timeout=mixture.policy.proposer_timeout,
                 limit=f"proposer_timeout={mixture.policy.proposer_timeout:g} s",
                 until=layer.until,
+                ends=layer.ends,
                 gate=layer.gate,
                 refused=refusal(self.call, self.layer, self.index, messages, before),
             )
@@ -175,9 +176,9 @@ class Proposing:
     def _count(self, proposal: Proposal) -> None:
         gate = self.call.layer(self.layer).gate
         if proposal.status == "over_budget":
-            gate.leave_out()
+            gate.leave_out(self.index)
         else:
-            gate.count(usable=proposal.usable)
+            gate.count(usable=proposal.usable, index=self.index)
         if not proposal.usable:
             logger.warning(
                 "layer %d, index %d (%s) gave no usable proposal: %s",

@@ -6,6 +6,7 @@ They are a plan of steps, which sync and async code carry out alike (see `reliab
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
@@ -17,7 +18,7 @@ from langchain_moa.engine.request import MemberRequest
 from langchain_moa.members.member import Member
 from langchain_moa.reliability.quorum import NEVER, Gate
 from langchain_moa.reliability.retries import pause_before_retry
-from langchain_moa.reliability.slots import Places
+from langchain_moa.reliability.slots import Hold, Places
 from langchain_moa.reliability.waiting import Ask, Plan, Result, Step, WaitFor, Work
 from langchain_moa.types import LARGE, AnyDict, EventName, RequestKind, Role
 
@@ -36,6 +37,7 @@ class Assignment:
         timeout: Seconds that each candidate has.
         limit: The name of that setting, for the record.
         until: When the layer or the call ends, on the clock of `time.monotonic`.
+        ends: When the layer's share of the call's time is over.
         gate: The layer's gate, or `None`.
         refused: Why the budget admits no request at all, or `None`.
     """
@@ -49,6 +51,7 @@ class Assignment:
     timeout: float
     limit: str
     until: float = NEVER
+    ends: float = NEVER
     gate: Gate | None = None
     refused: str | None = None
 
@@ -112,24 +115,31 @@ class Tries:
             return Result(ended="refused", reason=refusal)
         granted = yield from self._place()
         if not granted.good:
-            return self._explained(granted, NEVER)
+            return self._explained(granted, Hold(NEVER))
         if self.announces:
             yield self.assignment.telling("member_started")
         wanted, now = self.assignment, monotonic()
         self.deadline = min(now + wanted.timeout, wanted.until)
         share = (wanted.until - now) / self.sharers if self.sharers > 1 else NEVER
-        until = now + min(wanted.timeout, share)
-        result = yield from self._requests(min(until, wanted.until))
+        until = min(now + min(wanted.timeout, share), wanted.until)
+        hold = Hold(until, (wanted.ends, wanted.until), wanted.gate)
+        result = yield from self._requests(hold)
         # an answer of a fallback, as a hedge, tells nothing of the member
         if self.requests and (not result.good or result.request.member is self.member):
-            report(breaker, result, self, in_own_time=until < wanted.until)
-        return self._explained(result, until)
+            in_own_time = until < wanted.until and not hold.handed_on
+            report(breaker, result, self, in_own_time=in_own_time)
+        return self._explained(result, hold)
 
     def end(self) -> None:
         """Say that nobody waits for the requests, and let others have their places."""
         for request in self.requests:
             request.over = True
+        call = self.assignment.call
         self._places.give_up()
+        if self._places.are_held:
+            call.left_behind.append(self._places)
+            if call.queued or call.until == NEVER:  # or nothing would end the wait for them
+                self._places.hand_on()
         breaker = self.assignment.call.mixture.breaker(self.member)
         if breaker is not None:
             breaker.given_up(self)
@@ -142,13 +152,28 @@ class Tries:
         for slots in wanted.call.mixture.limits(self.member):
             ticket = self._places.ask(slots)
             if not ticket.done():
-                waiting = WaitFor(ticket=ticket, until=wanted.until, gate=wanted.gate)
-                granted: Result = yield waiting
+                granted = yield from self._queue(ticket)
                 if not granted.good:
                     return granted
+        if wanted.gate is not None:
+            wanted.gate.seat(wanted.index, seated=True)
         return Result(good=True)
 
-    def _requests(self, until: float) -> Plan[Result]:
+    def _queue(self, ticket: Future[None]) -> Plan[Result]:
+        """Wait for a place, for which the call's own requests that were given up make room."""
+        wanted, call = self.assignment, self.assignment.call
+        if wanted.gate is not None:
+            wanted.gate.seat(wanted.index, seated=False)
+        call.queued.add(self._places)
+        try:
+            for places in call.left_behind:
+                places.hand_on()
+            granted: Result = yield WaitFor(ticket=ticket, until=wanted.until, gate=wanted.gate)
+        finally:
+            call.queued.discard(self._places)
+        return granted
+
+    def _requests(self, hold: Hold) -> Plan[Result]:
         """The request, and again after failures that pass, with pauses."""
         wanted, mixture = self.assignment, self.assignment.call.mixture
         retries = 0 if self.member.retries_itself else mixture.settings.max_retries
@@ -157,14 +182,14 @@ class Tries:
         result = Result(ended="timed_out")
         kind: RequestKind = "first" if self.announces else "fallback"
         for attempt in range(retries + 1):
-            if monotonic() >= until:
+            if monotonic() >= hold():
                 break
-            result = yield self._hedged(self._attempt(self.member, kind), until)
+            result = yield self._hedged(self._attempt(self.member, kind), hold)
             kind = "retry"
             if wanted.question.asks_anew(result) and (yield self._admits()):
-                result = yield self._hedged(self._attempt(self.member, kind), until)
+                result = yield self._hedged(self._attempt(self.member, kind), hold)
             pause = pause_before_retry(result, attempt)
-            if pause is None or attempt == retries or monotonic() + pause >= until:
+            if pause is None or attempt == retries or not hold.allows(monotonic() + pause):
                 break
             if not (yield self._admits()):
                 break
@@ -180,10 +205,10 @@ class Tries:
         size = LARGE if self.assignment.call.mixture.asks_prices else 0
         return Work(partial(self.allowance.admits, self.member), size)
 
-    def _hedged(self, first: Attempt, until: float) -> Step:
+    def _hedged(self, first: Attempt, hold: Hold) -> Step:
         """The request, and a second one to the next candidate, or else to the same one."""
         wanted = self.assignment
-        ask = Ask(starts=[first], until=until, gate=wanted.gate)
+        ask = Ask(starts=[first], until=hold.until, hold=hold, gate=wanted.gate)
         after = wanted.call.mixture.policy.hedge_after
         if after == NEVER:
             return ask
@@ -226,12 +251,15 @@ class Tries:
             breaker=None if member is self.member else mixture.breaker(member),
         )
 
-    def _explained(self, result: Result, until: float) -> Result:
+    def _explained(self, result: Result, hold: Hold) -> Result:
         """A timeout with the setting that made it."""
         if result.ended != "timed_out" or result.error is not None:
             return result
         wanted = self.assignment
-        limit = wanted.limit if until < wanted.until else wanted.call.limit_of(wanted.layer)
-        if until < self.deadline:
-            limit = f"{wanted.call.limit_of(wanted.layer)}, shared with its fallbacks"
+        of_all = wanted.call.limit_of(wanted.layer)
+        limit = wanted.limit if hold.until < wanted.until else of_all
+        if hold.until < self.deadline:
+            limit = f"{of_all}, shared with its fallbacks"
+        if hold.handed_on:
+            limit = f"{of_all}, shared with those that wait for its place"
         return replace(result, reason=f"no answer in time ({limit})")

@@ -40,18 +40,38 @@ class Gate:
     _kept: tuple[float, str] | None = None
     _usable: int = 0
     _lost: int = 0
+    _seated: set[int | None] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def count(self, *, usable: bool) -> None:
-        """Count a finished proposal, and open when it decides the layer."""
+    def count(self, *, usable: bool, index: int | None = None) -> None:
+        """Count a finished proposal, and open when it decides the layer.
+
+        Args:
+            usable: Whether it is.
+            index: The place in the layer of the member that gave it, which no longer holds one of
+                those that are limited.
+        """
         with self._lock:
             self._usable += usable
             self._lost += not usable
+            self._seated.discard(index)
         self._decide()
 
-    def leave_out(self) -> None:
+    def seat(self, index: int, *, seated: bool) -> None:
+        """Note that a member may be asked now, or waits until it may be asked."""
+        with self._lock:
+            (self._seated.add if seated else self._seated.discard)(index)
+
+    @property
+    def somebody_waits(self) -> bool:
+        """Whether a member is still to be asked, because others are asked before it."""
+        with self._lock:
+            return self.members - self._usable - self._lost > len(self._seated)
+
+    def leave_out(self, index: int | None = None) -> None:
         """Expect one proposal less than there are members."""
         with self._lock:
+            self._seated.discard(index)
             self.members -= 1
             self.needed = min(self.needed, self.members)
             if self.quorum is not None:

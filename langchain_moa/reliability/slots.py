@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from time import monotonic
+from typing import Final
+
+from langchain_moa.reliability.quorum import NEVER, Gate
+
+_LOOK_AGAIN: Final = 0.1
+"""Seconds after which it is looked at the earliest whether somebody waits meanwhile."""
 
 
 @dataclass(eq=False)
@@ -84,7 +91,7 @@ class Places:
     """The places that the requests to one candidate hold.
 
     A request in a thread can't be ended: when it is given up it keeps its places until it ends, for
-    until then its model is busy.
+    until then its model is busy, or until its own call needs them.
     """
 
     __slots__ = ("_held", "_lock", "_under_way", "given_up")
@@ -133,9 +140,18 @@ class Places:
         self.given_up = True
         self._free()
 
-    def _free(self) -> None:
+    @property
+    def are_held(self) -> bool:
+        """Whether some have not been given back yet."""
+        return bool(self._held)
+
+    def hand_on(self) -> None:
+        """Give all places back at once, if they were given up."""
+        self._free(busy=True)
+
+    def _free(self, *, busy: bool = False) -> None:
         with self._lock:
-            free = self.given_up and not self._under_way
+            free = self.given_up and (busy or not self._under_way)
             held, self._held = (self._held, []) if free else ([], self._held)
         _give_back(held)
 
@@ -143,3 +159,47 @@ class Places:
 def _give_back(tickets: list[tuple[Slots, Future[None]]]) -> None:
     for slots, ticket in tickets:
         slots.give_back(ticket)
+
+
+class Hold:
+    """How long one member may hold its place: as long as it has time, while nobody waits.
+
+    While others of its layer wait to be asked, it has half of what is left of the layer's time: one
+    that hangs leaves time to the next ones. (With equal parts instead, members that are all slow
+    would all be cut.)
+
+    Args:
+        until: When the member's own time ends, on the clock of `time.monotonic`.
+        ends: When the layer's time ends: its share of the call's, then the last moment.
+        gate: The layer's gate, or `None` for who has no layer.
+
+    Attributes:
+        until: The first of these.
+        handed_on: Whether it has ended for the sake of others.
+    """
+
+    __slots__ = ("_ends", "_gate", "_half", "handed_on", "until")
+
+    def __init__(self, until: float, ends: Sequence[float] = (), gate: Gate | None = None) -> None:
+        self.until = until
+        self.handed_on = False
+        self._ends, self._gate = ends, gate
+        self._half = self._half_from(monotonic())
+
+    def __call__(self) -> float:
+        """When it ends, or is to be asked for again."""
+        now = monotonic()
+        if self._half <= now < self.until and self._gate is not None and not self.handed_on:
+            self.handed_on = self._gate.somebody_waits
+            if not self.handed_on:
+                self._half = max(self._half_from(now), now + _LOOK_AGAIN)
+        return min(self.until, self._half)
+
+    def allows(self, at: float) -> bool:
+        """Whether the place may be held up to a time, as things stand."""
+        waits = self._gate is not None and self._gate.somebody_waits
+        return at < min(self.until, self._half if waits else NEVER)
+
+    def _half_from(self, now: float) -> float:
+        left = (end - now for end in self._ends if end > now)
+        return NEVER if self._gate is None else now + next(left, NEVER) / 2

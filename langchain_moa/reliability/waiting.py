@@ -174,6 +174,7 @@ class Ask:
     Attributes:
         starts: The requests. The second is for hedging.
         until: When to give up, on the clock of `time.monotonic`.
+        hold: Gives when to give up for the sake of others, or when to ask again for that.
         hedge_at: When to make the second request.
         may_hedge: Asked then whether it may be made.
         gate: The layer's gate; cuts the request once it is open.
@@ -181,6 +182,7 @@ class Ask:
 
     starts: Sequence[Start]
     until: float = NEVER
+    hold: Callable[[], float] = lambda: NEVER
     hedge_at: float = NEVER
     may_hedge: Callable[[], bool] = lambda: True
     gate: Gate | None = None
@@ -263,7 +265,7 @@ class _Race:
     def timeout(self) -> float | None:
         """Seconds until something is to be decided."""
         hedge_at = self._ask.hedge_at if self._left else NEVER
-        return _timeout(min(self._ask.until, hedge_at), self._ask.gate)
+        return _timeout(min(self._until, hedge_at), self._ask.gate)
 
     def take(self, place: int, result: Result) -> None:
         """Note what came of the first or the second request."""
@@ -279,7 +281,11 @@ class _Race:
             return self._good
         if self._begun and len(self._ended) == self._begun:
             return self._ended[min(self._ended)]
-        return _overdue(self._ask.until, self._ask.gate)
+        return _overdue(self._until, self._ask.gate)
+
+    @property
+    def _until(self) -> float:
+        return min(self._ask.until, self._ask.hold())
 
 
 def _overdue(until: float, gate: Gate | None) -> Result | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 import pytest
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableConfig
 
 from langchain_moa import MoAChatModel, NotEnoughProposalsError
 from langchain_moa.testing import LoopbackServer, ModelBehavior
@@ -27,21 +28,28 @@ def stage() -> Iterator[Stage]:
         yield Stage(server, MODELS)
 
 
-async def in_all_ways(llm: MoAChatModel) -> Sequence[AIMessage]:
-    """The answers of all four ways to call, asked at the same time."""
+async def in_all_ways(llm: MoAChatModel | Callable[[], MoAChatModel]) -> Sequence[AIMessage]:
+    """The answers of all four ways to call, asked at the same time.
+
+    Args:
+        llm: The mixture, or what makes one for each way, where they must not share its places.
+    """
+
+    def own() -> MoAChatModel:
+        return llm if isinstance(llm, MoAChatModel) else llm()
 
     async def astreamed() -> AIMessage:
-        return [chunk async for chunk in llm.astream("2 + 2?")][-1]
+        return [chunk async for chunk in own().astream("2 + 2?")][-1]
 
     return await asyncio.gather(
-        llm.ainvoke("2 + 2?"),
+        own().ainvoke("2 + 2?"),
         astreamed(),
-        asyncio.to_thread(llm.invoke, "2 + 2?"),
-        asyncio.to_thread(lambda: list(llm.stream("2 + 2?"))[-1]),
+        asyncio.to_thread(own().invoke, "2 + 2?"),
+        asyncio.to_thread(lambda: list(own().stream("2 + 2?"))[-1]),
     )
 
 
-@pytest.mark.parametrize("options", [{}, {"layer_timeout": 60.0}, {"min_proposals": 1}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"layer_timeout": 60.0}], ids=str)
 @pytest.mark.parametrize("layers", [2, 3])
 async def test_a_hung_reference_model(stage: Stage, layers: int, options: dict[str, Any]) -> None:
     stage.plays({**MODELS, BETA: HANGS})
@@ -112,3 +120,43 @@ async def test_a_hung_filter(stage: Stage) -> None:
             assert [p["status"] for p in record["proposals"]] == ["ok", "ok"]
     finally:
         free.set()
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"sequential": True},
+        {"max_concurrency": 2},
+        {"member_concurrency": 1, "max_concurrency": 1, "layers": 3},
+    ],
+    ids=str,
+)
+async def test_who_hangs_leaves_time_to_those_that_wait(
+    stage: Stage, limits: dict[str, Any]
+) -> None:
+    stage.plays({**MODELS, ALPHA: HANGS})
+    names = (ALPHA, BETA, GAMMA, BETA)
+    for answer in await in_all_ways(lambda: stage.mixture(names, timeout=TIMEOUT, **limits)):
+        record = answer.response_metadata["moa"]
+        told = [(p["layer"], p["model"]) for p in record["proposals"] if p["status"] == "ok"]
+        layers = range(1, limits.get("layers", 2))
+        assert told == [(layer, name) for layer in layers for name in names[1:]]
+        assert record["aggregator"]["status"] == "ok"
+
+
+@pytest.mark.parametrize("config", [{}, {"max_concurrency": 1}], ids=str)
+async def test_who_hangs_in_a_graph_leaves_time_to_those_that_wait(
+    stage: Stage, config: RunnableConfig
+) -> None:
+    stage.plays({**MODELS, ALPHA: HANGS})
+    given: Any = {"messages": [("user", "2 + 2?")]}
+    graphs = [
+        stage.mixture((ALPHA, BETA, GAMMA), sequential=not config, layer_timeout=TIMEOUT / 2).graph
+        for _ in range(2)  # which would wait for each other's places
+    ]
+    ends = await asyncio.gather(
+        graphs[0].ainvoke(given, config), asyncio.to_thread(graphs[1].invoke, given, config)
+    )
+    for end in ends:
+        proposals = end["messages"][-1].response_metadata["moa"]["proposals"]
+        assert [p["status"] for p in proposals] == ["timed_out", "ok", "ok"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from types import SimpleNamespace
@@ -29,7 +30,13 @@ from langchain_core.exceptions import (
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableLambda
 
-from langchain_moa import AggregationError, CircuitBreaker, MoAChatModel, MoAError
+from langchain_moa import (
+    AggregationError,
+    CircuitBreaker,
+    MoAChatModel,
+    MoAError,
+    NotEnoughProposalsError,
+)
 from langchain_moa.reliability.retries import is_retryable, pause_before_retry
 from langchain_moa.reliability.waiting import Result
 from langchain_moa.testing import ScriptedChatModel
@@ -86,11 +93,6 @@ class Hanging:
     def begin_anew(self) -> None:
         self.begun = 0
         self._free.clear()
-
-    def release_after_the_layer(self, event: Any) -> None:
-        """For `on_progress`: a thread keeps its place, for which the aggregator waits."""
-        if event["event"] == "layer_finished":
-            self.release()
 
     def _hang(self, _: Any) -> str:
         self.begun += 1
@@ -556,7 +558,6 @@ async def test_a_hedge_needs_a_place_too(hanging: Hanging, way: str) -> None:
         sequential=True,
         proposer_timeout=0.2,
         on_no_proposals="aggregate_alone",
-        on_progress=hanging.release_after_the_layer,
     )
     await record_of(llm, way)
     assert hanging.begun <= 1
@@ -660,22 +661,93 @@ async def test_so_many_run_at_the_same_time(way: str, options: Any, most: int) -
 async def test_who_waits_for_a_place_until_the_end_made_no_request(
     hanging: Hanging, way: str
 ) -> None:
-    llm = mixture(
-        hanging.runnable,
-        reference_models=[hanging.runnable] * 2,
-        sequential=True,
-        on_no_proposals="aggregate_alone",
-        on_progress=hanging.release_after_the_layer,
-    )
+    llm = mixture("4", aggregator=hanging.runnable, sequential=True, layer_timeout=1.0)
+    other = asyncio.ensure_future(record_of(llm, way))
+    await until(lambda: hanging.begun or other.done())
+    try:
+        with pytest.raises(NotEnoughProposalsError) as failed:
+            await record_of(llm, way)
+    finally:
+        hanging.release()
+        other.cancel()
+    told = [(p.status, p.attempts) for p in failed.value.proposals]
+    assert told == [("timed_out", 0)] * 2
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("hung", "limits"),
+    [
+        (1, {"sequential": True}),
+        (2, {"max_concurrency": 1}),
+        (2, {"max_concurrency": 2}),
+        (1, {"max_concurrency": 1, "timeout": None, "layer_timeout": 0.0}),
+        (1, {"sequential": True, "layers": 3}),
+    ],
+)
+async def test_who_hangs_leaves_time_to_those_that_wait_for_its_place(
+    hanging: Hanging, way: str, hung: int, limits: dict[str, Any]
+) -> None:
+    """A thread that hangs can't be ended, and nobody asked after it waits for it, either."""
+    name = "layer_timeout" if "layer_timeout" in limits else "timeout"
     for seconds in LIMITS:
-        hanging.begin_anew()
-        llm.layer_timeout = seconds
-        proposals = (await record_of(llm, way))["proposals"]
-        assert [p["status"] for p in proposals] == ["timed_out"] * 2
-        assert proposals[1]["attempts"] == 0
-        if hanging.begun:
+        members = [*[hanging.runnable] * hung, model("4", "first"), model("4", "other")]
+        given = {**limits, name: 2 * seconds}
+        llm = mixture("4", reference_models=members, **given)
+        with suppress(NotEnoughProposalsError, AggregationError):
+            record = await record_of(llm, way)
+            proposals, layers = record["proposals"], limits.get("layers", 2) - 1
+            if [p["status"] for p in proposals].count("ok") == 2 * layers:
+                break
+    assert [p["status"] == "ok" for p in proposals] == [*[False] * hung, True, True] * layers
+    shared = f"{name}={2 * seconds:g} s, shared with those that wait for its place"
+    # of two that hold all places it is enough if one gives up its own
+    assert f"no answer in time ({shared})" in {p["error"] for p in proposals[:hung]}
+    assert record["aggregator"]["status"] == "ok"
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_fallback_that_waits_for_a_place_gets_one(hanging: Hanging, way: str) -> None:
+    """The first member has failed, and given its place to the third one, which hangs, too."""
+    for seconds in LIMITS:
+        llm = mixture(
+            "4",
+            reference_models=[model(Script(ValueError("no"))), *[hanging.runnable] * 2],
+            fallbacks={"first": [model("4", "spare")]},
+            max_concurrency=2,
+            timeout=2 * seconds,
+        )
+        with suppress(NotEnoughProposalsError, AggregationError):
+            proposals = (await record_of(llm, way))["proposals"]
             break
-    assert hanging.begun == proposals[0]["attempts"] == 1
+    told = [(p["model"], p["status"] == "ok") for p in proposals]
+    assert told == [("spare", True), ("hangs", False), ("hangs", False)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_who_is_slow_is_not_cut_where_nobody_waits(way: str) -> None:
+    """It takes more than half of its layer's time, in which two others have answered in turn."""
+    for seconds in LIMITS:
+        calm = threading.Event()
+        ends = threading.Timer(0.7 * seconds, calm.set)
+
+        def work(_: Any, calm: threading.Event = calm) -> str:
+            calm.wait(LONG)
+            return "4"
+
+        async def awork(_: Any, calm: threading.Event = calm) -> str:
+            await until(calm.is_set)
+            return "4"
+
+        slow: Any = RunnableLambda(work, afunc=awork, name="slow")
+        members = [slow, model("4"), model("4", "other")]
+        llm = mixture("4", reference_models=members, max_concurrency=2, layer_timeout=seconds)
+        ends.start()
+        proposals = (await record_of(llm, way))["proposals"]
+        ends.join()
+        if [p["status"] for p in proposals] == ["ok"] * 3:
+            return
+    pytest.fail("the slow member was cut, although nobody waited for its place")
 
 
 # --- the budget ---
