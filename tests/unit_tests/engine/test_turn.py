@@ -725,6 +725,15 @@ async def test_a_fallback_that_waits_for_a_place_gets_one(hanging: Hanging, way:
 
 
 @pytest.mark.parametrize("way", WAYS)
+async def test_who_pauses_long_before_it_is_asked_again_leaves_its_place(way: str) -> None:
+    busy = Script(after("30"))
+    members = [model(busy), model("4", "other")]
+    llm = mixture("4", reference_models=members, sequential=True, layer_timeout=45.0)
+    proposals = (await record_of(llm, way))["proposals"]
+    assert [(p["status"], p["attempts"]) for p in proposals] == [("failed", 1), ("ok", 1)]
+
+
+@pytest.mark.parametrize("way", WAYS)
 async def test_who_is_slow_is_not_cut_where_nobody_waits(way: str) -> None:
     """It takes more than half of its layer's time, in which two others have answered in turn."""
     for seconds in LIMITS:
