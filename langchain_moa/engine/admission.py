@@ -95,7 +95,7 @@ def commit_advice(
         return None
     shown = shown_proposals(proposals, mixture.layers)
     answer = final_estimate(mixture, mixture.aggregator, messages, shown)
-    total = _spent(mixture, proposals).plus(estimate).plus(answer)
+    total = _spent(mixture, messages, proposals).plus(estimate).plus(answer)
     excess = mixture.budget.excess(total)
     if excess is None:
         call.ledger.commit(total)
@@ -127,7 +127,8 @@ def commit_final(
         return None
     shown = shown_proposals(proposals, mixture.layers)
     own = final_estimate(mixture, mixture.aggregator, messages, shown, beside=findings.beside())
-    total = _spent(mixture, proposals).plus(_spent_on_advice(mixture, findings)).plus(own)
+    spent = _spent(mixture, messages, proposals)
+    total = spent.plus(_spent_on_advice(mixture, findings)).plus(own)
     excess = mixture.budget.excess(total)
     if excess is not None and shown and mixture.settings.on_aggregator_failure != "raise":
         return excess
@@ -207,7 +208,7 @@ def _refused(
     ]
     around = tokens_around(mixture, len(members))
     reserve = final_estimate(mixture, mixture.aggregator, messages, (), around=around)
-    spent = _spent(mixture, proposals)
+    spent = _spent(mixture, messages, proposals)
     refused, promised = mixture.budget.refused(spent, wanted, reserve)
     if refused and mixture.settings.on_budget == "raise":
         whom = ", ".join(f"{members[place].model}: {why}" for place, why in refused.items())
@@ -247,11 +248,33 @@ def _spent_on_advice(mixture: Mixture, findings: Findings) -> Amount:
     return Amount(findings.consulted["attempts"], tokens, usd)
 
 
-def _spent(mixture: Mixture, proposals: Sequence[Proposal]) -> Amount:
-    """What is known of the cost of the proposals so far."""
+def _spent(
+    mixture: Mixture, messages: Sequence[BaseMessage], proposals: Sequence[Proposal]
+) -> Amount:
+    """What the proposals so far have cost; where nobody has told, what had been promised for it."""
     total = NOTHING
+    for proposal in proposals:
+        shown = shown_proposals(proposals, proposal.layer)
+        for member in _silent(mixture, proposal):
+            estimate = proposer_estimate(mixture, member, messages, shown)
+            total = total.plus(estimate._replace(calls=0))
     for proposal in proposals:
         tokens = sum(usage["total_tokens"] for usage in proposal.usage_by_model.values())
         usd = _usd(mixture, proposal.usage_by_model, proposal.model)
         total = total.plus(Amount(proposal.attempts, tokens, usd))
     return total
+
+
+def _silent(mixture: Mixture, proposal: Proposal) -> list[Member]:
+    """Who was asked for a proposal, and must be paid, and of whose tokens nothing is known.
+
+    Errors are not paid for, but answers are, and those that were given up.
+    """
+    if not proposal.unknown:
+        return []
+    first = mixture.proposers[proposal.layer - 1][proposal.index]
+    by_name = {candidate.model: candidate for candidate in reversed(first.candidates)}
+    names = [each["model"] for each in proposal.requests if each["outcome"] == "given_up"]
+    if proposal.status in {"ok", "empty", "filtered"} and not proposal.usage_by_model:
+        names.append(proposal.model)
+    return [by_name.get(name, first) for name in names]

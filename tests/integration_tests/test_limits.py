@@ -112,6 +112,28 @@ async def test_a_price_that_is_lost_on_the_way_ends_what_follows(stage: Stage, w
     assert sorted(request.model for request in server.requests) == [ALPHA, BETA]
 
 
+@pytest.mark.parametrize("way", ["invoke", "astream"])
+@pytest.mark.parametrize("silent", ["answered", "cut"])
+@pytest.mark.parametrize("limit", ["max_cost", "max_total_tokens"])
+async def test_who_tells_no_tokens_has_used_what_was_promised(
+    stage: Stage, limit: str, silent: str, way: str
+) -> None:
+    """Of layer 2 only one member fits, as where layer 1 tells that it used all it might have."""
+    first = says("a", usage=None) if silent == "answered" else ModelBehavior(hang=True)
+    behaviors = iter([first])
+    server = stage.plays({**MODELS, ALPHA: lambda *_: next(behaviors, says("a"))})
+    limits: dict[str, Any] = {
+        "max_cost": {"max_cost": 0.75, "prices": dict.fromkeys(MODELS, (0, 200))},
+        "max_total_tokens": {"max_total_tokens": 6000},
+    }[limit]
+    llm = stage.mixture(
+        layers=3, proposal_max_tokens=1000, max_tokens=1000, quorum=1, grace=0.5, **limits
+    )
+    record = await record_of(llm, way)
+    assert [p["status"] for p in record["proposals"]][3] == "over_budget"
+    assert [request.model for request in server.requests].count(BETA) == 1
+
+
 def test_without_a_limit_of_cost_a_lost_price_stops_nothing(stage: Stage) -> None:
     stage.plays(MODELS)
     prices = Prices(down)
