@@ -16,7 +16,7 @@ from langchain_moa.accounting.budget import Amount
 from langchain_moa.engine.admission import proposer_estimate
 from langchain_moa.engine.call import CallInProgress
 from langchain_moa.engine.reading import Rooms, read_by, require_taken, seen_by, weight_of
-from langchain_moa.engine.request import MemberRequest, prepare_call
+from langchain_moa.engine.request import MemberRequest, is_given_up, prepare_call
 from langchain_moa.members.adapters import as_message
 from langchain_moa.members.bindings import Bound
 from langchain_moa.members.member import Member
@@ -146,7 +146,7 @@ class ProposalQuestion:
             partial(isolated, silenced_handlers(request.config)),
         )
         for piece in stepped(request.runnable.stream(request.input, request.config), scope):
-            if request.over:  # a thread can't be ended from outside, but it can see that it is
+            if is_given_up():  # a thread can't be ended from outside, but it can see that it is
                 break
             for event, values in answer.take(piece, shows=self._shows):
                 self.call.progress.emit(event, **self._about, **values)
@@ -162,7 +162,7 @@ class ProposalQuestion:
         pieces = request.runnable.astream(request.input, request.config)
         async with aclosing(astepped(pieces, scope)) as steps:
             async for piece in steps:
-                if request.over:  # a client may have swallowed the cancellation
+                if is_given_up():  # by whom asked a mixture inside, say, whose loop is another one
                     break
                 for event, values in answer.take(piece, shows=self._shows):
                     await self.call.progress.aemit(event, **self._about, **values)

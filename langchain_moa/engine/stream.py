@@ -20,7 +20,7 @@ from langchain_core.exceptions import ModelTimeoutError
 from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
 from langchain_core.messages.ai import add_ai_message_chunks
 
-from langchain_moa.engine.request import MemberRequest
+from langchain_moa.engine.request import MemberRequest, is_given_up
 from langchain_moa.members.adapters import as_chunk, as_message
 from langchain_moa.messages.verdicts import AnswerSoFar, judge
 from langchain_moa.proposals.cleaning import CleanStream, cleaned
@@ -170,6 +170,9 @@ def opened(request: MemberRequest) -> Result:
     pieces = stepped(_pieces(request), _scope(request))
     head, answer = list[AIMessageChunk](), AnswerSoFar()
     for piece in pieces:
+        if is_given_up():  # reasoning may be long
+            pieces.close()
+            break
         head.append(as_chunk(piece))
         if answer.take(head[-1]):
             return Result(good=True, value=OpenedStream(head, pieces), request=request)

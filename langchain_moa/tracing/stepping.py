@@ -6,6 +6,7 @@ before each `yield`; and a stream that is left early must be closed at once, not
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import AbstractContextManager, aclosing, closing
 from typing import TypeVar, cast
@@ -30,13 +31,27 @@ def stepped(steps: Iterator[_T], around: Around) -> Generator[_T, None, None]:
 
 
 async def astepped(steps: AsyncIterator[_T], around: Around) -> AsyncGenerator[_T, None]:
-    """The async twin of `stepped`."""
+    """The async twin of `stepped`.
+
+    Raises:
+        asyncio.CancelledError: The task was cancelled, which a client has taken for its own matter:
+            `asyncio.wait_for` of Python 3.11 does so where a piece comes at the same moment.
+    """
     generator = cast("AsyncGenerator[_T, None]", steps)
     async with aclosing(generator):
         while True:
+            before = _cancellations()
             with around():
                 try:
                     step = await anext(generator)
                 except StopAsyncIteration:
                     return
+            if _cancellations() > before:
+                raise asyncio.CancelledError
             yield step
+
+
+def _cancellations() -> int:
+    """How often this task was cancelled, as far as nobody has said that it is done with."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()

@@ -122,12 +122,12 @@ async def test_who_tells_no_tokens_has_used_what_was_promised(
     first = says("a", usage=None) if silent == "answered" else ModelBehavior(hang=True)
     behaviors = iter([first])
     server = stage.plays({**MODELS, ALPHA: lambda *_: next(behaviors, says("a"))})
-    limits: dict[str, Any] = {
+    limits: dict[str, dict[str, Any]] = {
         "max_cost": {"max_cost": 0.75, "prices": dict.fromkeys(MODELS, (0, 200))},
         "max_total_tokens": {"max_total_tokens": 6000},
-    }[limit]
+    }
     llm = stage.mixture(
-        layers=3, proposal_max_tokens=1000, max_tokens=1000, quorum=1, grace=0.5, **limits
+        layers=3, proposal_max_tokens=1000, max_tokens=1000, quorum=1, grace=0.5, **limits[limit]
     )
     record = await record_of(llm, way)
     assert [p["status"] for p in record["proposals"]][3] == "over_budget"

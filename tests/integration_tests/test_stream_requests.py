@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 import pytest
+from langchain_core.runnables import RunnableLambda
 
-from langchain_moa.testing import LoopbackServer
+from langchain_moa.testing import LoopbackServer, ModelBehavior
 from langchain_moa.types import ProgressEvent
 from tests.wire import AGGREGATOR, ALPHA, BETA, Stage, says, until
 
 MODELS: Final = {ALPHA: says("a b"), BETA: says("word " * 2000, token_delay=0.05)}
 WAYS: Final = ("invoke", "ainvoke", "stream", "astream")
+LONG: Final = 20.0
+"""Seconds that nothing here takes unless it is broken."""
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +45,75 @@ async def test_what_is_given_up_stops_and_nothing_is_shown(stage: Stage, way: st
     assert [r.body.get("stream") for r in server.requests if r.model in MODELS] == [True, True]
     assert not [e for e in events if e["role"] == "proposer" and e["event"] == "token"]
     assert "".join(answer.text for answer in answers) == "It is 4."
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+async def test_what_a_mixture_inside_asked_for_stops_with_it(stage: Stage, way: str) -> None:
+    server = stage.plays({**MODELS, AGGREGATOR: says("It is 4.")})
+    inside = stage.mixture((BETA, BETA), stream_requests=True)
+    given: Any = {"reference_models": [stage.members[ALPHA], inside]}
+    llm = stage.mixture(stream_requests=True, quorum=1, grace=0.1, **given)
+    answer = await (llm.ainvoke("Go") if way == "ainvoke" else asyncio.to_thread(llm.invoke, "Go"))
+    statuses = [p["status"] for p in answer.response_metadata["moa"]["proposals"]]
+    assert statuses == ["ok", "cut"]
+    await until(lambda: not server.open_requests)
+    assert {r.model for r in server.requests if r.usage is None} <= {BETA}
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+async def test_reasoning_of_an_aggregator_that_is_given_up_stops(stage: Stage, way: str) -> None:
+    thinks = ModelBehavior(reply=f"<think>{'word ' * 2000}</think>4", token_delay=0.05)
+    server = stage.plays({ALPHA: says("a"), BETA: thinks, AGGREGATOR: says("It is 4.")})
+    llm = stage.mixture((ALPHA, ALPHA), BETA, AGGREGATOR, aggregator_timeout=1.0)
+    if way == "stream":
+        last = await asyncio.to_thread(lambda: list(llm.stream("2 + 2?"))[-1])
+    else:
+        last = [chunk async for chunk in llm.astream("2 + 2?")][-1]
+    assert last.response_metadata["moa"]["aggregator"]["model"] == AGGREGATOR
+    await until(lambda: not server.open_requests, 20)
+
+
+class Swallowing:
+    """A stream whose client takes a cancellation for its own matter, and goes on."""
+
+    def __init__(self) -> None:
+        self.waits = False
+        self.swallowed = 0
+        self.closed = False
+
+    async def pieces(self, _: Any) -> AsyncIterator[str]:
+        yield "a"
+        self.waits = True
+        try:
+            await asyncio.sleep(LONG)
+        except asyncio.CancelledError:
+            self.swallowed += 1
+        try:
+            yield "b"
+            await asyncio.sleep(LONG)
+        finally:
+            self.closed = True
+
+
+@pytest.mark.parametrize("place", ["proposer", "aggregator"])
+async def test_a_cancellation_that_a_client_swallows_counts(stage: Stage, place: str) -> None:
+    stage.plays({**MODELS, BETA: says("b"), AGGREGATOR: says("It is 4.")})
+    client, given = Swallowing(), dict[str, Any]()
+    member = RunnableLambda(client.pieces)
+    if place == "proposer":
+        given = {"reference_models": [stage.members[ALPHA], member]}
+    else:
+        given = {"aggregator": member}
+    llm = stage.mixture(stream_requests=True, **given)
+
+    async def read() -> None:
+        async for _ in llm.astream("2 + 2?"):
+            pass
+
+    reading = asyncio.ensure_future(read())
+    await until(lambda: client.waits)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    await until(lambda: client.closed, LONG / 2)
+    assert client.swallowed == 1
