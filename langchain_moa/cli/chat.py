@@ -40,6 +40,7 @@ from langchain_moa.cli.welcome import asked_options
 from langchain_moa.config.text_files import checked_text
 from langchain_moa.errors import MoAConfigurationError, MoAError
 from langchain_moa.explanation.words import usd
+from langchain_moa.settings import did_you_mean
 
 Unreadable: TypeAlias = MoAConfigurationError
 """Why a line is no question."""
@@ -231,7 +232,8 @@ class Chat(Commands):
         elif word in self._commands:
             self._commands[word](argument.strip())
         else:
-            self._note(f"{word} is no command; /help lists them (// begins a text with a slash).")
+            hint = did_you_mean(word, self._commands, "/help lists them")
+            self._note(f"{word} is no command; {hint} (// begins a text with a slash).")
 
     def _answer(self, question: HumanMessage) -> None:
         try:

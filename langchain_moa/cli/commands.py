@@ -150,7 +150,8 @@ class Commands:
             except ValueError:
                 msg = f"temperature={text!r} is no number; give one from 0."
                 raise MoAConfigurationError(msg) from None
-            self._llm = self._llm.replace(temperature=number, proposal_temperature=number)
+            warmer = self._llm.replace(temperature=number)
+            self._llm = warmer.replace(proposal_temperature=number)
         own, of_proposals = self._llm.temperature, self._llm.proposal_temperature
         self._note(f"temperature {_number(own)}, of proposals {_number(of_proposals)}.")
 
@@ -179,7 +180,7 @@ class Commands:
     def _best(self, argument: str) -> None:
         lost = self._conversation.lost
         if not lost:
-            self._note("the last question was answered; /best is for one that was not.")
+            self._note("nothing failed; /best is for a question that got no answer.")
             return
         best = best_of(lost, _place(argument))
         answer = answer_of(best, lost, "the call failed, and its best proposal was taken")

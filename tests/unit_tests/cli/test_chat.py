@@ -37,11 +37,18 @@ def test_without_multi_turn_each_question_stands_alone(cli: Cli, server: Loopbac
 
 def test_what_goes_wrong_is_told_on_stderr(cli: Cli, server: LoopbackServer) -> None:
     server.models[BETA] = ModelBehavior(status=400, error="no such luck")
-    ran = cli("chat", *MIXTURE, "--show-proposals", stdin="One?\n/nope\n/load none.json\n")
+    ran = cli(
+        "chat",
+        *MIXTURE,
+        "--show-proposals",
+        stdin="One?\n/nope\n/modle x\n/temperature 900\n/load none.json\n",
+    )
     assert ran.out == "The **answer**.\n"
     assert f"layer 1, {BETA}: failed: " in ran.err
     assert f"layer 1 · {ALPHA}\nDraft of alpha." in ran.err
     assert "/nope is no command; /help lists them" in ran.err
+    assert "/modle is no command; did you mean /model?" in ran.err
+    assert "error: temperature=900.0 must be a number from 0 to 100." in ran.err
     assert "error: none.json: No such file or directory." in ran.err
     assert ran.code == 2
 

@@ -154,7 +154,7 @@ def test_a_proposal_of_a_failed_call_is_taken_as_the_answer(
     ran = cli("chat", *words, stdin=given)
     assert ran.out.startswith("layer 1 · acme/beta\nDraft of beta.\n\nDraft of alpha.\n")
     assert "there is no proposal 9; give a number from 1 to 3." in ran.err
-    assert "/best is for one that was not" in ran.err
+    assert "/best is for a question that got no answer" in ran.err
     assert "acme/gamma answers." in ran.err
     assert user_turns(server, BETA) == [
         "user: One?",
