@@ -15,6 +15,15 @@ _LOADED: Final = re.compile(
     r"|<link[^>]+rel=[\"']?(?:stylesheet|preconnect|icon|preload)[^>]+href=[\"']?https?:[^>]*>"
     r"|@import[^;]*https?:[^;]*;|url\([\"']?https?:[^)]*\)"
 )
+_SOUGHT: Final = {"settings.md": 4, "reliability.md": 2}
+"""Pages that tell most of what is searched for; in the others its name stands in headings, too."""
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Have the search name a setting's own page before those that mention it."""
+    if (boost := _SOUGHT.get(page.file.src_uri)) is not None:
+        page.meta["search"] = {"boost": boost}
+    return markdown
 
 
 def on_post_page(output: str, **_: Any) -> str:
