@@ -240,7 +240,8 @@ async def test_the_client_ends_what_the_layer_or_the_call_has_no_time_for(
     server = stage.plays({**MODELS, hanging: HANGS})
     for seconds in LIMITS:
         limits: dict[str, Any] = {limit: seconds}
-        llm = stage.mixture(**limits)
+        # a busy machine may leave the other one no time either
+        llm = stage.mixture(**limits, on_no_proposals="aggregate_alone")
         if hanging == OUTER:
             with pytest.raises(AggregationError):
                 await invoked(llm)

@@ -43,14 +43,14 @@ WAYS: dict[str, Callable[[Runnable[Any, Any], Any], object]] = {
 
 
 def tree(run: Run) -> str:
-    below = ", ".join(tree(child) for child in run.child_runs)
+    below = ", ".join(sorted(tree(child) for child in run.child_runs))  # they end in any order
     return f"{run.name}[{below}]" if below else run.name
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_collect_runs_sees_one_root(way: str) -> None:
     models = {name: says("Hi.") for name in (ALPHA, BETA, AGGREGATOR)}
-    below = "layer_1[alpha[ChatTogether], beta[ChatTogether]], aggregator"
+    below = "aggregator, layer_1[alpha[ChatTogether], beta[ChatTogether]]"
     with LoopbackServer(models) as server:
         llm = mixture(server)
         chain = RunnableLambda(str) | llm

@@ -153,7 +153,8 @@ def test_a_filter_that_takes_too_long_leaves_all_in(
         return [0]
 
     for seconds in LIMITS:
-        record = ask(mixture("a", "b", proposal_filter=sleeps, layer_timeout=seconds), way)
+        limited = {"layer_timeout": seconds, "on_no_proposals": "aggregate_alone"}
+        record = ask(mixture("a", "b", proposal_filter=sleeps, **limited), way)
         if [p["status"] for p in record["proposals"]] == ["ok", "ok"]:
             break
     never_waited_for = not ended.is_set()
