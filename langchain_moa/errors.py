@@ -392,8 +392,8 @@ def forget_variables(error: BaseException) -> None:
         over.update(frames)
         traceback.clear_frames(one.__traceback__)
         inside = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
-        left += [(other, True) for other in inside]
-        left += [(other, False) for other in (one.__cause__, one.__context__) if other is not None]
+        left += [(other, True) for other in (*inside, one.__cause__) if other is not None]
+        left += [(other, False) for other in (one.__context__,) if other is not None]
 
 
 _P = ParamSpec("_P")

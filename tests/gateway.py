@@ -41,8 +41,8 @@ class Gateway(ServerThread):
         super().__init__(
             Starlette(
                 routes=[
-                    Route(f"/v1{path}/chat/completions", self._answer, methods=["POST"])
-                    for path in ("", "/openai/deployments/{name}")  # the second as Azure has it
+                    Route(f"{path}/chat/completions", self._answer, methods=["POST"])
+                    for path in ("/v1", "/openai/v1", "/v1/openai/deployments/{name}")
                 ]
             )
         )
@@ -69,7 +69,8 @@ class Gateway(ServerThread):
         return JSONResponse(self._part(body, [choice], usage=_USAGE), 200, self._headers)
 
     async def _events(self, body: Mapping[str, Any]) -> Any:
-        delta = {"index": 0, "delta": {"role": "assistant", "content": self._text}}
+        said = {"role": "assistant", "content": self._text}
+        delta = {"index": 0, "delta": said, "finish_reason": None}
         end = {"index": 0, "delta": {}, "finish_reason": "stop"}
         for choices, more in (([delta], {}), ([end], {}), ([], {"usage": _USAGE})):
             yield f"data: {json.dumps(self._part(body, choices, **more))}\n\n"
@@ -78,6 +79,7 @@ class Gateway(ServerThread):
     def _part(self, body: Mapping[str, Any], choices: list[Any], **more: Any) -> dict[str, Any]:
         kind = "chat.completion.chunk" if body.get("stream") else "chat.completion"
         about = {"id": "1", "object": kind, "created": 1, "model": body["model"]}
+        about["system_fingerprint"] = "f"  # which OpenRouter's client demands
         return {**about, "choices": choices, **more}
 
 

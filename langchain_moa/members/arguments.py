@@ -93,6 +93,10 @@ _PLAIN: Final = (str, bytes, bool, int, float, dict, list, tuple, set, frozenset
 """Types that are told by `_TYPES`; an SDK's own, such as its mark of what is not given, pass."""
 _SEND_AS_GIVEN: Final = (*_CLIENTS, "ChatMistralAI", "ChatGroq")
 """Chat models that send the tools of a call as they are."""
+_BESIDE: Final = frozenset({"extra_headers", "extra_query", "extra_body"})
+"""What the clients of OpenAI's and like SDKs send beside a question."""
+_SEND_ALL: Final = ("ChatMistralAI", "ChatGoogleGenerativeAI")
+"""Chat models that would make fields of the question of it, which their APIs refuse."""
 _NESTED: Final = ("extra_body", "model_kwargs", "generation_config")
 """Arguments that hold parameters of the request."""
 _NEAR: Final = 0.8
@@ -227,11 +231,13 @@ def _require_known(member: Member, model: BaseChatModel, arguments: AnyMapping) 
     taken, complete = _request_parameters(model)
     # what makes up the object, as its clients do, is no parameter of a request
     known = taken | _read_by(model) if complete else fields | taken | _LANGCHAIN
+    refused = _BESIDE if any(is_a(model, kind) for kind in _SEND_ALL) else frozenset()
+    known -= refused
     for name in arguments:
         if name in known or name.startswith(("_", "ls_", "lc_")):
             continue
         near = [] if name in _COMMON else get_close_matches(name, known, n=1, cutoff=_NEAR)
-        if complete or near:
+        if complete or near or name in refused:
             kind = type(model).__name__
             hint = f"did you mean {near[0]}?" if near else "leave it out."
             if complete and not near and "extra_body" in taken:

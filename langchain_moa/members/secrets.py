@@ -20,6 +20,8 @@ from langchain_moa.types import AnyMapping, AnyRunnable
 _LOGIN: Final = re.compile(r"://([^/?#\s]*)@")
 _QUERY: Final = re.compile(r"[?&]([\w.-]+)=([^&#\s]+)")
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+_OF_HTTP: Final = frozenset({"headers", "cookies", "params"})
+"""What HTTP clients are given beside a question, as Ollama's `client_kwargs` have it."""
 _SHORTEST_HEADER: Final = 8
 """Shorter values of headers are words such as `json`."""
 
@@ -51,7 +53,7 @@ def secrets_in(arguments: AnyMapping) -> Iterator[str]:
                 yield value
             case str():
                 yield from _in_address(value)
-            case Mapping() if name in HEADER_NAMES:
+            case Mapping() if name in HEADER_NAMES or name in _OF_HTTP:
                 yield from _in_headers(value)
             case Mapping() if all(isinstance(key, str) for key in value):
                 yield from secrets_in(value)

@@ -10,7 +10,8 @@ from typing_extensions import override
 
 from langchain_moa.providers.accounts import shown_address
 
-_LOGGERS: Final = ("httpx", "httpx2", "openai._base_client", "anthropic._base_client")
+_SDKS: Final = ("openai", "anthropic", "groq", "fireworks")
+_LOGGERS: Final = ("httpx", "httpx2", *(f"{sdk}._base_client" for sdk in _SDKS))
 """Those that write the address of each request, login and query with it."""
 
 _SENT_BESIDE: Final = ("headers", "params")

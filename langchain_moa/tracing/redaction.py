@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
+from pydantic import BaseModel
+
 SECRET_NAME: Final = re.compile(
     r"(?i)(.*(api|access|auth|secret)[_-]?key|(.*(api|access|auth|ad|bearer|session)[_-]?)?token"
     r"|.*(secret|password|credentials)|(proxy-)?authorization|cookie)"
@@ -88,23 +90,29 @@ class Redaction:
     def error(self, error: BaseException) -> None:
         """Take the secrets out of an error and of those behind it, before anybody reads them."""
         for one in _chain(error):
-            with suppress(Exception):  # an error's own attributes may refuse it
-                self._mend(one)
+            for name, value in [("args", one.args), *vars(one).items()]:
+                with suppress(Exception):  # an error's own attributes may refuse it
+                    self._mend(one, name, value)
+            with suppress(Exception):
+                said = str(one)
+                if any(self.text(text) != text for text in (said, repr(one))):
+                    _say(one, self.text(said))  # they say more than its attributes
 
-    def _mend(self, error: BaseException) -> None:
-        args = self.data(error.args)
-        if args is not error.args:
-            error.args = args
-        for name, value in list(vars(error).items()):
-            shown = self.data(value)
-            if shown is not value:
-                setattr(error, name, shown)
-            url = getattr(value, "url", None)  # of a request, which its repr shows
-            if url is not None and self.text(str(url)) != str(url):
-                value.url = type(url)(self.text(str(url)))
-        said = str(error)
-        if self.text(said) != said:  # it says something else than its arguments
-            _say(error, self.text(said))
+    def _mend(self, error: BaseException, name: str, value: Any) -> None:
+        plain = _in_words(value)
+        shown = self.data(plain)
+        if shown is not plain:
+            _put(error, name, shown)
+        url = getattr(value, "url", None)  # of a request, which its repr shows
+        if url is not None and self.text(str(url)) != str(url):
+            value.url = type(url)(self.text(str(url)))
+
+
+def _in_words(value: Any) -> Any:
+    """What an error has with it, objects with a body's fields as they are shown."""
+    if type(value) is tuple:
+        return tuple(map(_in_words, value))
+    return repr(value) if isinstance(value, BaseModel) else value
 
 
 def _say(error: BaseException, text: str) -> None:
@@ -115,7 +123,11 @@ def _say(error: BaseException, text: str) -> None:
         "__module__": kind.__module__,
         "__qualname__": kind.__qualname__,
     }
-    error.__class__ = type(kind.__name__, (kind,), own)
+    _put(error, "__class__", type(kind.__name__, (kind,), own))
+
+
+def _put(error: BaseException, name: str, value: object) -> None:
+    object.__setattr__(error, name, value)  # a class may let nobody change its errors
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

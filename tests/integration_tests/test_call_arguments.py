@@ -119,6 +119,16 @@ def test_what_every_client_takes(client: str) -> None:
         assert server.requests == []
 
 
+@pytest.mark.parametrize("client", ["mistral", "gemini"])
+@pytest.mark.parametrize("name", ["extra_headers", "extra_query", "extra_body"])
+def test_what_a_client_would_put_into_the_question(client: str, name: str) -> None:
+    with LoopbackServer(models()) as server:
+        llm = mixture(server, aggregator=CLIENTS[client](server, AGGREGATOR))
+        with pytest.raises(MoAConfigurationError, match=f"{name} is not an argument of"):
+            llm.bind(**{name: {"x-a": "b"}}).invoke("Hi")
+        assert server.requests == []
+
+
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("tool", [5, None, "look_up", [], {}, True])
 def test_what_is_no_tool_for_any_client(client: str, tool: object) -> None:

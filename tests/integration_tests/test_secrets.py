@@ -90,6 +90,22 @@ SET_UPS: dict[str, SetUp] = {
     "headers of another provider's member": SetUp(
         lambda at: everywhere(own(at, default_headers=HEADERS) | {"model": "openai:a"})
     ),
+    "a login in the address of a member at Groq": SetUp(
+        lambda at: everywhere(
+            {"model": "groq:a", "base_url": login(at.removesuffix("/v1")), "api_key": KEY}
+        )
+    ),
+    "arguments of a call to a member at Fireworks": SetUp(
+        lambda at: everywhere(
+            {"model": "fireworks:a", "base_url": at.removesuffix("/v1"), "api_key": KEY}
+        ),
+        bound={"extra_headers": HEADERS},
+    ),
+    "headers and a login of a member at OpenRouter": SetUp(
+        lambda at: everywhere(
+            own(login(at), default_headers=HEADERS) | {"model": "openrouter:a"},
+        )
+    ),
     "a chat model": SetUp(lambda at: everywhere(given(at, default_headers=HEADERS))),
     "a chat model with a login in its address": SetUp(
         lambda at: everywhere(
