@@ -27,6 +27,7 @@ _ModelT = TypeVar("_ModelT", bound=BaseChatModel)
 _T = TypeVar("_T")
 
 _DATA: Final = b"data:"
+_EVENT: Final = b"event:"
 _SHOWN: Final = 200
 _COUNTS: Final = ("input_tokens", "output_tokens")
 
@@ -145,17 +146,48 @@ def _anthropic_requests(kind: type[BaseChatModel]) -> AnyDict:
 
     def create(self: Any, payload: AnyDict) -> Any:
         raw = asked(self, payload)
-        if payload.get("stream") and is_document(response := _response_of(raw)):
-            _require_stream(response.read())
+        if payload.get("stream"):
+            if is_document(response := _response_of(raw)):
+                _require_stream(response.read())
+            _tidy_lines(response, _Named())
         return raw
 
     async def acreate(self: Any, payload: AnyDict) -> Any:
         raw = await aasked(self, payload)
-        if payload.get("stream") and is_document(response := _response_of(raw)):
-            _require_stream(await response.aread())
+        if payload.get("stream"):
+            if is_document(response := _response_of(raw)):
+                _require_stream(await response.aread())
+            _tidy_lines(response, _Named())
         return raw
 
     return {_ASKED: create, _AASKED: acreate}
+
+
+class _Named:
+    """Tidies the lines of a stream: an event without a name gets its type's, or the SDK skips it.
+
+    Anthropic's own events say it twice, what serves its API may say it once.
+    """
+
+    def __init__(self) -> None:
+        self._has_name = False
+
+    def __call__(self, line: bytes) -> bytes:
+        if line.startswith(_DATA) and not self._has_name:
+            kind = _type_of(line.removeprefix(_DATA))
+            return b"event: " + kind + b"\n" + line if kind else line
+        # an empty line ends an event
+        self._has_name = bool(line.strip()) and (self._has_name or line.startswith(_EVENT))
+        return line
+
+
+def _type_of(data: bytes) -> bytes:
+    """The type of an event, if it has one that can be a name."""
+    try:
+        kind = json.loads(data)["type"]
+    except (LookupError, TypeError, ValueError):
+        return b""
+    return kind.encode() if isinstance(kind, str) and kind.isidentifier() else b""
 
 
 def _response_of(made: Any) -> Any:
@@ -241,15 +273,7 @@ class _Client:
         with self._client.stream(*args, **kwargs) as response:
             if response.is_success and is_document(response):
                 _require_stream(response.read())
-            pieces = response.iter_bytes
-
-            def iter_bytes(chunk_size: int | None = None) -> Iterator[bytes]:
-                lines = _Lines()
-                for piece in pieces(chunk_size):
-                    yield lines.take(piece)
-                yield lines.rest()
-
-            response.iter_bytes = iter_bytes
+            _tidy_lines(response, _line)
             yield response
 
     @asynccontextmanager
@@ -257,22 +281,34 @@ class _Client:
         async with self._client.stream(*args, **kwargs) as response:
             if response.is_success and is_document(response):
                 _require_stream(await response.aread())
-            pieces = response.aiter_bytes
-
-            async def aiter_bytes(chunk_size: int | None = None) -> AsyncIterator[bytes]:
-                lines = _Lines()
-                async for piece in pieces(chunk_size):
-                    yield lines.take(piece)
-                yield lines.rest()
-
-            response.aiter_bytes = aiter_bytes
+            _tidy_lines(response, _line)
             yield response
+
+
+def _tidy_lines(response: Any, tidy: Callable[[bytes], bytes]) -> None:
+    """Have the lines of a response, a stream of events, tidied while they are read."""
+    pieces, apieces = response.iter_bytes, response.aiter_bytes
+
+    def iter_bytes(chunk_size: int | None = None) -> Iterator[bytes]:
+        lines = _Lines(tidy)
+        for piece in pieces(chunk_size):
+            yield lines.take(piece)
+        yield lines.rest()
+
+    async def aiter_bytes(chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        lines = _Lines(tidy)
+        async for piece in apieces(chunk_size):
+            yield lines.take(piece)
+        yield lines.rest()
+
+    response.iter_bytes, response.aiter_bytes = iter_bytes, aiter_bytes
 
 
 class _Lines:
     """The lines of a stream of events, each tidied when it is whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, tidy: Callable[[bytes], bytes]) -> None:
+        self._tidy = tidy
         self._begun: list[bytes] = []
 
     def take(self, piece: bytes) -> bytes:
@@ -283,11 +319,11 @@ class _Lines:
             return b""
         lines = b"".join([*self._begun, ended]).split(b"\n")
         self._begun = [begun]
-        return b"".join(_line(line) + b"\n" for line in lines)
+        return b"".join(self._tidy(line) + b"\n" for line in lines)
 
     def rest(self) -> bytes:
         """The last line, if it had no end."""
-        return _line(b"".join(self._begun))
+        return self._tidy(b"".join(self._begun))
 
 
 def _line(line: bytes) -> bytes:

@@ -13,7 +13,15 @@ from langchain_moa.messages.reasoning import strip_reasoning
 from langchain_moa.strategies.base import UnusableAnswerError
 from langchain_moa.types import AnyDict
 
-_DECODER: Final = json.JSONDecoder(strict=False)
+_MOST_DIGITS: Final = 300
+"""More than any number has that is meant; Python refuses to read integers of some thousands."""
+
+
+def _integer(digits: str) -> float:
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
+
+
+_DECODER: Final = json.JSONDecoder(strict=False, parse_int=_integer)
 """Takes line breaks in texts, too, which models write as they are."""
 
 

@@ -356,6 +356,26 @@ def of_mistral(message: object) -> tuple[Any, ...]:
 TEXT = {"type": "text", "text": ""}
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_events_of_anthropics_without_names(wire: Wire, loopback: LoopbackServer, end: str) -> None:
+    """Their types say what they are; its SDK skips events without names."""
+    whole, *events = of_anthropic(TEXT, {"type": "text_delta", "text": "It is 4"})
+    unnamed = (event.partition("\n")[2].replace("\n", end) for event in events)
+    wire.says(AGGREGATOR, whole, f": a comment{end}{end}", *unnamed)
+    member = CLIENTS["anthropic"](loopback, AGGREGATOR, base_url=wire.url)
+    for way in ("stream", "astream"):
+        assert called(wire.mixture(member), way).text == "It is 4"
+
+
+def test_an_error_of_anthropics_without_a_name(wire: Wire, loopback: LoopbackServer) -> None:
+    said = {"type": "error", "error": {"type": "overloaded_error", "message": "Not now"}}
+    wire.says(AGGREGATOR, said, said)
+    member = CLIENTS["anthropic"](loopback, AGGREGATOR, base_url=wire.url)
+    for way in ("stream", "astream"):
+        with pytest.raises(AggregationError, match="Not now"):
+            called(wire.mixture(member), way)
+
+
 @pytest.mark.parametrize(
     ("client", "said"),
     [

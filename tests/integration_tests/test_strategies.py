@@ -357,6 +357,7 @@ def test_a_choice_is_found_in_what_is_said_around_it(stage: Stage, said: str) ->
         ('{"number": 0, "reason": "All alike."}', "tie"),
         ('{"number": [1, 2], "reason": "Both."}', "tie"),
         ('{"number": 5, "reason": "?"}', "invalid_number"),
+        (f'{{"number": 1{"0" * 5000}, "reason": "?"}}', "invalid_number"),
         ('{"number": "the first", "reason": "?"}', "invalid_number"),
         ('{"choice": 1}', "schema_mismatch"),
         ("The second.", "invalid_json"),
