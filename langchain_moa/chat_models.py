@@ -195,6 +195,7 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatMo
         return pickled_form(self, self._kept, is_bound=bool(self._bindings.aggregators))
 
     @override
+    @without_variables
     def model_copy(self, *, update: AnyMapping | None = None, deep: bool = False) -> Self:
         """A copy with other fields, which are checked when they are first used.
 

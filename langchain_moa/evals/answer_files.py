@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from langchain_moa.errors import without_variables
 from langchain_moa.evals.reading import DataFileError, Record, field, read_records
 from langchain_moa.evals.recorded import looks_like
 from langchain_moa.evals.suites.base import Suite, file_hash, row_id
@@ -23,6 +24,7 @@ _Found = tuple[str, str | None, list[str | None]]
 """A row's id, the model's name, and the outputs of its turns."""
 
 
+@without_variables
 def read_answer_file(
     suite: Suite, path: Path, rows: Sequence[Row], *, model: str | None = None
 ) -> list[Answer]:

@@ -24,7 +24,7 @@ from typing import Any, Final, Literal, TypeAlias
 from langchain_core.runnables import Runnable
 
 from langchain_moa.chat_models import MoAChatModel
-from langchain_moa.errors import MoAConfigurationError, MoAError
+from langchain_moa.errors import MoAConfigurationError, MoAError, without_variables
 from langchain_moa.evals.types import JSON, GenerationSettings, RunModel
 from langchain_moa.members.runnables import language_models
 from langchain_moa.providers.accounts import NO_KEY
@@ -226,6 +226,7 @@ def mixture(llm: MoAChatModel, name: str = "moa") -> Contestant:
     return Contestant(name, "mixture", llm)
 
 
+@without_variables
 def contestant(model: object, name: str = "") -> Contestant:
     """Anything that answers: a mixture as it is, any other model or runnable alone.
 
@@ -241,6 +242,7 @@ def contestant(model: object, name: str = "") -> Contestant:
     return alone(model, name)
 
 
+@without_variables
 def members_of(llm: MoAChatModel) -> list[Contestant]:
     """Every member of a mixture alone, each once, under the name that it is asked for by.
 
@@ -256,6 +258,7 @@ def members_of(llm: MoAChatModel) -> list[Contestant]:
     return with_different_names(_different(found))
 
 
+@without_variables
 def self_moa_of(llm: MoAChatModel, model: object = None) -> Contestant:
     """One model in the place of all reference models, so that an answer takes as many calls.
 

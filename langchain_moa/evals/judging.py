@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
-from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.errors import MoAConfigurationError, without_variables
 from langchain_moa.evals.answering import CONCURRENCY
 from langchain_moa.evals.judges.alpaca_eval import SAMPLES, AlpacaEvalJudging, Method
 from langchain_moa.evals.judges.base import Answers, Judging, Question, Result
@@ -28,6 +28,7 @@ OnJudgment: TypeAlias = Callable[[Judgment, bool], None]
 """Is told of each judgment, and whether it was recorded before."""
 
 
+@without_variables
 def judging_of(
     suite: Suite | str,
     first: str = "",

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Final
 
+from langchain_moa.errors import without_variables
 from langchain_moa.evals.data import cache_folder, data_folder, located
 from langchain_moa.evals.reading import DataFileError, read_records, read_table
 from langchain_moa.evals.scores.length_control import (
@@ -20,6 +21,7 @@ _DIFFICULTIES: Final = ("instruction_difficulty.csv", "derived_instruction_diffi
 """Files of a data folder, in the order of preference, that tell how hard each instruction is."""
 
 
+@without_variables
 def load_length_control(
     data: str | Path | None = None, baselines: str | Path | None = None
 ) -> LengthControl:

@@ -16,7 +16,7 @@ import json
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.errors import MoAConfigurationError, without_variables
 from langchain_moa.types import AnyDict, AnyMapping
 
 Record: TypeAlias = AnyDict
@@ -67,6 +67,7 @@ def read_text(path: Path) -> str:
     return text
 
 
+@without_variables
 def read_records(path: Path) -> list[Record]:
     """The objects of a file: one JSON list of them, or one object a line (JSONL).
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, Self, TypeVar, cast
 
 from langchain_moa.config.text_files import write_file
-from langchain_moa.errors import MissingExtraError, MoAConfigurationError
+from langchain_moa.errors import MissingExtraError, MoAConfigurationError, without_variables
 from langchain_moa.evals.reading import DataFileError
 from langchain_moa.evals.types import Answer, Judgment
 from langchain_moa.types import AnyMapping
@@ -267,6 +267,7 @@ def judgment_subject(judgment: Judgment) -> tuple[Hashable, ...]:
     return tuple(cast("Mapping[str, Hashable]", judgment)[name] for name in names)
 
 
+@without_variables
 def read_answers(
     folder: str | Path, counts: Callable[[Answer], bool] = lambda _: True
 ) -> list[Answer]:
@@ -293,6 +294,7 @@ def read_answers(
     return _last(filter(counts, records), answer_subject)
 
 
+@without_variables
 def read_judgments(
     folder: str | Path, counts: Callable[[Judgment], bool] = lambda _: True
 ) -> list[Judgment]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypedDict, TypeVar
 
-from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.errors import MoAConfigurationError, without_variables
 from langchain_moa.evals.data import cache_folder, data_folder
 from langchain_moa.evals.length_files import load_length_control
 from langchain_moa.evals.reading import DataFileError
@@ -52,6 +52,7 @@ class Scores(TypedDict):
     """`AlpacaEvalScores`, `MTBenchScores`, `MTBenchPairs` or `FlaskScores`."""
 
 
+@without_variables
 def score_files(
     suite: str,
     paths: Sequence[str | Path],

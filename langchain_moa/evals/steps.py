@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from langchain_moa.errors import MoAConfigurationError
+from langchain_moa.errors import MoAConfigurationError, without_variables
 from langchain_moa.evals.answering import (
     CONCURRENCY,
     Answering,
@@ -44,6 +44,7 @@ from langchain_moa.evals.types import Answer, Judgment, Row
 from langchain_moa.evals.work import run_blocking
 
 
+@without_variables
 def answer(
     rows: Sequence[Row],
     who: object,
@@ -142,6 +143,7 @@ async def aanswer(
     return answering.answers
 
 
+@without_variables
 def judge(
     rows: Sequence[Row],
     answers: Sequence[Answer],

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from langchain_moa.errors import MoAConfigurationError, MoAError
+from langchain_moa.errors import MoAConfigurationError, MoAError, without_variables
 from langchain_moa.local.mixture import SAMPLES
 from langchain_moa.presets import Preset, get_preset
 from langchain_moa.providers.accounts import NO_KEY, checked_address, shown_address, variable
@@ -38,6 +38,7 @@ class Served(NamedTuple):
     size: int
 
 
+@without_variables
 def settings_of(
     preset: str | Preset, *, base_url: str | None = None, timeout: float = _LIST_SECONDS
 ) -> AnyDict:

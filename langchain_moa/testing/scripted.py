@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -19,6 +19,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import PrivateAttr
 from typing_extensions import override
 
+from langchain_moa.errors import MoAConfigurationError, without_variables
 from langchain_moa.testing.replies import count_prompt_tokens, tokens
 from langchain_moa.types import AnyDict
 
@@ -38,6 +39,9 @@ class ScriptedChatModel(BaseChatModel):
         seconds: How long it thinks before it answers.
         token_seconds: How long it takes per streamed token after that.
 
+    Raises:
+        MoAConfigurationError: There is no script, or it is no function.
+
     Example:
         >>> from langchain_moa.testing import ScriptedChatModel
         >>> model = ScriptedChatModel(script=lambda messages: messages[-1].text.upper())
@@ -51,6 +55,18 @@ class ScriptedChatModel(BaseChatModel):
     token_seconds: float = 0.0
 
     _calls: list[tuple[list[BaseMessage], AnyDict]] = PrivateAttr(default_factory=list)
+
+    if not TYPE_CHECKING:  # type checkers see the constructor that the fields make
+
+        @without_variables
+        def __init__(self, *args: object, **fields: object) -> None:
+            if args or not callable(fields.get("script")):
+                msg = (
+                    "script is no function of the messages; give script=function, or "
+                    "ScriptedChatModel.saying(text)."
+                )
+                raise MoAConfigurationError(msg)
+            super().__init__(**fields)
 
     @classmethod
     def saying(cls, text: str, **fields: Any) -> Self:

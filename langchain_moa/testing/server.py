@@ -96,7 +96,10 @@ class LoopbackServer(ServerThread):
         sizes: Mapping[str, int] | None = None,
         prefill: bool = False,
     ) -> None:
-        given: Mapping[str, object] = models  # callers without a type checker give texts
+        given: object = models  # callers without a type checker give texts
+        if not isinstance(given, Mapping):
+            msg = f"models={shown(given)} is no dict; give {{'name': ModelBehavior(reply=...)}}."
+            raise MoAConfigurationError(msg)
         for name, behavior in given.items():
             if not callable(behavior) and not isinstance(behavior, ModelBehavior):
                 msg = f"models[{name!r}]={shown(behavior)}: give ModelBehavior(reply=...)."

@@ -28,8 +28,10 @@ from langchain_moa import (
     moa_tool,
 )
 from langchain_moa.errors import from_validation
+from langchain_moa.evals import contestant, read_run
+from langchain_moa.local import LocalServer, settings_of
 from langchain_moa.middleware import MoAMiddleware
-from langchain_moa.testing import ScriptedChatModel
+from langchain_moa.testing import LoopbackServer, ScriptedChatModel
 
 PaidFor = type[AggregationError] | type[NotEnoughProposalsError]
 
@@ -217,6 +219,13 @@ WRONG_CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "breaker": (called(CircuitBreaker, failures=0), "a whole number from 1"),
     "middleware": (called(MoAMiddleware, "x"), "give a MoAChatModel"),
     "tool": (called(moa_tool, FOUR), "give a MoAChatModel"),
+    "copy": (called(LLM.model_copy, update={"layerz": 3}), "mean layers?"),
+    "script": (called(ScriptedChatModel, "4"), "ScriptedChatModel.saying(text)"),
+    "server": (called(LoopbackServer, ["a"]), "ModelBehavior(reply=...)"),
+    "local": (called(settings_of, "olama"), "ollama"),
+    "gguf": (called(LocalServer, Path(__file__)), "give a model's file for llama.cpp"),
+    "run": (called(read_run, Path("nowhere")), "there is no such file"),
+    "contestant": (called(contestant, "openai:gpt-5-mini"), "OPENAI_API_KEY, or give"),
 }
 
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from langchain_moa.accounting.prices import Prices
 from langchain_moa.chat_models import MoAChatModel
-from langchain_moa.errors import MoAConfigurationError, shown
+from langchain_moa.errors import MoAConfigurationError, shown, without_variables
 from langchain_moa.evals.answering import refuse_set_up, why
 from langchain_moa.evals.contestants import Contestant, alone, at_addresses, takes_arguments
 from langchain_moa.evals.spending import Spent, paid_for, spent
@@ -85,6 +85,7 @@ class Judge:
         'strict'
     """
 
+    @without_variables
     def __init__(
         self,
         model: Any,

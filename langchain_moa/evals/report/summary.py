@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from langchain_moa.errors import without_variables
 from langchain_moa.evals.comparison import (
     Ceiling,
     Comparison,
@@ -150,6 +151,7 @@ class Records:
     judgments: list[Judgment]
 
 
+@without_variables
 def read_run(
     folder: str | Path, *, limit: int | None = None, data: str | Path | None = None
 ) -> Records:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from langchain_moa.errors import without_variables
 from langchain_moa.evals.manifest import versions
 from langchain_moa.evals.reading import DataFileError
 from langchain_moa.evals.records import write_text
@@ -22,6 +23,7 @@ from langchain_moa.evals.upstream import file_stems
 from langchain_moa.types import AnyDict, AnyMapping
 
 
+@without_variables
 def write_report(
     runs: str | Path | Sequence[str | Path],
     out: str | Path,
