@@ -22,6 +22,7 @@ when a cause says so of itself.
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -398,7 +399,7 @@ def forget_variables(error: BaseException) -> None:
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-_OURS: Final = str(Path(__file__).parent)
+_OURS: Final = f"{Path(__file__).parent}{os.sep}"
 
 
 def without_variables(function: Callable[_P, _T]) -> Callable[_P, _T]:
