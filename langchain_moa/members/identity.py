@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from datetime import date
 from enum import Enum
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from operator import itemgetter
 from typing import Any, Final
@@ -96,23 +96,26 @@ def _leaf(value: object) -> object:
 
 
 def _model(model: BaseLanguageModel[Any]) -> object:
-    """Class, identifying parameters, and every field of its own that is part of its state.
-
-    Clients are not (their fields are excluded from dumps), and secrets stay out.
-    """
+    """Class, identifying parameters, and every field of its own that is part of its state."""
     kind = type(model)
-    values = {
-        name: getattr(model, name, None)
-        for name, field in kind.model_fields.items()
-        if name in _SHAPING or (name not in _NO_IDENTITY and not field.exclude)
-    }
-    fields = {
-        k: v
-        for k, v in values.items()
-        if not (SECRET_NAME.fullmatch(k) or isinstance(v, SecretStr))
-    }
+    values = {name: getattr(model, name, None) for name in _fields(kind)}
+    fields = {name: value for name, value in values.items() if not isinstance(value, SecretStr)}
     params = model._identifying_params  # noqa: SLF001 - the hook that LangChain's cache reads
     return [f"{kind.__module__}.{kind.__qualname__}", _described(dict(params)), _described(fields)]
+
+
+@cache
+def _fields(kind: type[BaseLanguageModel[Any]]) -> tuple[str, ...]:
+    """A class's fields that tell two of its models apart.
+
+    Clients do not (their fields are excluded from dumps), and secrets stay out.
+    """
+    return tuple(
+        name
+        for name, field in kind.model_fields.items()
+        if (name in _SHAPING or (name not in _NO_IDENTITY and not field.exclude))
+        and not SECRET_NAME.fullmatch(name)
+    )
 
 
 def _token(value: object) -> str:

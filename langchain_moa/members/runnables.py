@@ -29,6 +29,8 @@ from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable
 
 _NAME_ATTRIBUTES: Final = ("model_name", "model", "model_id", "deployment_name")
 
+_PLAIN: Final = (str, int, float, bool, type(None))
+
 _Change: TypeAlias = Callable[[AnyRunnable], AnyRunnable]
 
 
@@ -51,7 +53,7 @@ def children(runnable: object) -> Iterable[Any]:
         case RunnableLambda():
             parts = _dependencies(runnable)
         case BaseLanguageModel():  # a mixture holds its members in fields
-            parts = [item for value in vars(runnable).values() for item in _runnables_in(value)]
+            parts = _runnables_in(vars(runnable))
     return parts
 
 
@@ -250,11 +252,10 @@ def _dependencies(function: RunnableLambda[object, object]) -> Iterable[object]:
 def _runnables_in(value: object) -> Iterator[AnyRunnable]:
     if isinstance(value, Runnable):
         yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _runnables_in(item)
-    elif isinstance(value, dict):
-        yield from _runnables_in(list(value.values()))
+    elif isinstance(value, list | tuple | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            if type(item) not in _PLAIN:  # most are, and Runnable's own look at them is slow
+                yield from _runnables_in(item)
 
 
 def is_openai(model: BaseChatModel | None) -> bool:
