@@ -411,6 +411,7 @@ def without_variables(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
     @wraps(function)
     def called(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        __tracebackhide__ = True  # notebooks and pytest show the caller's line alone
         try:
             return function(*args, **kwargs)
         except MoAError as error:

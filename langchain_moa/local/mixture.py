@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
+from langchain_moa.errors import TellsOneLine
 from langchain_moa.local.machine import free_cores
 from langchain_moa.local.server import CONTEXT, LocalServer
 from langchain_moa.types import AnyDict
@@ -73,7 +74,7 @@ def local_mixture(
     """
     from langchain_moa.chat_models import MoAChatModel  # noqa: PLC0415 - slow to import
 
-    with served(files, context=context, on_loading=on_loading) as members:
+    with TellsOneLine(), served(files, context=context, on_loading=on_loading) as members:
         yield MoAChatModel(**{**members, **settings})
 
 

@@ -29,7 +29,7 @@ from langchain_moa import (
 )
 from langchain_moa.errors import from_validation
 from langchain_moa.evals import contestant, read_run
-from langchain_moa.local import LocalServer, settings_of
+from langchain_moa.local import LocalServer, local_mixture, settings_of
 from langchain_moa.middleware import MoAMiddleware
 from langchain_moa.testing import LoopbackServer, ScriptedChatModel
 
@@ -224,6 +224,7 @@ WRONG_CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "server": (called(LoopbackServer, ["a"]), "ModelBehavior(reply=...)"),
     "local": (called(settings_of, "olama"), "ollama"),
     "gguf": (called(LocalServer, Path(__file__)), "give a model's file for llama.cpp"),
+    "gguf, served": (called(local_mixture("none.gguf").__enter__), "No such file"),
     "run": (called(read_run, Path("nowhere")), "there is no such file"),
     "contestant": (called(contestant, "openai:gpt-5-mini"), "OPENAI_API_KEY, or give"),
 }
