@@ -27,7 +27,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
 from langchain_core import exceptions
 from langchain_core.exceptions import ContextOverflowError, ModelError
@@ -411,13 +411,13 @@ def without_variables(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
     @wraps(function)
     def called(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        __tracebackhide__ = True  # notebooks and pytest show the caller's line alone
+        __tracebackhide__ = True  # pytest shows the caller's line alone
         try:
             return function(*args, **kwargs)
         except MoAError as error:
             ours = error
         forget_variables(ours)
-        del args
+        args = cast("Any", ())  # notebooks show what is left of them
         kwargs.clear()
         if ours.__cause__ is not None:  # of somebody else's code, whose lines do help
             ours.__cause__.__traceback__ = _outside(ours.__cause__.__traceback__)
