@@ -191,6 +191,7 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatMo
         return copy
 
     @override
+    @without_variables
     def __reduce__(self) -> tuple[Any, ...]:
         return pickled_form(self, self._kept, is_bound=bool(self._bindings.aggregators))
 

@@ -155,4 +155,6 @@ def _copied(value: object, field: str, memo: dict[int, object]) -> object:
 def _refused(value: object, field: str, what: str, error: Exception) -> MoAConfigurationError:
     reason = " ".join(str(error).split()).rstrip(".")
     named = shown(value) if isinstance(value, Runnable) else f"<{type(value).__name__}>"
-    return MoAConfigurationError(f"{field}={named} can't be {what}: {reason}.")
+    of_module = callable(value) and not isinstance(value, Runnable)
+    mend = "give a function that a module defines" if of_module else "give one that can"
+    return MoAConfigurationError(f"{field}={named} can't be {what}: {reason}; {mend}.")

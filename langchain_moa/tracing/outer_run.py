@@ -158,11 +158,13 @@ class CompositeChatModel(BaseChatModel, ABC):
 
     @override
     def generate(self, *args: Any, **kwargs: Any) -> LLMResult:
-        return _result_with_usage(super().generate(*args, **kwargs))
+        with TellsOneLine():
+            return _result_with_usage(super().generate(*args, **kwargs))
 
     @override
     async def agenerate(self, *args: Any, **kwargs: Any) -> LLMResult:
-        return _result_with_usage(await super().agenerate(*args, **kwargs))
+        with TellsOneLine():
+            return _result_with_usage(await super().agenerate(*args, **kwargs))
 
 
 class _Told(TellsOneLine):

@@ -204,11 +204,17 @@ WRONG_CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "replace": (called(LLM.replace, layers=1), "a whole number from 2"),
     "nothing": (called(LLM.invoke, []), "give at least one message"),
     "nothing, async": (lambda: asyncio.run(LLM.ainvoke([])), "give at least one message"),
+    "nothing, generated": (called(LLM.generate, [[]]), "give at least one message"),
+    "nothing, in a batch": (called(LLM.batch, ["Hi", []]), "give at least one message"),
     "argument": (called(LLM.invoke, "Hi", layers=3), "llm.replace(layers=...)"),
     "argument, streamed": (lambda: list(LLM.stream("Hi", tempratur=1)), "mean temperature?"),
     "argument, async stream": (
         lambda: asyncio.run(_all_of(LLM.astream("Hi", tempratur=1))),
         "mean temperature?",
+    ),
+    "pickle": (
+        called(pickle.dumps, LLM.replace(on_progress=lambda _: None)),
+        "give a function that a module defines",
     ),
     "tools": (called(LLM.bind_tools, 3), "ScriptedChatModel.bind_tools takes"),
     "estimate": (called(LLM.estimate, []), "give at least one message"),
