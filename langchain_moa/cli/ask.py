@@ -132,10 +132,19 @@ def _entry(llm: MoAChatModel, question: HumanMessage, system: str) -> Entry:
 
 
 def _write(text: str, output: Path | None) -> None:
+    """Write what has been paid for: on stdout where the file cannot be written, as on a full disk.
+
+    Raises:
+        MoAConfigurationError: It cannot be.
+    """
     if output is None:
         write_data(text)
-    else:
+        return
+    try:
         write_text(output, text)
+    except MoAError:
+        write_data(text)
+        raise
 
 
 def _estimated(options: MixtureOptions, messages: list[BaseMessage], *, as_json: bool) -> int:

@@ -271,6 +271,15 @@ def test_an_answer_goes_to_a_file(cli: Cli, tmp_path: Path) -> None:
     assert json.loads(path.read_text())["answer"] == "The **answer**."
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_an_answer_whose_file_cannot_be_written_is_not_lost(cli: Cli, form: list[str]) -> None:
+    ran = cli("ask", "Hi", *MIXTURE, "-o", "/dev/full", *form)
+    assert (ran.code, ran.err) == (2, "error: /dev/full: No space left on device.\n")
+    answer = json.loads(ran.out)["answer"] if form else ran.out.strip()
+    assert answer == cli("ask", "Hi", *MIXTURE).out.strip() != ""
+
+
 def test_lists_are_json_where_that_is_wanted(cli: Cli) -> None:
     presets = json.loads(cli("presets", "--json").out)
     assert {"name", "title", "settings"} <= presets[0].keys()
