@@ -40,8 +40,13 @@ _OF_CLIENTS: Final = ("auth", "event_hooks", "trust_env")
 _OF_OURS: Final = "langchain_moa.providers.transport"
 """Where the HTTP clients are from that members given as strings have."""
 _MAY_HOLD_KEYS: Final = frozenset(
-    {"default_headers", "default_query", "extra_body", "extra_headers", "extra_query"}
+    {
+        *("default_headers", "default_query", "extra_body", "extra_headers", "extra_query"),
+        "additional_headers",
+    }
 )
+_OF_HTTP: Final = frozenset({"auth", "cookies", "headers", "params"})
+"""The same among the arguments of an HTTP client."""
 _OF_NO_PROVIDER: Final = frozenset({"langchain_core", "langchain_moa"})
 _WITH_PASSWORD: Final = re.compile(r"[A-Za-z][\w+.-]*://[^/?#\s]*@")
 
@@ -215,8 +220,9 @@ def refuse_headers(names: Iterable[str], field: str) -> None:
     Raises:
         MoAConfigurationError: There is one.
     """
+    secret = _MAY_HOLD_KEYS | (_OF_HTTP if field.endswith(("_args", "_kwargs")) else set())
     for name in names:
-        if name in _MAY_HOLD_KEYS:
+        if name in secret:
             msg = f"{field}.{name} may hold keys and is not written; leave it out of the member."
             raise MoAConfigurationError(msg)
 

@@ -51,6 +51,8 @@ def secrets_in(arguments: AnyMapping) -> Iterator[str]:
                 yield value.get_secret_value()
             case str() if SECRET_NAME.fullmatch(name):
                 yield value
+            case list() | tuple() if name == "auth":  # a user's name and password
+                yield from (word for word in value if isinstance(word, str))
             case str():
                 yield from _in_address(value)
             case Mapping() if name in HEADER_NAMES or name in _OF_HTTP:

@@ -208,8 +208,9 @@ class ModelBuilder:
                 raise MissingExtraError(msg) from error
             lacks = provider not in COMPATIBLE and lacks_key(provider, options)
             reason = no_key(ACCOUNTS[provider]) if lacks else _reason(name, error)
-            msg = f"{field}={name!r}: {reason}"
-            raise MoAConfigurationError(msg) from error
+            plain = _without_values(reason, options)
+            msg = f"{field}={name!r}: {plain}"
+            raise MoAConfigurationError(msg) from (error if plain == reason else None)
         _check_options(type(model), field, options)
         note_keys(model, provider, field, options)
         leave_out_foreign_headers(model)
@@ -386,6 +387,17 @@ def _reason(name: str, error: Exception) -> str:
         f"{text}give 'provider:model', as in 'openai:...', 'anthropic:...' or 'ollama:{name}', "
         "or a Together model id, as in 'owner/model'."
     )
+
+
+def _without_values(text: str, options: object) -> str:
+    """A package's error without what lists in options hold, such as a password in `auth`."""
+    if isinstance(options, Mapping):
+        for value in options.values():
+            text = _without_values(text, value)
+    elif isinstance(options, list | tuple):
+        for value in options:
+            text = text.replace(repr(value), "'***'") if isinstance(value, str) else text
+    return text
 
 
 def _text(value: object) -> str:

@@ -20,6 +20,7 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import StdOutCallbackHandler
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import RunnableLambda
+from langchain_google_genai import ChatGoogleGenerativeAI
 from langchain_mistralai import ChatMistralAI
 from langchain_openai import ChatOpenAI
 from langchain_together import ChatTogether
@@ -183,6 +184,14 @@ UNPICKLED: dict[str, tuple[dict[str, Any], str]] = {
     "headers of a member": (
         {"aggregator": {"model": "x", "default_headers": {"a": "b"}}},
         "aggregator.default_headers may hold keys",
+    ),
+    "headers of a member's HTTP client": (
+        {"aggregator": {"model": "ollama:x", "client_kwargs": {"headers": {"a": KEY}}}},
+        "aggregator.client_kwargs.headers may hold keys",
+    ),
+    "Google's headers": (
+        {"aggregator": ChatGoogleGenerativeAI(**OWN, additional_headers={"a": KEY})},
+        "aggregator.additional_headers may hold keys",
     ),
     "headers of proposals": (
         {"proposal_kwargs": {"extra_headers": {"a": KEY}}},

@@ -182,6 +182,14 @@ def test_a_provider_that_cannot_be_used(name: str, kind: type[MoAError], told: s
     assert "\n" not in str(caught.value)
 
 
+def test_what_a_package_quotes_of_options_is_no_secret() -> None:
+    login = ["me", "DISTINCTIVE-word"]
+    with pytest.raises(MoAConfigurationError, match='Invalid "auth" argument') as caught:
+        ModelBuilder().build("ollama:x", "aggregator", {"client_kwargs": {"auth": login}})
+    assert "DISTINCTIVE" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
 def test_wrong_options_of_a_provider_show_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", OPENAI_KEY)
     monkeypatch.setattr(

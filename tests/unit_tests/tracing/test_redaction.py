@@ -66,10 +66,14 @@ def test_secrets_leave_an_error_of_any_class(error: Exception) -> None:
         assert WORD not in shown
 
 
-@pytest.mark.parametrize("name", ["headers", "cookies", "params"])
-def test_what_an_http_client_is_given_is_secret(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, {"X-Gateway": WORD}) for name in ("headers", "cookies", "params")]
+    + [("auth", ("me", WORD))],
+)
+def test_what_an_http_client_is_given_is_secret(name: str, value: object) -> None:
     class Local(FakeListChatModel):
         client_kwargs: dict[str, Any]
 
-    given = {"timeout": 9, name: {"X-Gateway": WORD}}
+    given = {"timeout": 9, name: value}
     assert secrets_of(Local(responses=[], client_kwargs=given)) == {WORD}
