@@ -66,18 +66,27 @@ _SCRIPTS: Final = (
     (0xE00, 110),  # Thai
     (0xE80, 230),  # Lao, Tibetan, Burmese, Georgian
     (0x1100, 300),  # Korean in single letters, Ethiopic
-    (0x1400, 230),  # Khmer among others
+    (0x1400, 230),
+    (0x16A0, 300),  # runes
+    (0x1700, 230),  # Khmer among others
     (0x1E00, 140),  # Vietnamese
     (0x2000, 110),  # punctuation
+    (0x200B, 300),  # joiners, as between emoji
+    (0x2010, 110),
     (0x2100, 200),  # signs and arrows
+    (0x2800, 300),  # Braille
+    (0x2900, 200),
     (0x3000, 120),  # Japanese syllables, punctuation of East Asia
+    (0x3130, 250),  # Korean in single letters
+    (0x3190, 120),
     (0x3400, 300),
     (0x4E00, 155),  # Chinese characters
     (0xA000, 300),
     (0xAC00, 135),  # Korean
     (0xD7A4, 250),
     (0xFF00, 200),  # full and half width
-    (0x10000, 300),  # emoji, rare characters
+    (0x10000, 400),  # cuneiform, hieroglyphs
+    (0x1D000, 300),  # emoji, rare characters
 )
 """Hundredths of a token of a character, by the first code point of each stretch.
 
