@@ -25,9 +25,10 @@ from langchain_moa.reliability.causes import reason_of
 from langchain_moa.reliability.provider_errors import provider_error
 from langchain_moa.reliability.slots import Places
 from langchain_moa.reliability.threads import off_loop
-from langchain_moa.reliability.waiting import Result
+from langchain_moa.reliability.waiting import Result, Work
 from langchain_moa.types import RequestKind
 
+_REFUSED: Final = Result(ended="refused", reason="there is no place or money for it now")
 _REQUESTS_OWN: Final = (ModelInvalidRequestError, ContextOverflowError)
 """Failures that are the request's own fault."""
 
@@ -77,6 +78,7 @@ class Attempt:
         requests: Where it is noted that it is made.
         kind: Why it is made.
         breaker: The circuit breaker that hears what came of it, if any.
+        may_begin: Asked before whether it may be made, of a hedge; what users say takes a while.
     """
 
     question: Question
@@ -86,10 +88,13 @@ class Attempt:
     requests: list[MemberRequest]
     kind: RequestKind = "first"
     breaker: Breaker | None = None
+    may_begin: Work[bool] | None = None
 
     def do(self) -> Result:
         """Make it in this thread."""
         request: MemberRequest | None = None
+        if self.may_begin is not None and not self.may_begin.do():
+            return _REFUSED
         try:
             request = self._noted(self.question.request(self.member, in_thread=True))
             with self.places.occupied(), on_behalf_of(request, self.mixture):
@@ -101,6 +106,8 @@ class Attempt:
     async def ado(self) -> Result:
         """Make it in this task."""
         request: MemberRequest | None = None
+        if self.may_begin is not None and not await self.may_begin.ado():
+            return _REFUSED
         try:
             made = partial(self.question.request, self.member, in_thread=False)
             request = self._noted(await off_loop(made, self.question.weight))

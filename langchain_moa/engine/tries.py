@@ -140,11 +140,11 @@ class Tries:
             call.left_behind.append(self._places)
             if call.queued or call.until == NEVER:  # or nothing would end the wait for them
                 self._places.hand_on()
-        breaker = self.assignment.call.mixture.breaker(self.member)
-        if breaker is not None:
-            breaker.given_up(self)
-        for hedge in self._hedges:
-            hedge.end()
+        asked: list[tuple[Member, object]] = [(self.member, self)]
+        asked += [(hedge.member, hedge) for hedge in self._hedges]
+        for member, asker in asked:
+            if (breaker := call.mixture.breaker(member)) is not None:
+                breaker.given_up(asker)
 
     def _place(self) -> Plan[Result]:
         """Wait for the member's place and the mixture's; time in the queue is not the member's."""
@@ -215,12 +215,9 @@ class Tries:
         place = wanted.member.candidates.index(self.member) + 1
         other = [*wanted.member.candidates, self.member][place]
         hedge = self._attempt(other, "hedge")
-        return replace(
-            ask,
-            starts=[first, hedge],
-            hedge_at=monotonic() + after,
-            may_hedge=partial(self._may_hedge, hedge),
-        )
+        size = LARGE if wanted.call.mixture.asks_prices else 0
+        hedge.may_begin = Work(partial(self._may_hedge, hedge), size)
+        return replace(ask, starts=[first, hedge], hedge_at=monotonic() + after)
 
     def _may_hedge(self, hedge: Attempt) -> bool:
         """Whether there is a place and money for a second request now; it waits for neither.
@@ -235,7 +232,8 @@ class Tries:
         money = partial(self.allowance.admits, hedge.member)
         if self._places.take(mixture.limits(hedge.member), money):
             return True
-        hedge.end()
+        if breaker is not None:
+            breaker.given_up(hedge)
         return False
 
     def _attempt(self, member: Member, kind: RequestKind) -> Attempt:

@@ -111,15 +111,19 @@ class Places:
     def take(self, limits: list[Slots], condition: Callable[[], bool]) -> bool:
         """Take a place under each limit, if all are free now and the condition holds, else none.
 
+        Those that are given up meanwhile take none, either.
+
         Args:
             limits: The limits.
             condition: Asked once the places are there.
         """
         tickets = [(slots, slots.ask()) for slots in limits]
-        taken = all(ticket.done() for _, ticket in tickets) and condition()
-        if taken:
-            self._held += tickets
-        else:
+        free = all(ticket.done() for _, ticket in tickets) and condition()
+        with self._lock:
+            taken = free and not self.given_up
+            if taken:
+                self._held += tickets
+        if not taken:
             _give_back(tickets)
         return taken
 

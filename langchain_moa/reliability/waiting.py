@@ -176,7 +176,6 @@ class Ask:
         until: When to give up, on the clock of `time.monotonic`.
         hold: Gives when to give up for the sake of others, or when to ask again for that.
         hedge_at: When to make the second request.
-        may_hedge: Asked then whether it may be made.
         gate: The layer's gate; cuts the request once it is open.
     """
 
@@ -184,7 +183,6 @@ class Ask:
     until: float = NEVER
     hold: Callable[[], float] = lambda: NEVER
     hedge_at: float = NEVER
-    may_hedge: Callable[[], bool] = lambda: True
     gate: Gate | None = None
 
     def do(self) -> Result:
@@ -254,9 +252,6 @@ class _Race:
         """The place of the request to make now, if any."""
         hedges = self._begun == 1 and monotonic() >= self._ask.hedge_at
         if not self._left or not (self._begun == 0 or hedges):
-            return None
-        if hedges and not self._ask.may_hedge():
-            self._left = 0
             return None
         self._begun += 1
         self._left -= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from typing import Any, Final
@@ -256,3 +257,49 @@ async def test_a_refused_hedge_gives_its_place_back(
     free.set()
     await asyncio.gather(first, second)
     assert len(server.requests_for(GAMMA)) == before[1]
+
+
+async def test_prices_that_are_asked_for_a_hedge_hold_up_no_event_loop(stage: Stage) -> None:
+    """They wait here for something that the loop does."""
+    asked, goes_on = threading.Event(), threading.Event()
+    goes_on.set()
+
+    def prices(model: str, _: Mapping[str, Any]) -> float:
+        if model == GAMMA:
+            asked.set()
+            goes_on.wait(LONG)
+        return 0.001
+
+    stage.plays({**MODELS, ALPHA: ModelBehavior(hang=True)})
+    fallbacks = {ALPHA: [stage.members[GAMMA]]}
+    limits: dict[str, Any] = {"max_cost": 1.0, "max_tokens": 9, "proposal_max_tokens": 9}
+    llm = stage.mixture(
+        hedge_after=0.1, fallbacks=fallbacks, prices=prices, proposer_timeout=LONG, **limits
+    )
+    for event in (asked, goes_on):  # they were asked when the model was made
+        event.clear()
+    call = asyncio.ensure_future(llm.ainvoke("2 + 2?"))
+    await until(asked.is_set)
+    goes_on.set()
+    proposal = (await call).response_metadata["moa"]["proposals"][0]
+    assert proposal["model"] == GAMMA
+    assert [request["kind"] for request in proposal["requests"]] == ["first", "hedge"]
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+async def test_a_hedge_that_became_the_probe_is_no_probe_for_ever(stage: Stage, way: str) -> None:
+    """The breaker opened while the first request was under way; the hedge went to the same one."""
+    hangs, fails = ModelBehavior(hang=True), ModelBehavior(status=500)
+    behaviors = iter([hangs, fails, hangs])
+    server = stage.plays({**MODELS, ALPHA: lambda *_: next(behaviors, says("a"))})
+    breaker = own_breaker()
+    llm = stage.mixture(circuit_breaker=breaker, hedge_after=1.0, proposer_timeout=2.0)
+    other = llm.replace(hedge_after=None)
+    first = asyncio.ensure_future(record_of(llm, way))
+    await requested(server, ALPHA, 1)
+    await record_of(other, way)  # opens it
+    await first
+    assert [request.model for request in server.requests].count(ALPHA) == 3
+    await asyncio.sleep(2 * breaker.reset_after)
+    record = await record_of(other, way)
+    assert [p["status"] for p in record["proposals"]] == ["ok", "ok"]
