@@ -24,7 +24,6 @@ from langchain_moa.mixture import Mixture
 from langchain_moa.proposals.state import proposals_from_state
 from langchain_moa.reliability.causes import told_once
 from langchain_moa.reliability.quorum import NEVER, Gate
-from langchain_moa.reliability.slots import Places
 from langchain_moa.strategies.order import shuffled
 from langchain_moa.tracing.progress import Progress
 from langchain_moa.types import AnyDict, FanOutDecision, Proposal
@@ -71,8 +70,6 @@ class CallInProgress:
         kept: Usable proposals of an earlier try of this call, by slot; their authors are not asked.
         failures: Those of the graph's runs that go on; `None` outside of a graph.
         renewals: What the nodes of a layer renew of the layer before, by the layer's number.
-        left_behind: The places of requests that were given up, which may still be under way.
-        queued: Who waits for a place now.
     """
 
     mixture: Mixture
@@ -89,8 +86,6 @@ class CallInProgress:
     kept: Mapping[str, Proposal] = field(default_factory=dict)
     failures: Failures | None = None
     renewals: dict[int, Future[list[Proposal]]] = field(default_factory=dict)
-    left_behind: list[Places] = field(default_factory=list)
-    queued: set[Places] = field(default_factory=set)
 
     def layer(self, number: int) -> LayerInProgress:
         """The state of a proposer layer, whose time begins when it is first asked for."""

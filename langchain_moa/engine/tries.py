@@ -18,7 +18,7 @@ from langchain_moa.engine.request import MemberRequest
 from langchain_moa.members.member import Member
 from langchain_moa.reliability.quorum import NEVER, Gate
 from langchain_moa.reliability.retries import pause_before_retry
-from langchain_moa.reliability.slots import Hold, Places
+from langchain_moa.reliability.slots import Hold, Places, half_of_what_is_left
 from langchain_moa.reliability.waiting import Ask, Plan, Result, Step, WaitFor, Work
 from langchain_moa.types import LARGE, AnyDict, EventName, RequestKind, Role
 
@@ -137,9 +137,7 @@ class Tries:
         call = self.assignment.call
         self._places.give_up()
         if self._places.are_held:
-            call.left_behind.append(self._places)
-            if call.queued or call.until == NEVER:  # or nothing would end the wait for them
-                self._places.hand_on()
+            call.mixture.slots.leave(self._places)
         asked: list[tuple[Member, object]] = [(self.member, self)]
         asked += [(hedge.member, hedge) for hedge in self._hedges]
         for member, asker in asked:
@@ -160,17 +158,18 @@ class Tries:
         return Result(good=True)
 
     def _queue(self, ticket: Future[None]) -> Plan[Result]:
-        """Wait for a place, for which the call's own requests that were given up make room."""
-        wanted, call = self.assignment, self.assignment.call
+        """Wait for a place; after half of the time for that of a request that was given up, too."""
+        wanted, mixture = self.assignment, self.assignment.call.mixture
         if wanted.gate is not None:
             wanted.gate.seat(wanted.index, seated=False)
-        call.queued.add(self._places)
-        try:
-            for places in call.left_behind:
-                places.hand_on()
-            granted: Result = yield WaitFor(ticket=ticket, until=wanted.until, gate=wanted.gate)
-        finally:
-            call.queued.discard(self._places)
+        waiting = WaitFor(ticket=ticket, until=wanted.until, gate=wanted.gate)
+        half = half_of_what_is_left((wanted.ends, wanted.until))
+        if half == NEVER:
+            half = monotonic() + mixture.policy.proposer_timeout
+        granted: Result = yield replace(waiting, until=min(wanted.until, half))
+        if granted.ended == "timed_out" and monotonic() < wanted.until:
+            with mixture.slots.taking_over(ticket):
+                granted = yield waiting
         return granted
 
     def _requests(self, hold: Hold) -> Plan[Result]:

@@ -75,11 +75,40 @@ class MemberSlots:
         self._total = None if total is None else Slots(total)
         self._per_model = per_model
         self._models: dict[str, Slots] = {}
+        self._left: list[Places] = []
+        self._impatient: set[Future[None]] = set()
+        self._lock = threading.Lock()
 
     def of(self, model: str) -> list[Slots]:
         """The limits that a call of a model falls under, always in this order."""
         own = self._own(model)
         return [slots for slots in (own, self._total) if slots is not None]
+
+    def leave(self, places: Places) -> None:
+        """Note the places of a request that was given up, and is still under way in its thread."""
+        with self._lock:
+            self._left = [each for each in (*self._left, places) if each.are_held]
+            wanted = bool(self._impatient)
+        if wanted:
+            places.hand_on()
+
+    @contextmanager
+    def taking_over(self, ticket: Future[None]) -> Iterator[None]:
+        """Let the places go, one after the other, that are left so, until a ticket is valid.
+
+        A thread that hangs would else keep all others from being asked, the aggregator too.
+        """
+        with self._lock:
+            self._impatient.add(ticket)
+            left = list(self._left)
+        try:
+            for places in left:
+                if not ticket.done():
+                    places.hand_on()
+            yield
+        finally:
+            with self._lock:
+                self._impatient.discard(ticket)
 
     def _own(self, model: str) -> Slots | None:
         given = self._per_model
@@ -91,7 +120,7 @@ class Places:
     """The places that the requests to one candidate hold.
 
     A request in a thread can't be ended: when it is given up it keeps its places until it ends, for
-    until then its model is busy, or until its own call needs them.
+    until then its model is busy; or until somebody has waited long, see `MemberSlots.taking_over`.
     """
 
     __slots__ = ("_held", "_lock", "_under_way", "given_up")
@@ -188,7 +217,7 @@ class Hold:
         self.until = until
         self.handed_on = False
         self._ends, self._gate = ends, gate
-        self._half = self._half_from(monotonic())
+        self._half = NEVER if gate is None else half_of_what_is_left(ends)
 
     def __call__(self) -> float:
         """When it ends, or is to be asked for again."""
@@ -196,7 +225,7 @@ class Hold:
         if self._half <= now < self.until and self._gate is not None and not self.handed_on:
             self.handed_on = self._gate.somebody_waits
             if not self.handed_on:
-                self._half = max(self._half_from(now), now + _LOOK_AGAIN)
+                self._half = max(half_of_what_is_left(self._ends), now + _LOOK_AGAIN)
         return min(self.until, self._half)
 
     def allows(self, at: float) -> bool:
@@ -204,6 +233,8 @@ class Hold:
         waits = self._gate is not None and self._gate.somebody_waits
         return at < min(self.until, self._half if waits else NEVER)
 
-    def _half_from(self, now: float) -> float:
-        left = (end - now for end in self._ends if end > now)
-        return NEVER if self._gate is None else now + next(left, NEVER) / 2
+
+def half_of_what_is_left(ends: Sequence[float]) -> float:
+    """When half of the time up to the first of these is over that is still to come."""
+    now = monotonic()
+    return now + min((end - now for end in ends if end > now), default=NEVER) / 2

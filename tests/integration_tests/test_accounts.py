@@ -191,7 +191,7 @@ async def test_a_fallback_waits_for_the_place_of_the_given_up_thread(
             fallbacks={ALPHA: fallback},
             max_concurrency=1,
             proposer_timeout=seconds,
-            layer_timeout=30 * seconds,
+            layer_timeout=60 * seconds,
             on_no_proposals="aggregate_alone",
         )
         records = await asyncio.gather(*(record_of(llm, invoked) for _ in range(calls)))

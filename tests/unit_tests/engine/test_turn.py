@@ -557,6 +557,7 @@ async def test_a_hedge_needs_a_place_too(hanging: Hanging, way: str) -> None:
         hedge_after=0.02,
         sequential=True,
         proposer_timeout=0.2,
+        timeout=3.0,  # for half of what is left of it the aggregator waits for the thread's end
         on_no_proposals="aggregate_alone",
     )
     await record_of(llm, way)
