@@ -2,7 +2,8 @@
 
 A record is written, whole, the moment it is there. A process that is killed in the middle of a line
 leaves a torn last line, which the next one removes. Of several records of the same thing, the last
-one counts.
+one counts. New files hold prompts and answers, so that only their owner may read them (mode 0600);
+a file that is there keeps its mode.
 
 Example:
     >>> import tempfile
@@ -20,6 +21,7 @@ import math
 import os
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from io import FileIO
 from pathlib import Path
@@ -35,6 +37,7 @@ ANSWERS: Final = "answers.jsonl"
 JUDGMENTS: Final = "judgments.jsonl"
 _LOCK: Final = ".lock"
 _HASH_LENGTH: Final = 16
+_PRIVATE: Final = 0o600
 _PIECE: Final = 1 << 16
 """Bytes that are looked at together."""
 
@@ -165,7 +168,7 @@ class RecordFile(Generic[R]):
 def _repaired(path: Path) -> FileIO:
     """A file opened for appending, without a torn last line."""
     try:
-        file = FileIO(path, "a+")
+        file = FileIO(path, "a+", opener=partial(os.open, mode=_PRIVATE))
         size = file.seek(0, os.SEEK_END)
         end = _end_of_last_line(file, size)
         if end < size:
@@ -229,8 +232,13 @@ def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, private: bool = True) -> None:
     """Write a file whole or not at all, for readers that come in the middle.
+
+    Args:
+        path: The file; one that is there keeps its mode.
+        text: Its text.
+        private: Whether nobody else may read a new file, as it holds prompts or answers.
 
     Raises:
         DataFileError: It can't be written.
@@ -238,7 +246,8 @@ def write_text(path: Path, text: str) -> None:
     data = text.encode("utf-8", "backslashreplace")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, lambda beside: beside.write_bytes(data))
+        private = private and not path.exists()
+        write_file(path, lambda beside: beside.write_bytes(data), private=private)
     except OSError as error:
         raise DataFileError(path, f"cannot be written: {_why(error)}.") from error
     except MoAConfigurationError as error:

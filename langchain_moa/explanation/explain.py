@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -99,6 +100,8 @@ class Explanation:
     def save(self, path: str | Path) -> Path:
         """Write it to a file: a page of its own (`.html`), Markdown (`.md`), or JSON (`.json`).
 
+        Only the owner may read a new file (mode 0600), for it holds the proposals and the answer.
+
         Args:
             path: The file; its suffix says the form. One that is there is replaced.
 
@@ -115,7 +118,10 @@ class Explanation:
             msg = f"path={str(path)!r}: give a file that ends with {' or '.join(_SUFFIXES)}."
             raise MoAConfigurationError(msg)
         try:
-            target.write_text(form(), "utf-8")
+            data = form().encode(errors="backslashreplace")  # halves of characters in a record
+            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
         except (OSError, ValueError) as error:
             msg = f"path={str(path)!r}: {getattr(error, 'strerror', None) or error}."
             raise MoAConfigurationError(msg) from None

@@ -89,11 +89,13 @@ def write_report(
     parts = zip(sums, official, names, strict=True)
     whole = {"runs": [_plain(*each) for each in parts], "versions": versions()}
     text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False, default=str)
-    write_text(folder / "report.json", f"{text}\n")
-    write_text(folder / "report.md", report(sums, official, names))
-    write_text(folder / "models.csv", _csv([row for s in sums for row in _model_rows(s)]))
+    write_text(folder / "report.json", f"{text}\n", private=False)
+    write_text(folder / "report.md", report(sums, official, names), private=False)
+    write_text(
+        folder / "models.csv", _csv([row for s in sums for row in _model_rows(s)]), private=False
+    )
     rows = [row for summary in sums for row in _comparison_rows(summary)]
-    write_text(folder / "comparisons.csv", _csv(rows))
+    write_text(folder / "comparisons.csv", _csv(rows), private=False)
     return whole
 
 

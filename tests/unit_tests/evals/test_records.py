@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,6 +42,26 @@ def test_a_record_is_in_the_file_when_it_has_been_added(tmp_path: Path) -> None:
         folder.answers().append(answered("1", "a", "Zürich 你好"))
         found = lines(tmp_path / "new" / "run" / "answers.jsonl")
     assert [record["output"] for record in found] == ["Zürich 你好"]
+
+
+def test_new_files_are_their_owners_alone_and_others_keep_their_mode(tmp_path: Path) -> None:
+    records, text, report = (tmp_path / name for name in ("answers.jsonl", "run.json", "report.md"))
+
+    def modes() -> list[int]:
+        with opened(records) as file:
+            file.append(answered("1", "a", "one"))
+        write_text(text, "{}")
+        write_text(report, "# Scores", private=False)
+        return [stat.S_IMODE(path.stat().st_mode) for path in (records, text, report)]
+
+    before = os.umask(0o022)
+    try:
+        assert modes() == [0o600, 0o600, 0o644]
+        for path in (records, text, report):
+            path.chmod(0o640)
+        assert modes() == [0o640, 0o640, 0o640]
+    finally:
+        os.umask(before)
 
 
 @pytest.mark.parametrize("torn", ['{"suite": "cus', '{"half": "\\ud83d', "x" * 200_000])

@@ -89,6 +89,7 @@ def hostile(request: pytest.FixtureRequest) -> Explanation:
 
 def test_html_has_no_tags_but_ours(hostile: Explanation, tmp_path: Path) -> None:
     page = hostile.save(tmp_path / "page.html").read_text("utf-8")
+    assert (tmp_path / "page.html").stat().st_mode & 0o777 == 0o600
     for text in (hostile.to_html(), page):
         found = Tags(text)
         ours = {"div", "style", "p", "b", "ul", "li", "table", "tr", "th", "td", "h3", "img"}

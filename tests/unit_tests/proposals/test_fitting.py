@@ -30,6 +30,7 @@ from langchain_moa.proposals.fitting import (
 pieces = st.sampled_from(
     [
         "word ",
+        "aB3xQ9",
         "a",
         "\n",
         "天",
@@ -170,7 +171,7 @@ def test_cut_at_white_space_where_some_is_near() -> None:
 
 
 def test_cut_inside_a_long_word_where_no_white_space_is_near() -> None:
-    assert shortened(["Go " + "x" * 200], 18) == ["Go " + "x" * 34 + MARK]
+    assert shortened(["Go " + "x" * 200], 18) == ["Go " + "x" * 33 + MARK]
 
 
 @pytest.mark.parametrize("room", [-1, 0, 1, 11])
