@@ -18,7 +18,7 @@ from langchain_moa.engine.request import MemberRequest
 from langchain_moa.members.member import Member
 from langchain_moa.reliability.quorum import NEVER, Gate
 from langchain_moa.reliability.retries import pause_before_retry
-from langchain_moa.reliability.slots import Hold, Places, half_of_what_is_left
+from langchain_moa.reliability.slots import Hold, Places, Slots, half_of_what_is_left
 from langchain_moa.reliability.waiting import Ask, Plan, Result, Step, WaitFor, Work
 from langchain_moa.types import LARGE, AnyDict, EventName, RequestKind, Role
 
@@ -150,14 +150,14 @@ class Tries:
         for slots in wanted.call.mixture.limits(self.member):
             ticket = self._places.ask(slots)
             if not ticket.done():
-                granted = yield from self._queue(ticket)
+                granted = yield from self._queue(slots, ticket)
                 if not granted.good:
                     return granted
         if wanted.gate is not None:
             wanted.gate.seat(wanted.index, seated=True)
         return Result(good=True)
 
-    def _queue(self, ticket: Future[None]) -> Plan[Result]:
+    def _queue(self, slots: Slots, ticket: Future[None]) -> Plan[Result]:
         """Wait for a place; after half of the time for that of a request that was given up, too."""
         wanted, mixture = self.assignment, self.assignment.call.mixture
         if wanted.gate is not None:
@@ -168,7 +168,7 @@ class Tries:
             half = monotonic() + mixture.policy.proposer_timeout
         granted: Result = yield replace(waiting, until=min(wanted.until, half))
         if granted.ended == "timed_out" and monotonic() < wanted.until:
-            with mixture.slots.taking_over(ticket):
+            with mixture.slots.taking_over(ticket, slots):
                 granted = yield waiting
         return granted
 

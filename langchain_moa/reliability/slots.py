@@ -76,7 +76,7 @@ class MemberSlots:
         self._per_model = per_model
         self._models: dict[str, Slots] = {}
         self._left: list[Places] = []
-        self._impatient: set[Future[None]] = set()
+        self._impatient: dict[Future[None], Slots] = {}
         self._lock = threading.Lock()
 
     def of(self, model: str) -> list[Slots]:
@@ -88,27 +88,33 @@ class MemberSlots:
         """Note the places of a request that was given up, and is still under way in its thread."""
         with self._lock:
             self._left = [each for each in (*self._left, places) if each.are_held]
-            wanted = bool(self._impatient)
-        if wanted:
-            places.hand_on()
+            wanted = dict(self._impatient)
+        for ticket, slots in wanted.items():
+            if not ticket.done():
+                places.hand_on(slots)
 
     @contextmanager
-    def taking_over(self, ticket: Future[None]) -> Iterator[None]:
+    def taking_over(self, ticket: Future[None], slots: Slots) -> Iterator[None]:
         """Let the places go, one after the other, that are left so, until a ticket is valid.
 
-        A thread that hangs would else keep all others from being asked, the aggregator too.
+        A thread that hangs would else keep all others from being asked, the aggregator too. Places
+        under other limits stay taken: nobody gains by those.
+
+        Args:
+            ticket: The ticket.
+            slots: The limit that it waits for.
         """
         with self._lock:
-            self._impatient.add(ticket)
+            self._impatient[ticket] = slots
             left = list(self._left)
         try:
             for places in left:
                 if not ticket.done():
-                    places.hand_on()
+                    places.hand_on(slots)
             yield
         finally:
             with self._lock:
-                self._impatient.discard(ticket)
+                del self._impatient[ticket]
 
     def _own(self, model: str) -> Slots | None:
         given = self._per_model
@@ -178,13 +184,19 @@ class Places:
         """Whether some have not been given back yet."""
         return bool(self._held)
 
-    def hand_on(self) -> None:
-        """Give all places back at once, if they were given up."""
-        self._free(busy=True)
+    def hand_on(self, slots: Slots) -> None:
+        """Give the places under one limit back at once, though a request is still under way.
 
-    def _free(self, *, busy: bool = False) -> None:
+        They have been given up.
+        """
         with self._lock:
-            free = self.given_up and (busy or not self._under_way)
+            freed = [each for each in self._held if each[0] is slots]
+            self._held = [each for each in self._held if each[0] is not slots]
+        _give_back(freed)
+
+    def _free(self) -> None:
+        with self._lock:
+            free = self.given_up and not self._under_way
             held, self._held = (self._held, []) if free else ([], self._held)
         _give_back(held)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Future
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from langchain_moa.reliability.slots import MemberSlots, Slots
+from langchain_moa.reliability.slots import MemberSlots, Places, Slots
 from langchain_moa.reliability.waiting import WaitFor
 
 
@@ -61,6 +62,28 @@ def test_a_place_granted_meanwhile_is_handed_on() -> None:
     slots.give_back(first)
     slots.give_back(second)  # it was granted, but its owner has gone
     assert third.done()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_only_the_places_that_somebody_waits_for_are_taken_over(*, late: bool) -> None:
+    """Two threads hang, and somebody has waited long for the place of one."""
+    slots = MemberSlots(None, 1)
+    [first], [other] = slots.of("first"), slots.of("other")
+    hung = [Places(), Places()]
+    with ExitStack() as under_way:
+        for places, limit in zip(hung, (other, first), strict=True):
+            assert places.ask(limit).done()
+            under_way.enter_context(places.occupied())
+            places.give_up()
+            if not late:
+                slots.leave(places)
+        ticket, next_of_other = first.ask(), other.ask()
+        with slots.taking_over(ticket, first):
+            for places in hung if late else ():
+                slots.leave(places)
+            assert ticket.done()
+            assert not next_of_other.done()
+    assert next_of_other.done()
 
 
 async def _in_loop(slots: Slots, meter: Meter) -> None:
