@@ -185,6 +185,9 @@ async def aopened(request: MemberRequest) -> Result:
     head, answer = list[AIMessageChunk](), AnswerSoFar()
     try:
         async for piece in pieces:
+            if is_given_up():  # by whom asked a mixture inside, say, whose loop is another one
+                await pieces.aclose()
+                break
             head.append(as_chunk(piece))
             if answer.take(head[-1]):
                 return Result(good=True, value=AsyncOpenedStream(head, pieces), request=request)

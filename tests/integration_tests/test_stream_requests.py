@@ -60,6 +60,27 @@ async def test_what_a_mixture_inside_asked_for_stops_with_it(stage: Stage, way: 
     assert {r.model for r in server.requests if r.usage is None} <= {BETA}
 
 
+async def test_reasoning_in_another_loop_stops_with_whom_it_is_for(stage: Stage) -> None:
+    thinks = ModelBehavior(reply=f"<think>{'word ' * 2000}</think>4", token_delay=0.05)
+    server = stage.plays({ALPHA: says("a"), BETA: thinks, AGGREGATOR: says("It is 4.")})
+    known: Any = {"reference_models": [RunnableLambda(lambda _: "a")]}
+    inside = stage.mixture((), BETA, **known)
+
+    async def read() -> str:
+        return "".join([chunk.text async for chunk in inside.astream("2 + 2?")])
+
+    def member(_: object) -> str:
+        return asyncio.run(read())
+
+    given: Any = {"reference_models": [stage.members[ALPHA], RunnableLambda(member)]}
+    llm = stage.mixture(quorum=1, grace=0.5, **given)
+    answer = await asyncio.to_thread(llm.invoke, "Go")
+    statuses = [p["status"] for p in answer.response_metadata["moa"]["proposals"]]
+    assert statuses == ["ok", "cut"]
+    assert BETA in {request.model for request in server.requests}
+    await until(lambda: not server.open_requests, LONG)
+
+
 @pytest.mark.parametrize("way", ["stream", "astream"])
 async def test_reasoning_of_an_aggregator_that_is_given_up_stops(stage: Stage, way: str) -> None:
     thinks = ModelBehavior(reply=f"<think>{'word ' * 2000}</think>4", token_delay=0.05)
