@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from langchain_moa.errors import MoAConfigurationError, without_variables
+from langchain_moa.errors import MoAConfigurationError, TellsOneLine, without_variables
 from langchain_moa.evals.answering import (
     CONCURRENCY,
     Answering,
@@ -117,30 +117,31 @@ async def aanswer(
         >>> record["output"]
         '4'
     """
-    given = who if isinstance(who, list | tuple) else [who]
-    named = with_different_names([contestant(each) for each in given])
-    if folder is not None and rows:
-        plan = Plan(
-            suite=_suite_of(rows),
-            rows=rows,
-            folder=_folder(folder),
-            contestants=named,
-            settings=settings or suite_settings,
-            concurrency=concurrency,
+    with TellsOneLine():
+        given = who if isinstance(who, list | tuple) else [who]
+        named = with_different_names([contestant(each) for each in given])
+        if folder is not None and rows:
+            plan = Plan(
+                suite=_suite_of(rows),
+                rows=rows,
+                folder=_folder(folder),
+                contestants=named,
+                settings=settings or suite_settings,
+                concurrency=concurrency,
+                retry_failed=retry_failed,
+            )
+            return (await run(plan, Listeners(on_answer=on_answer))).answers
+        records = RecordFile[Answer](None, answer_key, answer_subject)
+        answering = Answering(
+            rows,
+            named,
+            records,
+            settings or suite_settings,
             retry_failed=retry_failed,
+            on_answer=on_answer,
         )
-        return (await run(plan, Listeners(on_answer=on_answer))).answers
-    records = RecordFile[Answer](None, answer_key, answer_subject)
-    answering = Answering(
-        rows,
-        named,
-        records,
-        settings or suite_settings,
-        retry_failed=retry_failed,
-        on_answer=on_answer,
-    )
-    await answering.run(concurrency=concurrency)
-    return answering.answers
+        await answering.run(concurrency=concurrency)
+        return answering.answers
 
 
 @without_variables
@@ -225,31 +226,32 @@ async def ajudge(
         >>> judgment["score"]
         0.0
     """
-    who = model if model is None or isinstance(model, Judge) else Judge(model)
-    if folder is not None and rows:
-        plan = Plan(
-            suite=_suite_of(rows, judging),
-            rows=rows,
-            folder=_folder(folder),
-            given=answers,
-            judging=judging,
-            judge=who,
-            concurrency=concurrency,
+    with TellsOneLine():
+        who = model if model is None or isinstance(model, Judge) else Judge(model)
+        if folder is not None and rows:
+            plan = Plan(
+                suite=_suite_of(rows, judging),
+                rows=rows,
+                folder=_folder(folder),
+                given=answers,
+                judging=judging,
+                judge=who,
+                concurrency=concurrency,
+                retry_failed=retry_failed,
+            )
+            return (await run(plan, Listeners(on_judgment=on_judgment))).judgments
+        records = RecordFile[Judgment](None, judgment_key, judgment_subject)
+        judging_run = JudgingRun(
+            judging,
+            who,
+            rows,
+            answers,
+            records,
             retry_failed=retry_failed,
+            on_judgment=on_judgment,
         )
-        return (await run(plan, Listeners(on_judgment=on_judgment))).judgments
-    records = RecordFile[Judgment](None, judgment_key, judgment_subject)
-    judging_run = JudgingRun(
-        judging,
-        who,
-        rows,
-        answers,
-        records,
-        retry_failed=retry_failed,
-        on_judgment=on_judgment,
-    )
-    await judging_run.run(concurrency=concurrency)
-    return judging_run.judgments
+        await judging_run.run(concurrency=concurrency)
+        return judging_run.judgments
 
 
 def _folder(given: str | Path) -> Path:

@@ -28,7 +28,7 @@ from langchain_moa import (
     moa_tool,
 )
 from langchain_moa.errors import from_validation
-from langchain_moa.evals import contestant, read_run
+from langchain_moa.evals import aanswer, ajudge, answer, contestant, read_run
 from langchain_moa.local import LocalServer, local_mixture, settings_of
 from langchain_moa.middleware import MoAMiddleware
 from langchain_moa.testing import LoopbackServer, ScriptedChatModel
@@ -181,6 +181,7 @@ def test_a_validation_error_without_a_field_names_the_model() -> None:
 FOUR = ScriptedChatModel.saying("4")
 LLM = MoAChatModel(reference_models=[FOUR], aggregator=FOUR)
 GRAPH = create_moa_graph([FOUR], FOUR)
+UNUSED: Any = None
 
 
 def called(function: Any, *args: Any, **kwargs: Any) -> Callable[[], object]:
@@ -233,6 +234,15 @@ WRONG_CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "gguf, served": (called(local_mixture("none.gguf").__enter__), "No such file"),
     "run": (called(read_run, Path("nowhere")), "there is no such file"),
     "contestant": (called(contestant, "openai:gpt-5-mini"), "OPENAI_API_KEY, or give"),
+    "answers": (called(answer, [], "openai:gpt-5-mini"), "OPENAI_API_KEY, or give"),
+    "answers, async": (
+        lambda: asyncio.run(aanswer([], "openai:gpt-5-mini")),
+        "OPENAI_API_KEY, or give",
+    ),
+    "judge, async": (
+        lambda: asyncio.run(ajudge([], [], UNUSED, "openai:gpt-5-mini")),
+        "OPENAI_API_KEY, or give",
+    ),
 }
 
 
