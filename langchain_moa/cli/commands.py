@@ -150,6 +150,7 @@ class Commands:
             except ValueError:
                 msg = f"temperature={text!r} is no number; give one from 0."
                 raise MoAConfigurationError(msg) from None
+            # one after the other: an error names what was typed, not the setting beside it
             warmer = self._llm.replace(temperature=number)
             self._llm = warmer.replace(proposal_temperature=number)
         own, of_proposals = self._llm.temperature, self._llm.proposal_temperature

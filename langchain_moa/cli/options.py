@@ -96,10 +96,13 @@ def _split(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
 
 def _preset(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """A preset's name, if there is one; they are read when one is given: `--help` names none."""
-    if value is not None and Path(value).is_file():
+    if value is None:
+        return None
+    names = preset_names()
+    if value not in names and Path(value).is_file():
         msg = f"{value!r} is a file; give --config {value}."
         raise click.BadParameter(msg)
-    return None if value is None else str(click.Choice(preset_names()).convert(value, param, ctx))
+    return str(click.Choice(names).convert(value, param, ctx))
 
 
 _CONTRADICTING: Final = (

@@ -172,13 +172,17 @@ def test_a_file_can_be_looked_at_before_its_hosts_are_trusted(cli: Cli, tmp_path
     assert FOREIGN in cli("config", "--config", str(path)).out
 
 
-def test_a_preset_by_its_name(cli: Cli, server: LoopbackServer) -> None:
+def test_a_preset_by_its_name(
+    cli: Cli, server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     papers = {
         "Qwen/Qwen1.5-110B-Chat",
         "Qwen/Qwen1.5-72B-Chat",
         "meta-llama/Llama-3-70b-chat-hf",
     }
     server.models.update({name: says("Draft.") for name in papers})
+    Path("moa-lite").write_text("A file of the same name.", encoding="utf-8")
     ran = cli("ask", "Hi", "--preset", "moa-lite")
     assert (ran.code, ran.out) == (0, "Draft.\n")
     assert ran.err.count("does not exist") == 3  # of the six that are retired
