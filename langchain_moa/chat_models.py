@@ -33,7 +33,6 @@ from langchain_moa.graph import mixture_graph
 from langchain_moa.members.arguments import refuse_itself, require_known_arguments
 from langchain_moa.members.bindings import Bind, bind_members, rebound
 from langchain_moa.members.counting import CountsAsAnother
-from langchain_moa.members.families import provider_of
 from langchain_moa.members.member import MemberLike
 from langchain_moa.members.profiles import FreshProfile
 from langchain_moa.members.runnables import holds
@@ -453,7 +452,7 @@ class MoAChatModel(MixtureSettings, CountsAsAnother, Foreseeing, CompositeChatMo
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: object) -> LangSmithParams:
         """The mixture as a traced model, of the provider who writes its answers."""
         params = super()._get_ls_params(stop=stop, **kwargs)
-        params["ls_provider"] = provider_of(self._mixture.aggregator)
+        params["ls_provider"] = self._mixture.provider
         return params
 
     @override

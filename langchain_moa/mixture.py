@@ -17,6 +17,7 @@ from langchain_moa.accounting.budget import Budget
 from langchain_moa.accounting.list_prices import ListPrices
 from langchain_moa.accounting.prices import Prices
 from langchain_moa.accounting.settings import AccountingSettings
+from langchain_moa.members.families import Provider, provider_of
 from langchain_moa.members.identity import fingerprint
 from langchain_moa.members.member import Member
 from langchain_moa.members.runnables import with_arguments
@@ -107,6 +108,11 @@ class Mixture:
     def slots(self) -> MemberSlots:
         """The limits of simultaneous calls."""
         return MemberSlots(self.policy.max_concurrency, self.settings.member_concurrency)
+
+    @cached_property
+    def provider(self) -> Provider:
+        """Whose the answers are, for traces and for middleware."""
+        return provider_of(self.aggregator)
 
     @cached_property
     def prompt(self) -> StringPromptTemplate:

@@ -71,7 +71,7 @@ class Provider(str):
 
     @override
     def __eq__(self, other: object) -> bool:
-        return super().__eq__(other) or other in self.names
+        return isinstance(other, str) and (super().__eq__(other) or other in self.names)
 
     @override
     def __ne__(self, other: object) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from langchain_moa import MoAChatModel
+from langchain_moa.members.families import Provider
 from langchain_moa.testing import ScriptedChatModel
 
 
@@ -49,3 +50,13 @@ def test_self_moa_is_meant(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "langchain_moa.config.build"):
         MoAChatModel.self_moa(scripted("vendor-6/a")[0], samples=2)
     assert caplog.records == []
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("other", [None, 3, ["together"], {"openai"}, b"together"])
+def test_a_provider_equals_names_alone(other: object) -> None:
+    """Whatever it is compared with: a message may say anything of its provider."""
+    provider = Provider("together", ["openai"])
+    assert provider == "openai"
+    assert provider != other
+    assert other != provider
