@@ -254,11 +254,10 @@ def _spent(
     """What the proposals so far have cost; where nobody has told, what had been promised for it."""
     total = NOTHING
     for proposal in proposals:
-        shown = shown_proposals(proposals, proposal.layer)
         for member in _silent(mixture, proposal):
+            shown = shown_proposals(proposals, proposal.layer)
             estimate = proposer_estimate(mixture, member, messages, shown)
             total = total.plus(estimate._replace(calls=0))
-    for proposal in proposals:
         tokens = sum(usage["total_tokens"] for usage in proposal.usage_by_model.values())
         usd = _usd(mixture, proposal.usage_by_model, proposal.model)
         total = total.plus(Amount(proposal.attempts, tokens, usd))
