@@ -18,7 +18,7 @@ from langchain_core.language_models import BaseChatModel
 
 from langchain_moa.errors import MoAConfigurationError, shown
 from langchain_moa.members.runnables import model_and_arguments
-from langchain_moa.providers.families import is_a
+from langchain_moa.providers.classes import is_a
 from langchain_moa.types import AnyMapping
 
 if TYPE_CHECKING:

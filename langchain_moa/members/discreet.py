@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables.base import RunnableBindingBase
 
-from langchain_moa.providers.families import like, of_class
+from langchain_moa.providers.classes import like, of_class
 from langchain_moa.tracing.redaction import Redaction
 
 _ModelT = TypeVar("_ModelT")

@@ -23,7 +23,7 @@ from langgraph.pregel.protocol import PregelProtocol
 
 from langchain_moa.errors import MoAConfigurationError
 from langchain_moa.members.discreet import discreet
-from langchain_moa.providers.families import is_a
+from langchain_moa.providers.classes import is_a
 from langchain_moa.tracing.redaction import HEADER_NAMES
 from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable
 

@@ -15,7 +15,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from langchain_moa.messages.blocks import REASONING_KEY
-from langchain_moa.providers.families import like, of_class
+from langchain_moa.providers.classes import like, of_class
 from langchain_moa.providers.foreign import readably
 from langchain_moa.types import AnyDict, AnyMapping
 

@@ -31,7 +31,7 @@ from langchain_moa.providers.accounts import (
     stripped,
     variable,
 )
-from langchain_moa.providers.families import is_a
+from langchain_moa.providers.classes import is_a
 from langchain_moa.providers.headers import (
     has_key_alone,
     lacks_key,

@@ -22,7 +22,7 @@ from langchain_moa.errors import (
     RedirectedError,
 )
 from langchain_moa.providers.accounts import shown_address
-from langchain_moa.providers.families import is_a
+from langchain_moa.providers.classes import is_a
 from langchain_moa.providers.headers import OF_A_PART, PARTS
 from langchain_moa.providers.sizes import limit_answer, limit_async_answer
 from langchain_moa.providers.transport import clients_over, http
@@ -136,7 +136,7 @@ class Connections:
         sdk = importlib.import_module("anthropic")  # the client of the model's package
         library = _library_of(sdk.DefaultHttpxClient)
         clients = self.clients(model.anthropic_proxy, library=library)
-        for name, client in zip(_OF_ANTHROPIC, clients.values(), strict=True):
+        for name, client in zip(_MADE, clients.values(), strict=True):
             vars(model)[name] = getattr(model, name).with_options(http_client=client)
 
     def _connect_resources(self, model: Any) -> None:
@@ -171,8 +171,8 @@ def _library_of(kind: type[Any]) -> Any:
     return next(sys.modules[name] for name in bases if name in _LIBRARIES)
 
 
-_OF_ANTHROPIC: Final = ("_client", "_async_client")
-"""Where its class keeps what it made, as Ollama's does."""
+_MADE: Final = ("_client", "_async_client")
+"""Where Anthropic's and Ollama's classes keep the clients that they made: sync, then async."""
 
 
 def _holders(model: Any) -> list[tuple[Any, str]]:
@@ -183,7 +183,7 @@ def _holders(model: Any) -> list[tuple[Any, str]]:
         held = model.client.sdk_configuration
         return [(held, "client"), (held, "async_client")]
     if is_a(model, "ChatOllama") and not any(getattr(model, name, None) for name in _OF_OLLAMA):
-        return [(getattr(model, name), OF_A_PART) for name in _OF_ANTHROPIC]
+        return [(getattr(model, name), OF_A_PART) for name in _MADE]
     return []
 
 

@@ -19,7 +19,7 @@ from langchain_core.exceptions import ModelAPIError
 from langchain_core.language_models import BaseChatModel
 from pydantic import BaseModel, ValidationError
 
-from langchain_moa.providers.families import is_a, like, of_class
+from langchain_moa.providers.classes import is_a, like, of_class
 from langchain_moa.providers.tidying import error_within, is_document, tidied, unread
 from langchain_moa.types import AnyDict, whole_number
 

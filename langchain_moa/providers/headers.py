@@ -21,7 +21,7 @@ from langchain_moa.providers.accounts import (
     stripped,
     variable,
 )
-from langchain_moa.providers.families import is_a
+from langchain_moa.providers.classes import is_a
 from langchain_moa.types import AnyMapping
 
 _BRING_A_TOKEN: Final = frozenset(

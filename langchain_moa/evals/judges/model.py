@@ -22,7 +22,7 @@ from langchain_moa.evals.types import JSON
 from langchain_moa.messages.reasoning import strip_reasoning
 from langchain_moa.providers.accounts import NO_KEY
 from langchain_moa.providers.builder import TOGETHER_KEY_VARIABLE
-from langchain_moa.providers.families import is_a
+from langchain_moa.providers.classes import is_a
 from langchain_moa.types import AnyDict, AnyMapping, AnyRunnable
 
 Messages: TypeAlias = tuple[tuple[str, str], ...]

@@ -1,4 +1,4 @@
-"""Which family a model's class is of, told by name, and classes that differ in a method or two.
+"""What a model's class is, told by name, and classes that differ in a method or two.
 
 By name, for a look at it must not import the package of each provider.
 """
