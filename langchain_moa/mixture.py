@@ -89,6 +89,9 @@ class Mixture:
     settings: Settings = field(repr=False)
     adviser: Member | None = None
 
+    def __post_init__(self) -> None:
+        _ = self.slots  # made before threads share it: two that came first would make two limits
+
     @property
     def strategy(self) -> Strategy | None:
         """Who is consulted before the answer and how; `None` where nobody is."""

@@ -35,7 +35,11 @@ _BRING_A_KEY: Final = frozenset(
     }
 )
 """Options that may bring a key, or something in its place."""
-_OF_ANTHROPIC: Final = "https://api.anthropic.com"
+_ANTHROPIC_ADDRESS: Final = "https://api.anthropic.com"
+PARTS: Final = ("client", "async_client")
+"""Attributes with the parts of an SDK like OpenAI's that a class keeps: sync and async."""
+OF_A_PART: Final = "_client"
+"""What such a part is of, and what that sends with."""
 
 
 def note_keys(model: object, provider: str, field: str, options: AnyMapping) -> None:
@@ -129,7 +133,7 @@ def leave_out_foreign_headers(model: Any) -> None:
         model.async_client = model.root_async_client.chat.completions
     elif is_a(model, "ChatAnthropic"):
         anthropic = importlib.import_module("anthropic")  # the client of the model's package
-        out = foreign_headers(model.anthropic_api_url or _OF_ANTHROPIC, own)
+        out = foreign_headers(model.anthropic_api_url or _ANTHROPIC_ADDRESS, own)
         model.default_headers = {**own, **dict.fromkeys(out, anthropic.Omit())} or None
     elif is_a(model, "ChatFireworks"):
         fireworks = importlib.import_module("fireworks")
@@ -138,12 +142,6 @@ def leave_out_foreign_headers(model: Any) -> None:
             sdk = vars(part)[OF_A_PART]
             omitted = dict.fromkeys(foreign_headers(str(sdk.base_url), ()), fireworks.Omit())
             setattr(model, name, type(part)(sdk.with_options(default_headers=omitted)))
-
-
-PARTS: Final = ("client", "async_client")
-"""Attributes with the parts of an SDK like OpenAI's that a class keeps: sync and async."""
-OF_A_PART: Final = "_client"
-"""What such a part is of, and what that sends with."""
 
 
 def leave_out_tokens(model: Any, options: AnyMapping) -> None:
