@@ -70,6 +70,27 @@ def comparable(text: str) -> str:
     return " ".join(_ignored().sub("", in_order).split())
 
 
+def in_one_form(text: str) -> str:
+    r"""A text in one of the forms that it can be written in, with its case, spaces and signs.
+
+    Unlike `comparable`, it keeps apart what means something else: a power and a digit, `m` and `M`.
+
+    Example:
+        >>> in_one_form("\uff21\uff22\uff23 cafe\u0301 10\u2075") == "ABC caf\u00e9 10\u2075"
+        True
+    """
+    if text.isascii():
+        return text
+    narrow = _WIDE.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text)
+    in_order = _THAI.sub(
+        r"\2\1", unicodedata.normalize("NFC", narrow.replace("\u0e33", "\u0e4d\u0e32"))
+    )
+    return _ignored().sub("", in_order)
+
+
+_WIDE: Final = re.compile("[\u3000\uff01-\uffee]+")
+"""Letters, digits, signs and syllables in full or half width."""
+
 _THAI: Final = re.compile("([\u0e48-\u0e4b\u0ec8-\u0ecb])([\u0e4d\u0ecd])")
 """A tone before the ring of the vowel am, in Thai and Lao: people type the two in either order."""
 

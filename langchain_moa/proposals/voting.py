@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 from uuid import uuid4
@@ -26,7 +26,7 @@ from langchain_moa.proposals.schemas import (
     permits,
     texts_of,
 )
-from langchain_moa.proposals.similarity import comparable
+from langchain_moa.proposals.similarity import comparable, in_one_form
 from langchain_moa.types import AnyDict, AnyMapping, VoteRecord
 
 Votable: TypeAlias = Mapping[str, Callable[[Any], Sequence[Any]]]
@@ -62,16 +62,24 @@ def votable_fields(schema: Any) -> Votable:
         name: partial(
             _as_permitted,
             {**inner, "properties": {"value": field}},
-            {comparable(text): text for text in texts_of(field, definitions)},
+            _by_form(texts_of(field, definitions)),
         )
         for name, field in fields.items()
     }
 
 
+def _by_form(texts: Iterable[str]) -> dict[str, str]:
+    """A schema's texts by what is compared of them; of several that are alike, each by itself."""
+    given = list(texts)
+    alike = Counter(map(comparable, given))
+    return {comparable(t): t for t in given if alike[comparable(t)] == 1} | {t: t for t in given}
+
+
 def _as_permitted(schema: AnyMapping, texts: Mapping[str, str], value: object) -> list[object]:
     """A field's value with a text in the form that the schema has it in, if that permits it."""
     if isinstance(value, str):
-        value = texts.get(comparable(value), value)
+        forms = (value, in_one_form(value), comparable(value))
+        value = next((texts[form] for form in forms if form in texts), value)
     return [value] if permits(schema, {"value": value}) else []
 
 

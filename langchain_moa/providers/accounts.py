@@ -82,6 +82,8 @@ ACCOUNTS: Final[Mapping[str, Account]] = {
     "siliconflow": Account(
         ("SILICONFLOW_API_KEY",), (), ("api.siliconflow.cn", "api.siliconflow.com")
     ),
+    "volcengine": Account(("ARK_API_KEY",), (), ("ark.cn-beijing.volces.com",)),
+    "minimax": Account(("MINIMAX_API_KEY",), (), ("api.minimaxi.com", "api.minimax.io")),
 }
 """Accounts by provider, as `init_chat_model` names those that it knows.
 
@@ -97,6 +99,8 @@ COMPATIBLE: Final[Mapping[str, tuple[str, str]]] = {
     "zhipuai": ("https://open.bigmodel.cn/api/paas/v4", "ZHIPUAI_API_KEY"),
     "zhipu": ("https://open.bigmodel.cn/api/paas/v4", "ZHIPUAI_API_KEY"),
     "siliconflow": ("https://api.siliconflow.cn/v1", "SILICONFLOW_API_KEY"),
+    "volcengine": ("https://ark.cn-beijing.volces.com/api/v3", "ARK_API_KEY"),
+    "minimax": ("https://api.minimaxi.com/v1", "MINIMAX_API_KEY"),
 }
 """Providers that speak OpenAI's API and that `init_chat_model` does not know: address and variable
 of the key, as their documentation names them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import warnings
@@ -183,7 +184,7 @@ class ModelBuilder:
         try:
             settings = {
                 "max_retries": 0,
-                **_set(timeout=self._timeout),
+                **_set(timeout=_in_its_unit(self._timeout, provider)),
                 **_without_token(provider, options),
                 **_mended_environment(provider, options),
                 **options,
@@ -258,6 +259,11 @@ _TAKES_CLIENTS: Final = frozenset({"openai", "azure_openai", "deepseek", "xai"})
 forked processes, and async ones end with the event loop that opened them."""
 _OF_CONNECTIONS: Final = frozenset({"http_client", "http_async_client", "client", "async_client"})
 """Options with clients that a user made."""
+
+
+def _in_its_unit(seconds: float | None, provider: str) -> float | None:
+    """A time limit as the provider's class takes it: OpenRouter's counts whole milliseconds."""
+    return seconds if seconds is None or provider != "openrouter" else math.ceil(seconds * 1000)
 
 
 def _proxy_of_openai(provider: str) -> str | None:

@@ -129,6 +129,9 @@ class Connections:
             self._connect_resources(model)
         elif holders := _holders(model):
             _renew(holders)
+            if is_a(model, "ChatOpenRouter") and not model.max_retries:
+                # for want of a setting, its SDK repeats failed requests for an hour
+                holders[0][0].retry_config = None
         else:
             _hook_into(model)
 

@@ -47,8 +47,7 @@ def reason_of(error: BaseException, *, model: str, key_from: str = "") -> str:
         key_from: Where the model's key comes from: the environment's variables, or an argument.
     """
     said = f"{type(error).__name__}: {words_of(error)}"
-    response = _first(error, "response")
-    status = getattr(response, "status_code", None)
+    status = getattr(_response(error), "status_code", None)
     where = _address(error)
     if status == _UNAUTHORIZED or _names_the_key(error, said):
         mend = f"; set {key_from} anew" if key_from else ""
@@ -128,15 +127,22 @@ def _first(error: BaseException, name: str) -> object:
     return None
 
 
+def _response(error: BaseException) -> object:
+    """What was answered, where there was an answer; OpenRouter's errors have it by another name."""
+    response = _first(error, "response")
+    return _first(error, "raw_response") if response is None else response
+
+
 def _address(error: BaseException) -> str:
     """The address that was asked, without a user's name, a password and what follows a `?`."""
-    url = getattr(_first(error, "request"), "url", None)
-    if url is None:
-        return ""
+    request = _first(error, "request")
     try:
+        url = getattr(_response(error) if request is None else request, "url", None)
+        if url is None:
+            return ""
         parts = urlsplit(str(url))
         host = parts.netloc.rpartition("@")[2]
-    except ValueError:
+    except (RuntimeError, ValueError):  # the former is httpx's, of an answer to no request
         return ""
     scheme = f"{parts.scheme}://" if parts.scheme and host else ""
     return f"{scheme}{host}{parts.path}"

@@ -11,7 +11,7 @@ import pytest
 from langchain_core.exceptions import ModelError
 from langchain_core.runnables import RunnableLambda
 
-from langchain_moa import AggregationError, NotEnoughProposalsError
+from langchain_moa import AggregationError, MoAChatModel, NotEnoughProposalsError
 from langchain_moa.testing import LoopbackServer, ModelBehavior, Reply, ToolCall
 from tests.wire import AGGREGATOR, ALPHA, BETA, bodies, mixture, says, together
 
@@ -272,3 +272,41 @@ def test_a_graph_pays_for_nothing_that_an_error_kept() -> None:
         record = state["messages"][-1].response_metadata["moa"]
         assert [one["status"] for one in record["proposals"]] == ["reused", "ok"]
         assert llm.graph is before is not again.graph
+
+
+MEMBERS = {
+    "openai:": "base_url",
+    "anthropic:": "anthropic_url",
+    "google_genai:": "gemini_url",
+    "mistralai:": "mistral_url",
+    "groq:": "url",
+    "fireworks:": "url",
+    "openrouter:": "base_url",
+    "ollama:": "url",
+}
+"""Members of each provider, and what of the loopback server is their `base_url`."""
+
+
+@pytest.mark.parametrize("provider", MEMBERS)
+async def test_every_client_names_the_address_and_asks_once(provider: str) -> None:
+    with LoopbackServer({ALPHA: says("Hi."), BETA: ModelBehavior(status=503)}) as server:
+        address = getattr(server, MEMBERS[provider])
+        key = {} if provider == "ollama:" else {"api_key": server.api_key}
+        calls: list[tuple[MoAChatModel, str]] = []
+        for name, at, wanted in (
+            ("nobody", address, f"no model 'nobody' at {server.url}/"),
+            (BETA, address, ""),
+            ("nobody", "http://127.0.0.1:9", "cannot connect to http://127.0.0.1:9"),
+        ):
+            member = {"model": f"{provider}{name}", "base_url": at, **key}
+            calls.append((mixture(server, reference_models=[member], max_retries=0), wanted))
+        for llm, wanted in calls:
+            with pytest.raises(NotEnoughProposalsError) as caught:
+                llm.invoke("Hi")
+            with pytest.raises(NotEnoughProposalsError) as again:
+                await llm.ainvoke("Hi")
+            assert wanted in str(caught.value)
+            assert wanted in str(again.value)
+            assert "timed_out" not in f"{caught.value}{again.value}"
+        # of the first two mixtures, in both ways to call; the server has nothing of Ollama's API
+        assert len(server.requests) == (0 if provider == "ollama:" else 4)

@@ -176,6 +176,8 @@ def test_a_key_and_a_variable_contradict_each_other() -> None:
         ("moonshot:kimi-k2", "MOONSHOT_API_KEY"),
         ("zhipuai:glm-5", "ZHIPUAI_API_KEY"),
         ("siliconflow:x/y", "SILICONFLOW_API_KEY"),
+        ("volcengine:doubao-seed-1-8", "ARK_API_KEY"),
+        ("minimax:MiniMax-M2.5", "MINIMAX_API_KEY"),
     ],
 )
 def test_compatible_providers_are_shown_as_a_member(

@@ -16,29 +16,30 @@ from langchain_moa.evals.judges.model import Judge
 from langchain_moa.evals.reading import DataFileError
 from langchain_moa.evals.records import digest
 from langchain_moa.evals.types import Row
+from langchain_moa.proposals.similarity import in_one_form
 
 Metric: TypeAlias = Callable[[str, str | None], bool | float]
 """Takes an answer and its reference (`None` where the row has none), gives a score from 0 to 1."""
 
 
 def exact(output: str, reference: str | None) -> bool:
-    """Whether the answer is the reference, spaces around it aside.
+    """Whether the answer is the reference, spaces around it and forms of Unicode aside.
 
     Example:
         >>> exact(" Paris ", "Paris"), exact("Paris.", "Paris")
         (True, False)
     """
-    return output.strip() == (reference or "").strip()
+    return in_one_form(output).strip() == in_one_form(reference or "").strip()
 
 
 def contains(output: str, reference: str | None) -> bool:
-    """Whether the reference stands somewhere in the answer.
+    """Whether the reference stands somewhere in the answer, in any form of Unicode.
 
     Example:
         >>> contains("It is Paris.", "Paris"), contains("It is paris.", "Paris")
         (True, False)
     """
-    return (reference or "").strip() in output
+    return in_one_form(reference or "").strip() in in_one_form(output)
 
 
 def regex(output: str, reference: str | None) -> bool:

@@ -337,6 +337,25 @@ def test_a_choice_in_another_form_of_unicode_is_a_vote(
     assert record["fields"] == {"a": {"votes": 2, "tied": False}}
 
 
+@pytest.mark.parametrize(
+    ("written", "said", "chosen"),
+    [
+        (["m", "M"], ["m", "m", "M"], "m"),
+        (["M", "m"], ["m", "\uff4d", "M"], "m"),
+        (["m2", "m\u00b2"], ["m2", "m2", "m\u00b2"], "m2"),
+        (["a", "A", "b"], [" A", "b", "b"], "b"),
+    ],
+)
+def test_choices_that_differ_by_little_are_not_mixed_up(
+    written: list[str], said: list[str], chosen: str
+) -> None:
+    schema = {"title": "S", "type": "object", "properties": {"a": {"enum": written}}}
+    given, accepts = ballots(*said), acceptance(schema)
+    answer, record = voting.voted(called(a=written[-1]), given, votable_fields(schema), accepts)
+    assert answer.tool_calls[0]["args"] == {"a": chosen}
+    assert record["fields"] == {"a": {"votes": 2, "tied": False}}
+
+
 def test_a_number_of_hundreds_of_digits_is_no_ballot() -> None:
     huge = f'{{"stars": {10**400}, "ok": true}}'
     given = [huge, huge, '{"stars": 4, "ok": true}']

@@ -152,6 +152,15 @@ def test_names_of_nothing(name: str) -> None:
     assert str(caught.value).startswith(f"aggregator={name!r} names no model; give ")
 
 
+def test_a_time_limit_is_given_in_the_unit_of_the_class() -> None:
+    builder = ModelBuilder(api_key=None, base_url=None, timeout=2.5)
+    limits = {
+        name: vars(builder.build(f"{name}:x", "aggregator", {"api_key": "k"}))["request_timeout"]
+        for name in ("groq", "fireworks", "openrouter")
+    }
+    assert limits == {"groq": 2.5, "fireworks": 2.5, "openrouter": 2500}
+
+
 def test_other_providers_get_their_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", OPENAI_KEY)
     builder = ModelBuilder(api_key=KEY, base_url="http://127.0.0.1:1", timeout=2.5)
