@@ -95,9 +95,10 @@ async def test_reasoning_of_an_aggregator_that_is_given_up_stops(stage: Stage, w
 
 
 class Swallowing:
-    """A stream whose client takes a cancellation for its own matter, and goes on."""
+    """A stream whose client takes a cancellation for its own matter, and goes on, or ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, goes_on: bool) -> None:
+        self.goes_on = goes_on
         self.waits = False
         self.swallowed = 0
         self.closed = False
@@ -110,16 +111,20 @@ class Swallowing:
         except asyncio.CancelledError:
             self.swallowed += 1
         try:
-            yield "b"
-            await asyncio.sleep(LONG)
+            if self.goes_on:
+                yield "b"
+                await asyncio.sleep(LONG)
         finally:
             self.closed = True
 
 
+@pytest.mark.parametrize("goes_on", [True, False])
 @pytest.mark.parametrize("place", ["proposer", "aggregator"])
-async def test_a_cancellation_that_a_client_swallows_counts(stage: Stage, place: str) -> None:
+async def test_a_cancellation_that_a_client_swallows_counts(
+    stage: Stage, place: str, *, goes_on: bool
+) -> None:
     stage.plays({**MODELS, BETA: says("b"), AGGREGATOR: says("It is 4.")})
-    client, given = Swallowing(), dict[str, Any]()
+    client, given = Swallowing(goes_on=goes_on), dict[str, Any]()
     member = RunnableLambda(client.pieces)
     if place == "proposer":
         given = {"reference_models": [stage.members[ALPHA], member]}
