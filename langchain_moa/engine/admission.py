@@ -23,7 +23,7 @@ from langchain_moa.mixture import Mixture
 from langchain_moa.proposals.fences import PROPOSALS_ALONE, Beside
 from langchain_moa.proposals.fitting import input_tokens
 from langchain_moa.strategies.base import NO_FINDINGS, Findings
-from langchain_moa.types import Proposal
+from langchain_moa.types import Proposal, RequestRecord
 
 
 class Allowance:
@@ -128,7 +128,7 @@ def commit_final(
     shown = shown_proposals(proposals, mixture.layers)
     own = final_estimate(mixture, mixture.aggregator, messages, shown, beside=findings.beside())
     spent = _spent(mixture, messages, proposals)
-    total = spent.plus(_spent_on_advice(mixture, findings)).plus(own)
+    total = spent.plus(_spent_on_advice(mixture, messages, shown, findings)).plus(own)
     excess = mixture.budget.excess(total)
     if excess is not None and shown and mixture.settings.on_aggregator_failure != "raise":
         return excess
@@ -239,13 +239,25 @@ def _usd(mixture: Mixture, usage: Mapping[str, UsageMetadata], asked_for: str) -
     return math.inf if usd is None else usd
 
 
-def _spent_on_advice(mixture: Mixture, findings: Findings) -> Amount:
-    """What is known of the cost of the analyst or judge."""
-    if findings.consulted is None:
+def _spent_on_advice(
+    mixture: Mixture,
+    messages: Sequence[BaseMessage],
+    shown: Sequence[Proposal],
+    findings: Findings,
+) -> Amount:
+    """What the analyst or judge has cost; where nobody has told, what had been promised for it."""
+    consulted, strategy, adviser = findings.consulted, mixture.strategy, mixture.adviser
+    if consulted is None or strategy is None or adviser is None:
         return NOTHING
     tokens = sum(usage["total_tokens"] for usage in findings.usage.values())
-    usd = _usd(mixture, findings.usage, findings.consulted["model"])
-    return Amount(findings.consulted["attempts"], tokens, usd)
+    total = Amount(consulted["attempts"], tokens, _usd(mixture, findings.usage, consulted["model"]))
+    if not findings.unknown:
+        return total
+    answers = consulted["status"] == "ok" and not findings.usage
+    for member in _silent(adviser, consulted["requests"], consulted["model"] if answers else None):
+        estimate = advice_estimate(mixture, member, messages, shown, strategy.prompt)
+        total = total.plus(estimate._replace(calls=0))
+    return total
 
 
 def _spent(
@@ -254,7 +266,7 @@ def _spent(
     """What the proposals so far have cost; where nobody has told, what had been promised for it."""
     total = NOTHING
     for proposal in proposals:
-        for member in _silent(mixture, proposal):
+        for member in _silent_proposers(mixture, proposal):
             shown = shown_proposals(proposals, proposal.layer)
             estimate = proposer_estimate(mixture, member, messages, shown)
             total = total.plus(estimate._replace(calls=0))
@@ -264,16 +276,24 @@ def _spent(
     return total
 
 
-def _silent(mixture: Mixture, proposal: Proposal) -> list[Member]:
-    """Who was asked for a proposal, and must be paid, and of whose tokens nothing is known.
-
-    Errors are not paid for, but answers are, and those that were given up.
-    """
+def _silent_proposers(mixture: Mixture, proposal: Proposal) -> list[Member]:
     if not proposal.unknown:
         return []
+    answers = proposal.status in {"ok", "empty", "filtered"} and not proposal.usage_by_model
     first = mixture.proposers[proposal.layer - 1][proposal.index]
+    return _silent(first, proposal.requests, proposal.model if answers else None)
+
+
+def _silent(first: Member, requests: Sequence[RequestRecord], answered: str | None) -> list[Member]:
+    """Who must be paid for requests of whose tokens nothing is known.
+
+    Errors are not paid for, but answers are, and those that were given up.
+
+    Args:
+        first: Who was asked first, with its fallbacks.
+        requests: The requests to them.
+        answered: The name of who answered and told no tokens.
+    """
     by_name = {candidate.model: candidate for candidate in reversed(first.candidates)}
-    names = [each["model"] for each in proposal.requests if each["outcome"] == "given_up"]
-    if proposal.status in {"ok", "empty", "filtered"} and not proposal.usage_by_model:
-        names.append(proposal.model)
-    return [by_name.get(name, first) for name in names]
+    names = [each["model"] for each in requests if each["outcome"] == "given_up"]
+    return [by_name.get(name, first) for name in (*names, *([answered] if answered else []))]

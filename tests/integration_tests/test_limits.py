@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import Any, Final
 import pytest
 from langchain_core.messages import AIMessage
 
-from langchain_moa import BudgetExceededError, CircuitBreaker, MoAChatModel
+from langchain_moa import AggregationError, BudgetExceededError, CircuitBreaker, MoAChatModel
 from langchain_moa.testing import LoopbackServer, ModelBehavior
 from tests.wire import AGGREGATOR, ALPHA, BETA, GAMMA, Stage, says, until
 
@@ -133,6 +134,31 @@ async def test_who_tells_no_tokens_has_used_what_was_promised(
     record = await record_of(llm, way)
     assert [p["status"] for p in record["proposals"]][3] == "over_budget"
     assert [request.model for request in server.requests].count(BETA) == 1
+
+
+@pytest.mark.parametrize("way", ["invoke", "astream"])
+@pytest.mark.parametrize("usage", [None, {"prompt_tokens": 1, "completion_tokens": 1}], ids=str)
+async def test_an_analyst_that_tells_no_tokens_has_used_what_was_promised(
+    stage: Stage, usage: dict[str, int] | None, way: str
+) -> None:
+    """With that, the aggregator's second request does not fit; with what is told it does."""
+    names = "contradictions", "partial_coverage", "blind_spots", "consensus", "unique_insights"
+    analysis = says(json.dumps({name: [] for name in names}), usage=usage)
+    behaviors = iter([ModelBehavior(status=503)])
+    busy = {AGGREGATOR: lambda *_: next(behaviors, MODELS[AGGREGATOR])}
+    server = stage.plays({**MODELS, GAMMA: analysis, **busy})
+    analyst = stage.members[GAMMA].model_copy(update={"max_tokens": 1000})
+    limits: dict[str, Any] = {"max_cost": 0.5, "prices": dict.fromkeys(MODELS, (0, 200))}
+    tokens: dict[str, Any] = {"proposal_max_tokens": 9, "max_tokens": 1000}
+    llm = stage.mixture(strategy="compare", analyst=analyst, max_retries=1, **limits, **tokens)
+    if usage is None:
+        with pytest.raises(AggregationError):
+            await record_of(llm, way)
+    else:
+        assert (await record_of(llm, way))["consulted"]["status"] == "ok"
+    asked = [request.model for request in server.requests]
+    assert asked.count(GAMMA) == 1
+    assert asked.count(AGGREGATOR) == (1 if usage is None else 2)
 
 
 def test_without_a_limit_of_cost_a_lost_price_stops_nothing(stage: Stage) -> None:
