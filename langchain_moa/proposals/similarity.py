@@ -76,7 +76,7 @@ def in_one_form(text: str) -> str:
     Unlike `comparable`, it keeps apart what means something else: a power and a digit, `m` and `M`.
 
     Example:
-        >>> in_one_form("\uff21\uff22\uff23 cafe\u0301 10\u2075") == "ABC caf\u00e9 10\u2075"
+        >>> in_one_form("\uff21\uff22\uff23 ete\u0301 10\u2075") == "ABC et\u00e9 10\u2075"
         True
     """
     if text.isascii():
