@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     import regex
 
 _HALVES: Final = re.compile("[\ud800-\udfff]")
+_ESCAPES: Final = re.compile(
+    r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.", re.DOTALL
+)
+"""Escapes of JSON: a pair of halves, a half alone (the only one of six characters), another one."""
+_BEGUN: Final = (
+    re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z"),
+    re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?\Z"),
+)
 
 
 def whole_characters(text: str) -> str:
@@ -28,6 +36,34 @@ def whole_characters(text: str) -> str:
     if text.isascii() or _HALVES.search(text) is None:
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def whole_escapes(json: str) -> str:
+    r"""JSON in which each half that is escaped alone is U+FFFD.
+
+    Example:
+        >>> print(whole_escapes(r'["\ud83d\udc4d", "\ud83d", "\\ud83d"]'))
+        ["\ud83d\udc4d", "\ufffd", "\\ud83d"]
+    """
+    if "\\" not in json:
+        return json
+    half = len(r"\ud83d")
+    return _ESCAPES.sub(lambda found: r"\ufffd" if len(found[0]) == half else found[0], json)
+
+
+def begun_escape(json: str) -> int:
+    r"""How many characters at the end are an escape that what follows may complete.
+
+    Example:
+        >>> [begun_escape(json) for json in (r'"\ud83d', r'"\ud83d\u', r'"\\', "a")]
+        [6, 8, 0, 0]
+    """
+    for begun in _BEGUN if "\\" in json else ():
+        found = begun.search(json)
+        before = json[: found.start()] if found else ""
+        if found and (len(before) - len(before.rstrip("\\"))) % 2 == 0:  # is itself not escaped
+            return len(json) - found.start()
+    return 0
 
 
 def from_first_seen(text: str) -> str:

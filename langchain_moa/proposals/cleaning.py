@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessageChunk, BaseMessage
 from pydantic import BaseModel
 
 from langchain_moa.messages.blocks import REASONING_TYPES, is_reasoning
-from langchain_moa.messages.characters import whole_characters
+from langchain_moa.messages.characters import begun_escape, whole_characters, whole_escapes
 from langchain_moa.proposals.fences import begun_tag, without_tags
 from langchain_moa.types import AnyDict, AnyMapping
 
@@ -20,6 +20,8 @@ _HIGH: Final = ("\ud800", "\udbff")
 """First halves of characters, which wait for the second."""
 _PIECES: Final = ("text", "partial_json", "arguments", "args", "refusal")
 """Fields in which a streamed answer's texts come piece by piece."""
+_JSON: Final = ("partial_json", "arguments", "args")
+"""Those of them that are JSON, where a half may be escaped."""
 
 
 def cleaned_text(text: str, key: str | None) -> str:
@@ -179,14 +181,19 @@ class CleanStream:
         made: Callable[[str], AnyDict],
     ) -> str:
         held = self._held[where].text if where in self._held else ""
-        if not held and text.isascii() and (key is None or not ("<" in text or text[-1:] == "\n")):
+        is_json = where[-1] in _JSON
+        plain = text.isascii() and not (is_json and "\\" in text)
+        if not held and plain and (key is None or not ("<" in text or text[-1:] == "\n")):
             return text
         whole = held + text
-        half = whole[-1:] if _HIGH[0] <= whole[-1:] <= _HIGH[1] else ""
-        whole = whole_characters(whole.removesuffix(half))
+        half = begun_escape(whole) if is_json else 0
+        half = half or int(_HIGH[0] <= whole[-1:] <= _HIGH[1])
+        ending = whole[len(whole) - half :]
+        whole = whole_characters(whole.removesuffix(ending))
+        whole = whole_escapes(whole) if is_json else whole
         tail = begun_tag(whole, key) if key is not None else 0
         end = len(whole) - tail
-        self._held[where] = _Held(whole[end:] + half, key, made)
+        self._held[where] = _Held(whole[end:] + ending, key, made)
         new = whole[:end] if key is None else without_tags(whole[:end], key, ended=False)
         return text if new == text else new
 

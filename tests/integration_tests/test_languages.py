@@ -60,6 +60,26 @@ def test_halves_of_characters_are_joined(pieces: list[str], text: str) -> None:
         assert stream.rest() is None
 
 
+@pytest.mark.parametrize(
+    ("json_text", "values"),
+    [
+        (r'{"a": "x \ud83d\udc4d y"}', {"a": "x 👍 y"}),
+        (r'{"a": "x \ud83d", "b": "\udc4d"}', {"a": "x \ufffd", "b": "\ufffd"}),
+        (r'{"a": "\ud83d\n\uD83D\uDC4D\u00e9"}', {"a": "\ufffd\n👍é"}),
+        (r'{"a": "\\ud83d \\\ud83d \\"}', {"a": "\\ud83d \\\ufffd \\"}),
+    ],
+)
+def test_escaped_halves_in_a_calls_arguments_are_joined(json_text: str, values: Any) -> None:
+    for place in range(len(json_text) + 1):
+        stream = CleanStream(None)
+        whole = AIMessageChunk(content="")
+        for piece in (json_text[:place], json_text[place:]):
+            call: Any = {"name": None, "args": piece, "id": None, "index": 0}
+            whole += stream.take(AIMessageChunk(content="", tool_call_chunks=[call]))
+        assert stream.rest() is None
+        assert json.loads(whole.tool_call_chunks[0]["args"] or "") == values
+
+
 def test_what_has_no_halves_is_passed_on_as_it_is() -> None:
     stream = CleanStream(None)
     for content in ("plain", "Grüße 👍", [{"type": "text", "text": "né"}], ""):
