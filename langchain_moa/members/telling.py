@@ -16,7 +16,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from langchain_moa.messages.blocks import REASONING_KEY
 from langchain_moa.providers.classes import like, of_class
-from langchain_moa.providers.foreign import readably
+from langchain_moa.providers.foreign import readably, whole_readably
 from langchain_moa.types import AnyDict, AnyMapping
 
 _ModelT = TypeVar("_ModelT", bound=BaseChatModel)
@@ -43,8 +43,14 @@ def _telling(kind: type[BaseChatModel]) -> type[BaseChatModel]:
         return made
 
     def whole(self: object, response: object, *args: object, **kwargs: object) -> ChatResult:
-        made: ChatResult = readably(getattr(kind, _OF_WHOLE), self, response, *args, **kwargs)
-        if isinstance(response, dict) and made.generations:
+        def read(answer: object) -> ChatResult:
+            made: ChatResult = getattr(kind, _OF_WHOLE)(self, answer, *args, **kwargs)
+            return made
+
+        if not isinstance(response, dict):
+            return readably(read, response)
+        made = whole_readably(read, response)
+        if made.generations:
             _tell(made.generations[0], response, "message", refusal=False)
         return made
 

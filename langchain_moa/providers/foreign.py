@@ -11,16 +11,19 @@ import copy
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any, Final, TypeVar
 
 from langchain_core.exceptions import ModelAPIError
 from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.output_parsers.openai_tools import make_invalid_tool_call
+from langchain_core.outputs import ChatResult
 from pydantic import BaseModel, ValidationError
 
 from langchain_moa.providers.classes import is_a, like, of_class
-from langchain_moa.providers.tidying import error_within, is_document, tidied, unread
+from langchain_moa.providers.tidying import calls_apart, error_within, is_document, tidied, unread
 from langchain_moa.types import AnyDict, whole_number
 
 _ModelT = TypeVar("_ModelT", bound=BaseChatModel)
@@ -82,6 +85,24 @@ def readably(read: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
         return read(*args, **kwargs)
     except _UNREAD as error:
         raise _of_client(error) from error
+
+
+def whole_readably(read: Callable[..., ChatResult], answer: AnyDict) -> ChatResult:
+    """What a client makes of a whole answer of chat completions, see `calls_apart`.
+
+    Raises:
+        ModelAPIError: It cannot read it.
+    """
+    readable, odd = calls_apart(answer)
+    made = readably(read, readable)
+    for generation, calls in zip(made.generations, odd, strict=False):
+        if calls and isinstance(generation.message, AIMessage):
+            said = [make_invalid_tool_call(call, _NO_OBJECT) for call in calls]
+            generation.message.invalid_tool_calls += said
+    return made
+
+
+_NO_OBJECT: Final = "the arguments are no JSON object"
 
 
 def _of_client(error: Exception) -> ModelAPIError:
@@ -249,7 +270,7 @@ def _mistral(kind: type[BaseChatModel]) -> type[BaseChatModel]:
         answer = tidied(response)
         given = isinstance(response, dict) and response.get("choices")
         _require_answer(response, complete=bool(given) and bool(answer["choices"]))
-        return readably(read, self, answer)
+        return whole_readably(partial(read, self), answer)
 
     return like(kind, **{_OF_MISTRAL: whole})
 

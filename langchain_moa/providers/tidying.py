@@ -164,6 +164,39 @@ def _call(call: Any) -> AnyDict | None:
     return known
 
 
+def calls_apart(answer: AnyDict) -> tuple[AnyDict, list[list[AnyDict]]]:
+    """A whole answer without tool calls whose arguments are no JSON object, and those, by choice.
+
+    A client takes JSON of any kind for arguments, and cannot make a message of them. In a stream,
+    such calls are invalid ones.
+
+    Args:
+        answer: A tidied answer. It is not changed.
+
+    Example:
+        >>> call = {"id": "1", "function": {"name": "add", "arguments": "[1]"}}
+        >>> calls_apart({"choices": [{"message": {"tool_calls": [call]}}]})[1] == [[call]]
+        True
+    """
+    choices = answer.get("choices") or []
+    calls = [((choice.get("message") or {}).get("tool_calls") or []) for choice in choices]
+    odd = [[call for call in given if not _takes_arguments(call)] for given in calls]
+    if not any(odd):
+        return answer, odd
+    kept = [[call for call in given if _takes_arguments(call)] for given in calls]
+    told_apart = [
+        {**choice, "message": {**choice["message"], "tool_calls": good}} if bad else choice
+        for choice, good, bad in zip(choices, kept, odd, strict=True)
+    ]
+    return {**answer, "choices": told_apart}, odd
+
+
+def _takes_arguments(call: AnyDict) -> bool:
+    """Whether arguments can be read of it; none at all are an empty object."""
+    arguments = call["function"].get("arguments")
+    return not arguments or arguments.lstrip().startswith("{")
+
+
 def error_within(answer: object) -> object:
     """The error that an answer holds, or one of its choices, or that it is; `None` for none.
 

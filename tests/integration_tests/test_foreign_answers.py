@@ -261,6 +261,23 @@ def test_calls_with_an_index_of_any_type(wire: Wire, way: str, index: object) ->
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("text", ["5", "null", "[]", '[{"a": 1}]', '"x"', "NaN", "no JSON"])
+def test_calls_whose_arguments_are_no_object_are_invalid(wire: Wire, way: str, text: str) -> None:
+    good, odd = (
+        {"id": name, "index": index, "function": {"name": name, "arguments": arguments}}
+        for index, (name, arguments) in enumerate((("look", "{}"), ("odd", text)))
+    )
+    wire.says(
+        AGGREGATOR, *answer({"role": "assistant", "content": None, "tool_calls": [odd, good]})
+    )
+    message = called(wire.llm, way)
+    assert [call["name"] for call in message.tool_calls] == ["look"]
+    assert [(c["name"], c["args"], c["id"]) for c in message.invalid_tool_calls] == [
+        ("odd", text, "odd")
+    ]
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     "text", ["\u200b\ufeff", "\u3164", " \u00a0\u2003\n", "<think>4</think>\u200d"]
 )
