@@ -93,6 +93,8 @@ _PLAIN: Final = (str, bytes, bool, int, float, dict, list, tuple, set, frozenset
 """Types that are told by `_TYPES`; an SDK's own, such as its mark of what is not given, pass."""
 _SEND_AS_GIVEN: Final = (*_CLIENTS, "ChatMistralAI", "ChatGroq")
 """Chat models that send the tools of a call as they are."""
+_OF_JSON: Final = ("response_format", "tool_choice", "logit_bias", "stop", "extra_body")
+"""Arguments beside tools that are sent as they are."""
 _BESIDE: Final = frozenset({"extra_headers", "extra_query", "extra_body"})
 """What the clients of OpenAI's and like SDKs send beside a question."""
 _SEND_ALL: Final = ("ChatMistralAI", "ChatGoogleGenerativeAI")
@@ -124,15 +126,13 @@ def require_known_arguments(
             )
             raise MoAConfigurationError(msg)
     require_one_answer(arguments, "")
-    _require_types(arguments)
     model, _ = model_and_arguments(member.runnable)
+    require_sendable(model, arguments, "")
     check = getattr(model, "require_known_arguments", None)  # a mixture's own
     if check is not None:
         check(arguments)
     elif model is not None:
         _require_known(member, model, arguments)
-        if any(is_a(model, kind) for kind in _SEND_AS_GIVEN):
-            _require_sendable(arguments)
 
 
 def require_one_answer(arguments: AnyMapping, field: str) -> None:
@@ -157,54 +157,62 @@ def require_one_answer(arguments: AnyMapping, field: str) -> None:
             require_one_answer(inner, f"{field}{name}: ")
 
 
-def _require_types(arguments: AnyMapping) -> None:
-    """Refuse values that no client and no provider takes.
+def require_sendable(model: BaseChatModel | None, arguments: AnyMapping, field: str) -> None:
+    """Refuse values that no client and no provider takes, or that this client fails to send.
+
+    Args:
+        model: Who would be asked.
+        arguments: What a request would have beside the question.
+        field: Where they were given, for the error.
 
     Raises:
-        MoAConfigurationError: One is of a type that it never has, or a tool is none.
+        MoAConfigurationError: One is of a type that it never has, or is not made of JSON; or a
+            tool is none, or a function without a name.
     """
     for name, (types, wanted) in _TYPES.items():
         value = arguments.get(name)
         is_flag = isinstance(value, bool) and bool not in types
         is_endless = isinstance(value, float) and not math.isfinite(value)
         if isinstance(value, _PLAIN) and (is_flag or is_endless or not isinstance(value, types)):
-            msg = f"{name}={shown(value)} is not {wanted}; give {wanted}, or leave it out."
+            msg = f"{field}{name}={shown(value)} is not {wanted}; give {wanted}, or leave it out."
             raise MoAConfigurationError(msg)
+    as_given = any(is_a(model, kind) for kind in _SEND_AS_GIVEN)
     for name in ("tools", "functions"):
         for place, tool in enumerate(_listed(arguments.get(name))):
-            is_plain = isinstance(tool, _PLAIN) and not isinstance(tool, dict)
-            if tool is None or is_plain or tool == {}:
-                raise _no_tool(name, place, tool)
+            if _is_no_tool(tool) or (as_given and not _is_sent_as_given(tool)):
+                msg = (
+                    f"{field}{name}[{place}]={shown(tool)} is no tool that can be sent; give dicts "
+                    "as the provider documents them, or functions, classes and LangChain's tools "
+                    "by bind_tools([...])."
+                )
+                raise MoAConfigurationError(msg)
+    for name in _OF_JSON if as_given else ():
+        value = arguments.get(name)
+        if isinstance(value, dict | list) and not _is_json(value):
+            msg = (
+                f"{field}{name}={shown(value)} cannot be sent as JSON; give texts, finite numbers, "
+                "lists and dicts alone."
+            )
+            raise MoAConfigurationError(msg)
 
 
-def _require_sendable(arguments: AnyMapping) -> None:
-    """Refuse tools that a client would fail to send, or the provider to read.
+def _is_no_tool(tool: object) -> bool:
+    is_plain = isinstance(tool, _PLAIN) and not isinstance(tool, dict)
+    return tool is None or is_plain or tool == {}
 
-    Raises:
-        MoAConfigurationError: One is no dict of JSON, or a function without a name.
-    """
-    for name in ("tools", "functions"):
-        for place, tool in enumerate(_listed(arguments.get(name))):
-            if not isinstance(tool, Mapping) or not _is_json(tool) or _lacks_name(tool):
-                raise _no_tool(name, place, tool)
+
+def _is_sent_as_given(tool: object) -> bool:
+    return isinstance(tool, Mapping) and _is_json(tool) and not _lacks_name(tool)
 
 
 def _listed(value: object) -> Sequence[object]:
     return value if isinstance(value, list | tuple) else ()
 
 
-def _no_tool(name: str, place: int, tool: object) -> MoAConfigurationError:
-    msg = (
-        f"{name}[{place}]={shown(tool)} is no tool that can be sent; give dicts as the provider "
-        "documents them, or functions, classes and LangChain's tools by llm.bind_tools([...])."
-    )
-    return MoAConfigurationError(msg)
-
-
-def _is_json(tool: AnyMapping) -> bool:
-    """Whether a tool is made of JSON alone, or of what SDKs make JSON of."""
+def _is_json(value: object) -> bool:
+    """Whether it is made of JSON alone, or of what SDKs make JSON of, and can be encoded."""
     try:
-        json.dumps(tool, default=_as_json)
+        json.dumps(value, default=_as_json, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError):
         return False
     return True

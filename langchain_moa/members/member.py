@@ -16,7 +16,7 @@ from langchain_core.runnables import (
 )
 from langchain_core.runnables.base import RunnableBindingBase
 
-from langchain_moa.members.arguments import require_one_answer
+from langchain_moa.members.arguments import require_one_answer, require_sendable
 from langchain_moa.members.discreet import discreet
 from langchain_moa.members.identity import fingerprint
 from langchain_moa.members.prompts import Conversation, adapter_of
@@ -61,6 +61,7 @@ class Member:
         model, arguments = model_and_arguments(self.runnable)
         own = {} if model is None else vars(model)
         require_one_answer({**own, **arguments}, f"{self.field}.")
+        require_sendable(model, arguments, f"{self.field}.")
 
     @cached_property
     def model(self) -> str:

@@ -45,7 +45,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no tools": ({"tools": "look_up"}, "tools='look_up' is not a list of tools"),
     "a tool's name": ({"tools": [{"type": "function"}]}, r"tools\[0\]=<dict> is no tool"),
     "a tool of no JSON": ({"tools": [{"type": "x", "x": {1}}]}, r"tools\[0\]=<dict> is no tool"),
-    "a function": ({"tools": [print]}, r"llm\.bind_tools\(\[\.\.\.\]\)"),
+    "a function": ({"tools": [print]}, r"by bind_tools\(\[\.\.\.\]\)"),
+    "a tool without an end": (
+        {"tools": [{"type": "x", "x": math.inf}]},
+        r"tools\[0\]=<dict> is no",
+    ),
+    "half a character": (
+        {"tools": [{"type": "x", "x": "\ud800"}]},
+        r"tools\[0\]=<dict> is no tool",
+    ),
+    "a body of no JSON": ({"extra_body": {"x": math.nan}}, "extra_body=<dict> cannot be sent"),
     "an empty tool": ({"tools": [{}]}, r"tools\[0\]=<dict> is no tool"),
     "no choice": ({"tool_choice": 5}, "tool_choice=5 is not a tool's name or a dict"),
     "no number": ({"temperature": "hot"}, "temperature='hot' is not a number"),
@@ -167,6 +176,24 @@ def test_members_that_would_make_several_answers_are_refused() -> None:
             mixture(server, proposal_kwargs={"n": 2})
         with pytest.raises(MoAConfigurationError, match="did you mean top_p"):
             mixture(server, proposal_kwargs={"topp": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"tools": [print]}, r"tools\[0\]=.* is no tool"),
+        ({"tools": [{"type": "x", "x": math.nan}]}, r"tools\[0\]=<dict> is no tool"),
+        ({"temperature": "hot"}, "temperature='hot' is not a number"),
+        ({"response_format": {"x": math.inf}}, "response_format=<dict> cannot be sent"),
+    ],
+)
+def test_members_to_which_is_bound_what_cannot_be_sent(given: dict[str, Any], said: str) -> None:
+    with LoopbackServer(models()) as server:
+        bound = together(server, ALPHA).bind(**given)
+        with pytest.raises(MoAConfigurationError, match=rf"reference_models\[0\]\.{said}"):
+            mixture(server, reference_models=[bound])
+        with pytest.raises(MoAConfigurationError, match=rf"aggregator\.{said}"):
+            mixture(server, aggregator=bound)
 
 
 def scripted(**fields: Any) -> MoAChatModel:
