@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple, cast
@@ -39,6 +40,12 @@ _SAFE_SHARE: Final = 0.9
 """Of a context window: tokens are estimated, and by each tokenizer counted otherwise."""
 
 
+_TOKENS: Final = re.compile(
+    r"(?<![\w.,-])\d{1,3}(?:,\d{3}){1,3}(?![\w-])|(?<![\w.,-])\d{3,9}(?![\w-])"
+)
+"""Numbers of tokens in an endpoint's words, such as 4096 or 128,000, and no part of a name."""
+_SMALLEST_WINDOW: Final = 512
+"""Lower numbers are statuses, or of something else."""
 _NOTHING: Final[AnyMapping] = MappingProxyType({})
 
 
@@ -102,23 +109,25 @@ class Rooms:
     """How much of the proposals members get after an endpoint said that a prompt did not fit.
 
     Tokens are estimated, and windows not always known: what was too long is sent once more with
-    half of the proposals' text.
+    half of the proposals' text, or with less where the endpoint said how much it was too long.
     """
 
     def __init__(self) -> None:
-        self._given: dict[Member, list[str]] = {}
+        self._given: dict[Member, _Given] = {}
         self._most: dict[Member, int] = {}
 
     def of(self, member: Member) -> int | None:
         """The most tokens of proposals that a member gets; `None` where nothing was too long."""
         return self._most.get(member)
 
-    def given(self, member: Member, texts: Sequence[str]) -> None:
-        """Note what a member gets of the proposals."""
-        self._given[member] = list(texts)
+    def given(
+        self, member: Member, texts: Sequence[str], read: Sequence[BaseMessage], bound: AnyMapping
+    ) -> None:
+        """Note what a member gets of the proposals, and with all else."""
+        self._given[member] = _Given(list(texts), read, bound)
 
     def shrink(self, member: Member, error: Exception | None) -> bool:
-        """Whether a member is to be asked once more, with half of the proposals' text.
+        """Whether a member is to be asked once more, with at most half of the proposals' text.
 
         Args:
             member: Who was asked.
@@ -126,10 +135,43 @@ class Rooms:
         """
         if not isinstance(error, ContextOverflowError) or member in self._most:
             return False
-        given = sum(map(estimated_tokens, self._given.get(member, ())))
-        if given:
-            self._most[member] = given // 2
-        return bool(given)
+        given = self._given.get(member)
+        tokens = sum(map(estimated_tokens, given.texts)) if given else 0
+        if given and tokens:
+            whole = input_tokens(given.read) + bound_tokens(given.bound)
+            self._most[member] = min(tokens // 2, _that_fits(tokens, whole, str(error)))
+        return bool(tokens)
+
+
+class _Given(NamedTuple):
+    """What a member was given: the proposals, the messages with them, and the arguments."""
+
+    texts: Sequence[str]
+    read: Sequence[BaseMessage]
+    bound: AnyMapping
+
+
+def _that_fits(proposals: int, whole: int, said: str) -> int:
+    """Estimated tokens of proposals that fit, by what an endpoint said of a too long prompt.
+
+    The highest number is how long the prompt was, the next one what fits; where there is but one,
+    it is what fits.
+
+    Args:
+        proposals: The proposals' tokens, as they are estimated.
+        whole: Those of the whole prompt.
+        said: The endpoint's words.
+    """
+    numbers = {int(number.replace(",", "")) for number in _TOKENS.findall(said)}
+    told = sorted((n for n in numbers if n >= _SMALLEST_WINDOW), reverse=True)
+    if not told:
+        return proposals
+    if len(told) == 1:
+        return told[0] // 2
+    asked, fitting = told[0], int(told[1] * _SAFE_SHARE)
+    # the rest of the prompt stays; where it is too long itself, no answer depends on this
+    share = proposals * fitting // asked
+    return max(share // 2, proposals - whole * (asked - fitting) // asked)
 
 
 def read_by(
@@ -165,8 +207,6 @@ def read_by(
     if room is not None:
         given, (texts, beside) = (texts, beside), _fitting(texts, beside, room)
         left_out = left_out if (texts, beside) == given else [*left_out, PROPOSAL_TEXT]
-    if rooms is not None:
-        rooms.given(member, [*texts, beside.analysis, *beside.reasoning])
     in_block = any(rules.caches_blocks for rules in rules_of(member.chat_model))
     key = fence_key(texts, beside) if any(texts) else None
     read = with_proposals(
@@ -178,6 +218,8 @@ def read_by(
         in_block=in_block,
         key=key,
     )
+    if rooms is not None:
+        rooms.given(member, [*texts, beside.analysis, *beside.reasoning], read, bound)
     return Reading(read, left_out, key)
 
 

@@ -63,6 +63,22 @@ def test_once_more_with_half_of_the_proposals(client: str, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("place", [ALPHA, AGGREGATOR])
+def test_of_what_is_far_too_long_as_much_as_fits_by_the_endpoints_numbers(
+    place: str, way: str
+) -> None:
+    with LoopbackServer(models(window=9999)) as server:
+        server.models[BETA] = says(LONG * 3)
+        server.models[place] = says(LONG, window=1200)
+        answer = WAYS[way](mixture(server, layers=3))
+        record = answer.response_metadata["moa"]
+        assert answer.text == (LONG if place == AGGREGATOR else "Here it is.")
+        assert [p["status"] for p in record["proposals"]] == ["ok"] * 4
+        refused, taken = (len(str(body)) for body in bodies(server, place)[-2:])
+        assert taken < 0.5 * refused
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_what_does_not_fit_even_so_is_an_overflow_that_keeps_the_proposals(way: str) -> None:
     with LoopbackServer(models(window=50)) as server:
         with pytest.raises(ContextOverflowError) as caught:
