@@ -54,9 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector what was imported, which stays; and let it look less often."""
-    gc.collect()
-    gc.freeze()
+    """Let the garbage collector look less often: most of what it sees was imported, and stays."""
     gc.set_threshold(20_000, 20, 20)
 
 
