@@ -28,8 +28,8 @@ from langchain_moa.members.runnables import children
 from langchain_moa.tracing.redaction import SECRET_NAME
 
 _PLAIN: Final = (str, int, float, bool, bytes, type(None), Enum, date, UUID)
-_SHAPING: Final = frozenset({"output_version", "profile", "disable_streaming"})
-"""Fields that every chat model has, and that shape requests or answers."""
+_SHAPING: Final = frozenset({"output_version", "profile", "disable_streaming", "default_headers"})
+"""Fields that shape requests or answers, although every chat model has them or dumps lack them."""
 _NO_IDENTITY: Final = frozenset(BaseChatModel.model_fields) - _SHAPING
 """Those that change nothing of the answer."""
 _OF_NO_BINDING: Final = frozenset({"bound", "custom_input_type"})

@@ -11,6 +11,7 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
+from langchain_openrouter import ChatOpenRouter
 from langchain_together import ChatTogether
 from pydantic import SecretStr
 
@@ -162,6 +163,9 @@ KINDS: dict[str, Callable[..., BaseChatModel]] = {
     "anthropic": lambda **o: ChatAnthropic(
         **{"model_name": "a", "api_key": SecretStr("the-key"), **o}
     ),
+    "openrouter": lambda **o: ChatOpenRouter(
+        **{"model": "a", "api_key": SecretStr("the-key"), **o}
+    ),
 }
 OF_THE_PROGRAM = {
     *("name", "cache", "verbose", "callbacks", "tags", "metadata", "custom_get_token_ids"),
@@ -195,7 +199,7 @@ def another(value: Any, name: str) -> Any:
     return [*value, "x"] if isinstance(value, list | tuple) else "x"
 
 
-@pytest.mark.parametrize("kind", ["together", "openai"])
+@pytest.mark.parametrize("kind", ["together", "openai", "openrouter"])
 def test_every_attribute_of_a_member_is_in_the_key(kind: str) -> None:
     model = KINDS[kind]()
     plain = key(made(aggregator=model))
