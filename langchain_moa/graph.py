@@ -267,6 +267,7 @@ class _LayerRun:
         layers: The layer's state.
         ledger: What the layer has spent.
         renewals: What is renewed of the layer before, see `CallInProgress`.
+        causes: The exceptions behind failed proposals, by slot.
         begun: Names of the nodes that have begun.
         broken: Whether one of them ended by an error, or was cancelled.
     """
@@ -274,6 +275,7 @@ class _LayerRun:
     layers: dict[int, LayerInProgress] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
     renewals: dict[int, Future[list[Proposal]]] = field(default_factory=dict)
+    causes: dict[str, Exception] = field(default_factory=dict)
     begun: set[object] = field(default_factory=set)
     broken: bool = False
 
@@ -311,7 +313,7 @@ class _LayerCalls:
         try:
             own = _node_call(self._mixture, config, self.failures)
             shared = replace(own, layers=run.layers, ledger=run.ledger, renewals=run.renewals)
-            yield replace(shared, kept=self._kept)
+            yield replace(shared, causes=run.causes, kept=self._kept)
         except BaseException:
             run.broken = True
             raise

@@ -198,7 +198,7 @@ def _given(
 ) -> LayerOutput:
     """What a node gives: its proposal, and those of the layer before that were renewed."""
     if call.failures is not None:
-        call.failures.note([own])
+        call.failures.note(own, call.causes.get(own.key))
     renewed = [new for new, old in zip(before, known, strict=True) if new is not old]
     return _output_of([*renewed, own])
 

@@ -28,6 +28,8 @@ from langchain_moa.reliability.waiting import Plan, WaitFor
 from langchain_moa.types import Proposal
 
 _MOST: Final = 4096
+_MOST_CAUSES: Final = 256
+"""Exceptions that are kept: they hold answers of providers, which may be long."""
 _Mark = tuple[object, ...]
 
 
@@ -36,25 +38,39 @@ class Failures:
 
     def __init__(self) -> None:
         self._known: OrderedDict[_Mark, None] = OrderedDict()
+        self._causes: OrderedDict[_Mark, Exception] = OrderedDict()
         self._lock = threading.Lock()
 
-    def note(self, proposals: Iterable[Proposal]) -> None:
-        """Note what a member gave just now. The oldest are forgotten."""
-        with self._lock:
-            for proposal in proposals:
-                if not proposal.usable:
-                    self._known[_mark(proposal)] = None
-            while len(self._known) > _MOST:
-                self._known.popitem(last=False)
+    def note(self, proposal: Proposal, cause: Exception | None) -> None:
+        """Note what a member gave just now, and the exception behind it. The oldest are forgotten.
 
-    def end(self, proposals: Iterable[Proposal]) -> bool:
-        """End the run that these failures end; whether it went on until now, for all of them."""
+        The nodes that read it know the call anew, and the layer's error is of its causes' kind.
+        """
+        if proposal.usable:
+            return
         with self._lock:
-            marks = [_mark(proposal) for proposal in proposals]
-            goes_on = all(mark in self._known for mark in marks)
-            for mark in marks:
+            mark = _mark(proposal)
+            self._known[mark] = None
+            if cause is not None:
+                self._causes[mark] = cause
+            for known, most in ((self._known, _MOST), (self._causes, _MOST_CAUSES)):
+                while len(known) > most:
+                    known.popitem(last=False)
+
+    def end(self, proposals: Iterable[Proposal]) -> dict[str, Exception] | None:
+        """End the run that these failures end.
+
+        Returns:
+            Their causes by slot, as far as they are known; `None` where the run of any of them was
+            over before.
+        """
+        with self._lock:
+            marks = {proposal.key: _mark(proposal) for proposal in proposals}
+            goes_on = all(mark in self._known for mark in marks.values())
+            causes = {key: self._causes.pop(mark, None) for key, mark in marks.items()}
+            for mark in marks.values():
                 self._known.pop(mark, None)
-        return goes_on
+        return {key: cause for key, cause in causes.items() if cause} if goes_on else None
 
 
 def _mark(proposal: Proposal) -> _Mark:
@@ -128,7 +144,9 @@ def _renewing(
     failed = [p for p in last if not p.usable]
     if call.failures is None or has_enough(call, last):
         return list(before)
-    if call.failures.end(failed):  # who reads them raises
+    causes = call.failures.end(failed)
+    if causes is not None:  # who reads them raises
+        call.causes.update(causes)
         return list(before)
     again = replace(call, layers={}, ledger=Ledger(), causes={})
     for _ in range(len(last) - len(failed)):

@@ -165,7 +165,7 @@ def input_tokens(messages: Sequence[BaseMessage], *, media: int = MEDIA_TOKENS) 
     Example:
         >>> from langchain_core.messages import HumanMessage
         >>> input_tokens([HumanMessage("Why is the sky blue?")])
-        10
+        11
     """
     return sum(_message_tokens(message, media) for message in messages)
 

@@ -89,16 +89,26 @@ def test_what_does_not_fit_even_so_is_an_overflow_that_keeps_the_proposals(way: 
         assert len(bodies(server, AGGREGATOR)) == 2
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_conversation_that_no_reference_model_takes_is_an_overflow(way: str) -> None:
+IN_A_GRAPH: dict[str, Callable[[Any], Any]] = {
+    "graph": lambda llm: llm.graph.invoke({"messages": "Hi"}),
+    "graph, async": lambda llm: asyncio.run(llm.graph.ainvoke({"messages": "Hi"})),
+}
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+@pytest.mark.parametrize("way", [*WAYS, *IN_A_GRAPH])
+def test_a_conversation_that_no_reference_model_takes_is_an_overflow(way: str, layers: int) -> None:
     short = {name: says("Hi.", window=1) for name in (ALPHA, BETA)}
     with LoopbackServer({**short, AGGREGATOR: says("Hi.")}) as server:
-        with pytest.raises(ContextOverflowError) as caught:
-            WAYS[way](mixture(server))
-        assert isinstance(caught.value, NotEnoughProposalsError)
+        ask, llm = {**WAYS, **IN_A_GRAPH}[way], mixture(server, layers=layers)
+        for _ in range(2):  # a graph knows each run's failures as that run's
+            with pytest.raises(ContextOverflowError) as caught:
+                ask(llm)
+            assert isinstance(caught.value, NotEnoughProposalsError)
+            assert len(caught.value.causes) == 2
         server.models[BETA] = says("Hi.", status=500)
         with pytest.raises(NotEnoughProposalsError) as other:
-            WAYS[way](mixture(server))
+            ask(llm)
         assert not isinstance(other.value, ContextOverflowError)
 
 

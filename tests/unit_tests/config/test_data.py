@@ -319,7 +319,7 @@ def test_the_place_inside_an_inner_mixture_is_told() -> None:
         ("context_filter", max),
         ("fan_out", bool),
         ("proposal_kwargs.user", object()),
-        ("proposal_kwargs.logit_bias.5", math.inf),
+        ("proposal_kwargs.metadata.share", math.inf),
         (
             "aggregator_prompt",
             PromptTemplate.from_template("{who}: {proposals}").partial(who="I"),
