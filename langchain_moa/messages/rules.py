@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from langchain_moa.providers.classes import packages_of
+
 
 class Rules(NamedTuple):
     """The rules of one provider, as its integration meets them.
@@ -75,7 +77,7 @@ def rules_of(model: object) -> tuple[Rules, ...]:
     Args:
         model: A chat model; of anything else nothing is known.
     """
-    packages = dict.fromkeys(base.__module__.partition(".")[0] for base in type(model).__mro__)
+    packages = packages_of(type(model))
     return tuple(_BY_PACKAGE[package] for package in packages if package in _BY_PACKAGE)
 
 

@@ -25,6 +25,17 @@ def is_a(model: object, name: str) -> bool:
     return any(base.__name__ == name for base in type(model).__mro__)
 
 
+def packages_of(kind: type) -> tuple[str, ...]:
+    """The top packages of a class and of those that it is made from, each once, its own first.
+
+    Example:
+        >>> from langchain_core.language_models import FakeListChatModel
+        >>> packages_of(FakeListChatModel)[0]
+        'langchain_core'
+    """
+    return tuple(dict.fromkeys(base.__module__.partition(".")[0] for base in kind.__mro__))
+
+
 def like(kind: type[BaseChatModel], **methods: Callable[..., Any]) -> type[BaseChatModel]:
     """A class that is told apart from another one by these methods alone."""
     own = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, **methods}

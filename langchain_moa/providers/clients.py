@@ -13,6 +13,7 @@ from base64 import b64encode
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import islice
+from types import ModuleType
 from typing import Any, Final
 
 from langchain_moa.errors import (
@@ -22,7 +23,7 @@ from langchain_moa.errors import (
     RedirectedError,
 )
 from langchain_moa.providers.accounts import shown_address
-from langchain_moa.providers.classes import is_a
+from langchain_moa.providers.classes import is_a, packages_of
 from langchain_moa.providers.headers import OF_A_PART, PARTS
 from langchain_moa.providers.sizes import limit_answer, limit_async_answer
 from langchain_moa.providers.transport import clients_over, http
@@ -61,7 +62,7 @@ class Login(http.BasicAuth):
 def http_clients(
     login: tuple[str, str] | None = None,
     proxy: str | None = None,
-    library: Any = http,
+    library: ModuleType = http,
     **own: object,
 ) -> AnyDict:
     """The SDK's HTTP clients, as arguments of a model's class.
@@ -107,7 +108,10 @@ class Connections:
         self._clients: dict[tuple[object, ...], AnyDict] = {}
 
     def clients(
-        self, proxy: str | None = None, login: tuple[str, str] | None = None, library: Any = http
+        self,
+        proxy: str | None = None,
+        login: tuple[str, str] | None = None,
+        library: ModuleType = http,
     ) -> AnyDict:
         """The clients of all members with the same proxy, login and HTTP library."""
         known = (proxy or None, login, library)
@@ -168,10 +172,9 @@ class Connections:
         )
 
 
-def _library_of(kind: type[Any]) -> Any:
+def _library_of(kind: type) -> ModuleType:
     """The HTTP library that a client's class is made from."""
-    bases = (base.__module__.partition(".")[0] for base in kind.__mro__)
-    return next(sys.modules[name] for name in bases if name in _LIBRARIES)
+    return next(sys.modules[name] for name in packages_of(kind) if name in _LIBRARIES)
 
 
 _MADE: Final = ("_client", "_async_client")
@@ -213,8 +216,8 @@ def _hook_into(model: object) -> None:
         level = [value for known, value in found.items() if known not in seen]
         seen.update(found)
         for client in level:
-            bases = {base.__module__.partition(".")[0] for base in type(client).__mro__}
-            hooks = getattr(client, "event_hooks", None) if bases & _LIBRARIES else None
+            is_one = not _LIBRARIES.isdisjoint(packages_of(type(client)))
+            hooks = getattr(client, "event_hooks", None) if is_one else None
             if hooks is not None:
                 ours = _ASYNC_HOOKS if hasattr(client, "aclose") else _HOOKS
                 told = {**hooks, "response": [*hooks["response"], *ours]}

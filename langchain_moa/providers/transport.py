@@ -64,14 +64,14 @@ _ERRORS: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 
 @cache
-def _over(kind: type[_KindT], library: Any, base: str) -> type[_KindT]:
+def _over(kind: type[_KindT], library: types.ModuleType, base: str) -> type[_KindT]:
     """A class of ours over one of an HTTP library's."""
     own = {"library": library, "__module__": kind.__module__}
     bases = (kind, getattr(library, base))
     return types.new_class(base, bases, exec_body=lambda namespace: namespace.update(own))
 
 
-def clients_over(library: Any) -> tuple[type[Client], type[AsyncClient]]:
+def clients_over(library: types.ModuleType) -> tuple[type[Client], type[AsyncClient]]:
     """The classes of our clients, sync and async.
 
     Args:
@@ -80,7 +80,7 @@ def clients_over(library: Any) -> tuple[type[Client], type[AsyncClient]]:
     return _over(_Client, library, "Client"), _over(_AsyncClient, library, "AsyncClient")
 
 
-def _defaults(library: Any) -> AnyDict:
+def _defaults(library: types.ModuleType) -> AnyDict:
     """What SDKs have set otherwise than the library: they follow redirects, and open more."""
     limits = library.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_KEPT)
     timeout = library.Timeout(timeout=600, connect=5)
@@ -90,7 +90,7 @@ def _defaults(library: Any) -> AnyDict:
 class _Client(Client):
     """An HTTP client as SDKs have it, which after a fork opens connections of its own."""
 
-    library: ClassVar[Any]
+    library: ClassVar[types.ModuleType]
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{**_defaults(self.library), **settings})
@@ -143,7 +143,7 @@ class _AsyncClient(AsyncClient):
     library's own, which works in one event loop only.
     """
 
-    library: ClassVar[Any]
+    library: ClassVar[types.ModuleType]
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{**_defaults(self.library), **settings})
@@ -242,7 +242,7 @@ class _Transport(AsyncBaseTransport):
         proxy: The proxy to go through, or `None`.
     """
 
-    library: ClassVar[Any]
+    library: ClassVar[types.ModuleType]
 
     def __init__(self, tls: object, proxy: Any = None) -> None:
         self._options: AnyDict = {"ssl": tls}
@@ -279,7 +279,7 @@ class _Transport(AsyncBaseTransport):
 class _Body(AsyncByteStream):
     """A response's body; to close it before its end closes the connection."""
 
-    library: ClassVar[Any]
+    library: ClassVar[types.ModuleType]
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -307,7 +307,7 @@ def _timeout(
 
 
 @contextmanager
-def _as_errors_of(library: Any) -> Iterator[None]:
+def _as_errors_of(library: types.ModuleType) -> Iterator[None]:
     try:
         yield
     except tuple(kind for kind, _ in _ERRORS) as error:
